@@ -1,0 +1,1 @@
+"""Where servers run: one protocol (`base`), two places (`containers`, `processes`)."""
