@@ -1,0 +1,452 @@
+"""Servers as local processes: ZooKeeper in Java, nodes in Python, every link through a forwarder.
+
+Needs an installed ZooKeeper and no privileges. Servers live in sessions of their own, so that
+interrupting a notebook's cell does not touch them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from labkit import zookeeper
+from labkit.backends import watchdog
+from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
+from labkit.errors import (
+    BackendError,
+    InvalidTransition,
+    PortInUse,
+    ServerNotFound,
+    UnsupportedFault,
+)
+from labkit.faults import Forwarder, LinkFault
+
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass
+class _Server:
+    """One server: how to launch it, and the process it last was."""
+
+    name: str
+    endpoint: Endpoint
+    log: Path
+    launch: Callable[[], psutil.Process]
+    process: psutil.Process | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def state(self) -> ServerState:
+        if self.process is None:
+            return ServerState.STOPPED
+        try:
+            status = self.process.status() if self.process.is_running() else psutil.STATUS_DEAD
+        except psutil.NoSuchProcess:
+            status = psutil.STATUS_DEAD
+        if status in (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE):
+            return ServerState.STOPPED
+        return ServerState.PAUSED if status == psutil.STATUS_STOPPED else ServerState.RUNNING
+
+
+class ProcessBackend:
+    """Runs servers as processes of this machine; see `Backend` for what the verbs promise."""
+
+    name = "process"
+
+    def __init__(self, lab_id: str) -> None:
+        self.lab_id = lab_id
+        self._directory = watchdog.directory(lab_id)
+        self._servers: dict[str, _Server] = {}
+        self._zookeepers: dict[str, Endpoint] = {}
+        self._forwarder = Forwarder()
+        self._zygote = _Zygote(lab_id, self._directory)
+        self._ports = _Ports(self._directory.parent / "ports")
+        self._installation: zookeeper.Installation | None = None
+
+    def prepare(self, progress: Progress) -> None:
+        progress("finding ZooKeeper", None)
+        self._installation = zookeeper.find_installation()
+        watchdog.arm(self.lab_id, self.name)
+        self._zygote.launch()  # loads what nodes need while ZooKeeper starts
+        self._forwarder.start()
+
+    @property
+    def zookeeper_version(self) -> str:
+        return self._installed.version
+
+    @property
+    def _installed(self) -> zookeeper.Installation:
+        if self._installation is None:
+            raise BackendError("This backend has not been prepared; call prepare() first.")
+        return self._installation
+
+    # --- creating -----------------------------------------------------------------------------
+
+    def create_zookeeper(
+        self, names: Sequence[str], settings: ZooKeeperSettings
+    ) -> dict[str, Endpoint]:
+        clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
+        quorum: dict[str, tuple[int, int]] = {}
+        if len(names) > 1:
+            quorum = {name: (self._ports.reserve(), self._ports.reserve()) for name in names}
+        for name in names:
+            home = self._directory / name
+            (home / "data").mkdir(parents=True)
+            zookeeper.write_logging_configuration(home)
+            peers = [self._peer(name, other, i, quorum) for i, other in enumerate(quorum, start=1)]
+            if peers:
+                (home / "data" / "myid").write_text(f"{list(names).index(name) + 1}\n")
+            config = home / "zoo.cfg"
+            config.write_text(
+                zookeeper.zoo_cfg(
+                    data=home / "data",
+                    client_port=clients[name].port,
+                    tick_time=settings.tick_time,
+                    min_session_timeout=settings.min_session_timeout,
+                    max_session_timeout=settings.max_session_timeout,
+                    peers=peers,
+                )
+            )
+            command = self._installed.server_command(home, config)
+            log = home / "log"
+            self._servers[name] = _Server(
+                name,
+                clients[name],
+                log,
+                lambda c=command, o=log: self._launch_java(c, o),  # type: ignore[misc]
+            )
+        self._zookeepers.update(clients)
+        return clients
+
+    def _peer(
+        self, source: str, target: str, server_id: int, quorum: dict[str, tuple[int, int]]
+    ) -> zookeeper.Peer:
+        """`target` as `source` reaches it: through a link, but for itself."""
+        ports = quorum[target]
+        if source != target:
+            kinds = zip(("quorum", "election"), ports, strict=True)
+            ports = tuple(  # type: ignore[assignment]
+                self._forwarder.link(source, f"{target}:{kind}", (_LOOPBACK, port))
+                for kind, port in kinds
+            )
+        return zookeeper.Peer(server_id, _LOOPBACK, *ports)
+
+    def create_node(self, spec: NodeSpec) -> Endpoint:
+        endpoint = Endpoint(_LOOPBACK, self._ports.reserve(spec.port))
+        links = [
+            self._forwarder.link(spec.name, name, (zk.host, zk.port))
+            for name, zk in self._zookeepers.items()
+        ]
+        environ = {
+            "NODE_NAME": spec.name,
+            **spec.env,
+            "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{port}" for port in links),
+            "HOST": endpoint.host,
+            "PORT": str(endpoint.port),
+            "NODE_URL": f"http://{endpoint}",
+        }
+        log = self._directory / f"{spec.name}.log"
+        self._servers[spec.name] = _Server(
+            spec.name, endpoint, log, lambda: self._zygote.fork(log, environ)
+        )
+        return endpoint
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        with self._locked(name) as server:
+            match server.state():
+                case ServerState.PAUSED:
+                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
+                case ServerState.STOPPED:
+                    _require_free(server)
+                    server.process = server.launch()
+
+    def stop(self, name: str, grace: float = 5.0) -> None:
+        with self._locked(name) as server:
+            match server.state():
+                case ServerState.PAUSED:
+                    raise InvalidTransition(
+                        f"{name} is paused and cannot shut down in order: resume it first, or "
+                        "kill it."
+                    )
+                case ServerState.RUNNING:
+                    self._signal(server, signal.SIGTERM)
+                    if not self._wait_dead(server, grace):
+                        self._signal(server, signal.SIGKILL)
+                        self._wait_dead(server, 5)
+
+    def kill(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is not ServerState.STOPPED:
+                self._signal(server, signal.SIGKILL)
+                self._wait_dead(server, 5)
+
+    def pause(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is stopped; only a running server can be paused.")
+            self._signal(server, signal.SIGSTOP)
+            _wait_until(lambda: server.state() is not ServerState.RUNNING, 2)
+
+    def resume(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
+            self._signal(server, signal.SIGCONT)
+            _wait_until(lambda: server.state() is not ServerState.PAUSED, 2)
+
+    def remove(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is not ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is {server.state()}: stop or kill it first.")
+            del self._servers[name]
+            self._ports.release(server.endpoint.port)
+            with suppress(FileNotFoundError):
+                server.log.unlink()
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def state(self, name: str) -> ServerState:
+        server = self._servers.get(name)
+        return ServerState.GONE if server is None else server.state()
+
+    def logs(self, name: str, tail: int = 50) -> str:
+        try:
+            lines = self._server(name).log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(lines[-tail:])
+
+    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        hosts = ",".join(map(str, self._zookeepers.values()))
+        home = self._directory / next(iter(self._zookeepers))
+        argv = self._installed.cli_command(home, hosts, shlex.split(command))
+        try:
+            done = subprocess.run(
+                argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                stdin=subprocess.DEVNULL, timeout=timeout, env=self._environ(), cwd=home,
+                start_new_session=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BackendError(
+                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Is ZooKeeper running?"
+            ) from None
+        return zookeeper.tidy_cli_output(done.stdout)
+
+    def transaction_logs(self, name: str) -> list[bytes]:
+        server = self._server(name)
+        files = (server.log.parent / "data" / "version-2").glob("log.*")
+        return [path.read_bytes() for path in sorted(files, key=lambda p: int(p.suffix[1:], 16))]
+
+    # --- links --------------------------------------------------------------------------------
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        self._server(source)
+        if target not in self._zookeepers:
+            raise UnsupportedFault(
+                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
+            )
+        if source not in self._zookeepers:
+            self._forwarder.fault(source, target, fault)
+        elif source != target:
+            for kind in ("quorum", "election"):
+                self._forwarder.fault(source, f"{target}:{kind}", fault)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def destroy(self) -> None:
+        self._zygote.close()
+        for server in list(self._servers.values()):
+            if server.state() is not ServerState.STOPPED:
+                self._signal(server, signal.SIGKILL)
+        for server in list(self._servers.values()):
+            self._wait_dead(server, 5)
+        watchdog.kill_processes(self.lab_id)  # what an interrupted start may have left
+        self._servers.clear()
+        self._zookeepers.clear()
+        self._forwarder.close()
+        self._ports.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        watchdog.disarm(self.lab_id)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _server(self, name: str) -> _Server:
+        try:
+            return self._servers[name]
+        except KeyError:
+            known = ", ".join(self._servers) or "none"
+            raise ServerNotFound(
+                f"There is no server {name} in this lab; it has {known}."
+            ) from None
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[_Server]:
+        server = self._server(name)
+        with server.lock:
+            yield server
+
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, watchdog.LAB_VARIABLE: self.lab_id}
+
+    def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
+        with open(log, "ab") as output:
+            return psutil.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=log.parent, env=self._environ(), start_new_session=True,
+            )  # fmt: skip
+
+    @staticmethod
+    def _signal(server: _Server, number: signal.Signals) -> None:
+        with suppress(psutil.NoSuchProcess):
+            assert server.process is not None
+            server.process.send_signal(number)
+
+    @staticmethod
+    def _wait_dead(server: _Server, timeout: float) -> bool:
+        if isinstance(server.process, psutil.Popen):
+            with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+                server.process.wait(timeout)  # our own child: reap it
+        return _wait_until(lambda: server.state() is ServerState.STOPPED, timeout)
+
+
+def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Poll a fact that the system announces to nobody; False if it takes longer than `timeout`."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def _require_free(server: _Server) -> None:
+    if not _is_free(server.endpoint.port):
+        raise PortInUse(
+            f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
+            f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "
+            f"{server.name} again, or add a new node."
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+class _Ports:
+    """Ports that belong to one lab for its life, also while the server behind one is stopped.
+
+    A lock on a file a port keeps two labs apart; the system releases it however a lab ends.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._locks: dict[int, IO[bytes]] = {}
+
+    def reserve(self, preferred: int | None = None) -> int:
+        """The preferred port if nobody has it, else any free one."""
+        if preferred is not None and self._take(preferred):
+            return preferred
+        # Below the ports that systems hand out by themselves, so that no outgoing connection
+        # sits on a stopped server's port.
+        for port in random.sample(range(15_000, 32_000), 1000):
+            if self._take(port):
+                return port
+        raise PortInUse("A thousand ports were tried and none is free. Close other labs first.")
+
+    def _take(self, port: int) -> bool:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = open(self._directory / str(port), "wb")  # noqa: SIM115 — held until the lab ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return False
+        if not _is_free(port):
+            lock.close()
+            return False
+        self._locks[port] = lock
+        return True
+
+    def release(self, port: int) -> None:
+        if (lock := self._locks.pop(port, None)) is not None:
+            lock.close()
+
+    def close(self) -> None:
+        for port in list(self._locks):
+            self.release(port)
+
+
+class _Zygote:
+    """The process that forks this lab's nodes, launched again if it has died."""
+
+    def __init__(self, lab_id: str, directory: Path) -> None:
+        self._lab_id = lab_id
+        self._directory = directory
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def launch(self) -> None:
+        """Begin loading; does not wait."""
+        with open(self._directory / "zygote.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "labkit.backends.zygote"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/",
+                env={**os.environ, watchdog.LAB_VARIABLE: self._lab_id}, start_new_session=True,
+            )  # fmt: skip
+        self._ready = False
+
+    def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process:
+        """Start a node; its process."""
+        with self._lock:
+            for _ in range(2):
+                if self._process is None or self._process.poll() is not None:
+                    self.launch()
+                with suppress(BrokenPipeError, ValueError, psutil.NoSuchProcess):
+                    return psutil.Process(int(self._ask({"log": str(log), "environ": environ})))
+        raise BackendError(
+            "The process that starts nodes ended twice. Its last log lines:\n"
+            + (self._directory / "zygote.log").read_text()[-2000:]
+        )
+
+    def _ask(self, order: dict[str, object]) -> str:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if not self._ready:
+            self._process.stdout.readline()
+            self._ready = True
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+    def close(self) -> None:
+        """End it; its nodes are the backend's to end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None

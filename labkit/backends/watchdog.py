@@ -1,0 +1,172 @@
+"""Removes a lab whose owner has died: the lab's last will, carried out by a process of its own.
+
+Every lab is registered in a directory of its own; `labkit ps` and `labkit down` read it too. A
+kernel can be killed at any moment, also while it starts a server, so nothing here relies on what
+the kernel managed to write down: processes are found by the `LABKIT_LAB` in their environment,
+containers and networks by their label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+LAB_VARIABLE = "LABKIT_LAB"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is known of a lab by others than its owner."""
+
+    lab_id: str
+    backend: str  # "docker" or "process"
+    owner: int  # process id
+    owner_started: float  # tells the owner from a later process with its id
+    nodes: dict[str, str]  # name → URL
+
+    @property
+    def orphaned(self) -> bool:
+        """The owner is dead."""
+        try:
+            return psutil.Process(self.owner).create_time() != self.owner_started
+        except psutil.NoSuchProcess:
+            return True
+
+
+def directory(lab_id: str) -> Path:
+    """The lab's directory: its registration, configuration, data and logs."""
+    return _home() / lab_id
+
+
+def _home() -> Path:
+    return Path(tempfile.gettempdir()) / f"labkit-{os.getuid()}"
+
+
+def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
+    """Write down (or update) that this process owns the lab."""
+    me = psutil.Process()
+    entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {})
+    path = directory(lab_id) / "lab.json"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(asdict(entry)))
+    draft.replace(path)
+
+
+def registered() -> list[Registration]:
+    """Every lab of this user on this machine."""
+    found = []
+    for path in sorted(_home().glob("*/lab.json")):
+        # A lab that is being removed right now is none.
+        with suppress(OSError, ValueError, TypeError):
+            found.append(Registration(**json.loads(path.read_text())))
+    return found
+
+
+def arm(lab_id: str, backend: str) -> None:
+    """Register the lab and start the process that removes it when this one ends, however it ends.
+
+    The watchdog reads from a pipe that only this process writes to, so it learns of the end at
+    once; a fork of this process may keep the pipe open, so it also looks for the process itself.
+    """
+    register(lab_id, backend)
+    command = [sys.executable, "-m", "labkit.backends.watchdog"]
+    command += ["--owner", str(os.getpid()), "--lab", lab_id, "--backend", backend]
+    with open(directory(lab_id) / "watchdog.log", "ab") as log:
+        _armed[lab_id] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+
+
+_armed: dict[str, subprocess.Popen[bytes]] = {}
+_CLOSED = b"."  # sent by an owner that has cleaned up by itself
+
+
+def disarm(lab_id: str) -> None:
+    """The lab is closed and has left nothing: its watchdog may go."""
+    if (watchdog := _armed.pop(lab_id, None)) is not None:
+        with suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            watchdog.communicate(_CLOSED, timeout=2)
+
+
+def remove(lab_id: str, backend: str) -> None:
+    """Remove whatever a lab has left: processes or containers, networks, its directory."""
+    if backend == "docker":
+        from labkit.backends.containers import remove_lab  # only where there may be an engine
+
+        remove_lab(lab_id)
+    else:
+        kill_processes(lab_id)
+    shutil.rmtree(directory(lab_id), ignore_errors=True)
+
+
+def remove_leftovers() -> list[str]:
+    """Remove the labs whose owners are dead; their ids."""
+    leftovers = [entry for entry in registered() if entry.orphaned]
+    for entry in leftovers:
+        remove(entry.lab_id, entry.backend)
+    return [entry.lab_id for entry in leftovers]
+
+
+def kill_processes(lab_id: str) -> None:
+    """SIGKILL every process that carries the lab's id in its environment, until none is left."""
+    for _ in range(20):  # a process that was being forked meanwhile is found the next time
+        victims = _processes(lab_id)
+        if not victims:
+            return
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(victims, timeout=1)
+
+
+def _processes(lab_id: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            mine = process.environ().get(LAB_VARIABLE) == lab_id
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _owner_died(owner: int) -> bool:
+    """Wait for the owner's end: True if it died, False if it had closed the lab before."""
+    try:
+        process = psutil.Process(owner)
+    except psutil.NoSuchProcess:
+        return True
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        readable, _, _ = select.select([sys.stdin], [], [], 1.0)
+        if readable:
+            return os.read(sys.stdin.fileno(), 1) != _CLOSED
+    return True
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="labkit-watchdog")
+    parser.add_argument("--owner", type=int, required=True)
+    parser.add_argument("--lab", required=True)
+    parser.add_argument("--backend", choices=["docker", "process"], required=True)
+    options = parser.parse_args()
+    if not _owner_died(options.owner):
+        return
+    for _ in range(2):  # once more after a moment: a server may have been on its way
+        remove(options.lab, options.backend)
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    _main()

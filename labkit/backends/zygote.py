@@ -1,0 +1,55 @@
+"""Starts nodes by forking: what a node imports is loaded once for all of a lab's nodes.
+
+Runs as a process of its own, single-threaded, so that a fork is safe whatever the notebook's
+kernel is doing. It reads one JSON object a line, {"log": path, "environ": {…}}, forks a node, and
+answers with its process id. It ends when its standard input does; its nodes live on.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+
+from labkit.node import __main__ as node
+
+
+def serve() -> None:
+    """Fork a node for every line of standard input."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the nodes
+    gc.freeze()  # what is loaded stays shared with the nodes: their collector leaves it alone
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _become_node(order["log"], order["environ"])
+        print(child, flush=True)
+
+
+def _become_node(log: str, environ: dict[str, str]) -> None:
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(source, target)
+        os.environ.update(environ)
+        node.main(environ)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()
