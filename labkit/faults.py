@@ -2,21 +2,406 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
+
+from labkit.errors import ServerNotFound
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class LinkFault:
     """What is wrong with a link between a client and a ZooKeeper server.
 
-    `drop` swallows bytes and keeps connections open (a black hole: nobody is told); `refuse`
-    closes connections and refuses new ones (both ends are told); `slow` delays every chunk by
-    `delay` seconds; `flaky` drops the connection, on average, once in `every` chunks.
-    `direction` is seen from the source: "to" the target, "from" it, or "both".
+    `drop` lets nothing through and keeps connections open (a black hole: nobody is told);
+    `refuse` resets connections and refuses new ones (both ends are told); `slow` delays every
+    chunk by `delay` seconds; `flaky` resets the connection, on average, once in `every` chunks.
+    `direction` is seen from the source: "to" the target, "from" it, or "both"; a refusal is
+    always both.
     """
 
     kind: Literal["drop", "refuse", "slow", "flaky"] = "drop"
     direction: Literal["both", "to", "from"] = "both"
     delay: float = 0.2
     every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.delay < 0:
+            raise ValueError(f"delay is in seconds and not negative, but it is {self.delay}")
+        if self.every < 1:
+            raise ValueError(f"every is a number of chunks, at least 1, but it is {self.every}")
+
+
+# --- links that can break ---------------------------------------------------------------------
+
+
+class Forwarder:
+    """Every TCP link of a lab, each on a port of its own, and what is wrong with each.
+
+    All links live in one event loop in one daemon thread; methods may be called from any other
+    thread. A link behaves as a network would:
+
+    - *drop* holds bytes back instead of losing them, because TCP retransmits: once healed, what
+      was sent into the hole arrives late and in order, and a connection that both ends kept
+      goes on as if nothing had been. A connection opened in the hole is established when the
+      hole is healed, if its client still waits. When 256 KiB are held, the sender blocks.
+    - a target that does not listen looks like a refused connection: a reset, at once.
+    - a half-close and a reset pass through, in order with the bytes before them.
+
+    `seed` determines where a flaky link breaks, given the chunks that pass.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._links: dict[tuple[str, str, str], _Link] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> Forwarder:
+        """Run the loop. Idempotent."""
+        if self._thread is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="labkit-forwarder", daemon=True
+            )
+            self._thread.start()
+        return self
+
+    def link(self, source: str, target: str, to: tuple[str, int], channel: str = "") -> int:
+        """Forward a port of 127.0.0.1 to `to`, and return it: the link from `source` to `target`.
+
+        The same pair gets the same port again; a changed `to` is used by new connections. Two
+        servers that talk on several ports have a link for each `channel`, and a fault hits all.
+        """
+        return self._run(self._open(source, target, to, channel))
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        """Break the link, or with None heal it. Returns when that is in force.
+
+        Raises `ServerNotFound` for a link that does not exist.
+        """
+        self._run(self._apply(source, target, fault))
+
+    def heal(self) -> None:
+        """Heal every link."""
+        for source, target, _ in list(self._links):
+            self.fault(source, target, None)
+
+    def unlink(self, server: str) -> None:
+        """Close every link from or to `server`, and free the ports. Idempotent."""
+        self._run(self._close([key for key in self._links if server in key[:2]]))
+
+    def close(self) -> None:
+        """Reset every connection, free every port, end the thread. Idempotent."""
+        if self._loop is None or self._thread is None:
+            return
+        self._run(self._close(list(self._links)))
+        self._run(self._loop.shutdown_default_executor())  # it resolves host names
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def __enter__(self) -> Forwarder:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise RuntimeError("The forwarder does not run: call start() before using its links.")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self, source: str, target: str, to: tuple[str, int], channel: str) -> int:
+        key = (source, target, channel)
+        if key not in self._links:
+            link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"))
+            await link.listen()
+            self._links[key] = link
+        self._links[key].to = to
+        return self._links[key].port
+
+    async def _apply(self, source: str, target: str, fault: LinkFault | None) -> None:
+        links = [link for key, link in self._links.items() if key[:2] == (source, target)]
+        if not links:
+            raise ServerNotFound(
+                f"There is no link from {source} to {target} to break. Name a running server first "
+                "and a ZooKeeper server second."
+            )
+        for link in links:
+            await link.apply(fault)
+
+    async def _close(self, keys: list[tuple[str, str, str]]) -> None:
+        for key in keys:
+            await self._links.pop(key).close()
+
+
+def _bound(port: int = 0) -> socket.socket:
+    sock = socket.socket()
+    # The port of a link that was refused is bound again while its old connections linger.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setblocking(False)
+    sock.bind(("127.0.0.1", port))
+    return sock
+
+
+class _Link:
+    """One listening port, the connections made through it, and what is wrong with them."""
+
+    def __init__(self, to: tuple[str, int], rng: random.Random) -> None:
+        self.to = to
+        self._rng = rng
+        self.relays: set[_Relay] = set()
+        self._fault: LinkFault | None = None
+        self._server: asyncio.Server | None = None
+        self._socket = _bound()  # while nobody listens, this keeps the port and refuses
+        self.port = cast(int, self._socket.getsockname()[1])
+
+    @property
+    def dropped(self) -> bool:
+        """In a drop of either direction no handshake is ever completed."""
+        return self._fault is not None and self._fault.kind == "drop"
+
+    def fault(self, direction: str) -> LinkFault | None:
+        hit = self._fault is not None and self._fault.direction in ("both", direction)
+        return self._fault if hit else None
+
+    def breaks(self, flaky: LinkFault) -> bool:
+        return self._rng.random() * flaky.every < 1
+
+    async def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Relay(self).near, sock=self._socket, backlog=512
+        )
+
+    async def apply(self, fault: LinkFault | None) -> None:
+        was_refused = self._fault is not None and self._fault.kind == "refuse"
+        self._fault = fault
+        if fault is not None and fault.kind == "refuse":
+            if not was_refused and self._server is not None:
+                self._server.close()
+                self._socket = _bound(self.port)
+            await self._reset()
+        elif was_refused:
+            await self.listen()
+        for relay in list(self.relays):
+            relay.resume()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        await self._reset()
+
+    async def _reset(self) -> None:
+        for relay in list(self.relays):
+            relay.reset()
+        while self.relays:  # each leaves when the loop has closed its sockets
+            await asyncio.sleep(0)
+
+
+_EOF, _RESET = b"", None  # what may follow the bytes in a lane
+
+_MOST_HELD = 256 * 1024  # bytes a lane holds before its sender has to wait, like a socket buffer
+
+
+class _Relay:
+    """One connection: a near end that a client opened, a far end that we open to the target."""
+
+    def __init__(self, link: _Link) -> None:
+        self.link = link
+        self.near, self.far = _End(self), _End(self)
+        self.near.out = self.far.into = _Lane(self, "to", self.near, self.far)
+        self.far.out = self.near.into = _Lane(self, "from", self.far, self.near)
+        self._dialling: asyncio.Task[None] | None = None
+
+    def accepted(self) -> None:
+        self.link.relays.add(self)
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on as far as the link's present fault lets us."""
+        if self._dialling is None and self.near.open and not self.link.dropped:
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
+        self.near.out.flush()
+        self.far.out.flush()
+
+    @property
+    def unestablished(self) -> bool:
+        """Opened in a hole, and known to nobody but the client."""
+        return self._dialling is None
+
+    async def _dial(self) -> None:
+        try:
+            host, port = self.link.to
+            await asyncio.get_running_loop().create_connection(lambda: self.far, host, port)
+        except OSError:
+            self.near.reset()
+
+    def reset(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+        self.near.reset()
+        self.far.reset()
+
+    def close_if_done(self) -> None:
+        if self.near.out.ended and self.far.out.ended:
+            self.near.close()
+            self.far.close()
+
+    def left(self) -> None:
+        if not self.near.open and not self.far.open:
+            if self._dialling is not None:
+                self._dialling.cancel()
+            self.near.out.clear()
+            self.far.out.clear()
+            self.link.relays.discard(self)
+
+
+class _End(asyncio.Protocol):
+    """One of a relay's two sockets: feeds the lane `out`, drains the lane `into`."""
+
+    out: _Lane
+    into: _Lane
+
+    def __init__(self, relay: _Relay) -> None:
+        self._relay = relay
+        self._was_made = False
+        self.transport: asyncio.Transport | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.transport is not None
+
+    @property
+    def gone(self) -> bool:
+        """Closed, not merely not opened yet."""
+        return self._was_made and (self.transport is None or self.transport.is_closing())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._was_made = True
+        if self is self._relay.near:
+            self._relay.accepted()
+        elif self._relay.near.open:
+            self.into.flush()
+        else:
+            self.reset()  # the client left while we dialled
+
+    def data_received(self, data: bytes) -> None:
+        self.out.put(data)
+
+    def eof_received(self) -> bool:
+        if self._relay.unestablished:
+            return False  # its client has given up, and no handshake will ever reach the target
+        self.out.put(_EOF)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        if error is not None and not self._relay.unestablished:
+            self.out.put(_RESET)
+        self._relay.left()
+
+    def pause_writing(self) -> None:
+        self.into.blocked = True
+        self.into.throttle()
+
+    def resume_writing(self) -> None:
+        self.into.blocked = False
+        self.into.throttle()
+
+    def reset(self) -> None:
+        """Close with a reset instead of a FIN: a zero linger time."""
+        if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+
+class _Lane:
+    """One direction of one connection, and what was read but may not be written yet."""
+
+    def __init__(self, relay: _Relay, direction: str, source: _End, sink: _End) -> None:
+        self._relay = relay
+        self._direction = direction
+        self._source = source
+        self._sink = sink
+        self._held: deque[tuple[float, bytes | None]] = deque()
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.blocked = False  # the sink's socket buffer is full
+        self.ended = False  # the end of the stream has been passed on
+
+    def put(self, item: bytes | None) -> None:
+        fault = self._relay.link.fault(self._direction)
+        if fault is None and not self._held and self._sink.open:
+            return self._deliver(item)
+        if fault is not None and fault.kind == "flaky" and item and self._relay.link.breaks(fault):
+            return self._relay.reset()
+        delay = fault.delay if fault is not None and fault.kind == "slow" else 0.0
+        self._held.append((self._loop.time() + delay, item))
+        self._size += len(item or b"")
+        return self.flush()
+
+    def flush(self) -> None:
+        """Pass on what the link's fault lets through by now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        fault = self._relay.link.fault(self._direction)
+        kind = fault.kind if fault is not None else None
+        while self._held and kind != "drop" and (self._sink.open or self._sink.gone):
+            due, item = self._held[0]
+            if kind == "slow" and due > self._loop.time():
+                self._timer = self._loop.call_at(due, self.flush)
+                break
+            self._held.popleft()
+            self._size -= len(item or b"")
+            self._deliver(item)
+        self.throttle()
+
+    def _deliver(self, item: bytes | None) -> None:
+        if item is _RESET:
+            self._sink.reset()
+        elif self._sink.transport is None or self._sink.gone:
+            pass  # nobody is left to read it
+        elif item == _EOF:
+            self.ended = True
+            self._sink.transport.write_eof()
+            self._relay.close_if_done()
+        else:
+            self._sink.transport.write(item)
+
+    def throttle(self) -> None:
+        """Read on, or let the sender wait."""
+        source = self._source.transport
+        if source is None or source.is_closing():
+            return
+        if self.blocked or self._size > _MOST_HELD:
+            source.pause_reading()
+        else:
+            source.resume_reading()
+
+    def clear(self) -> None:
+        self._held.clear()
+        self._size = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
