@@ -67,4 +67,4 @@ class NodeUnreachable(NodeError):
 
 
 class HistoryError(LabError):
-    """A timeline that cannot be judged, because it is malformed. Violations are data, not errors."""
+    """A timeline is malformed and cannot be judged. (Violations are data, not errors.)"""

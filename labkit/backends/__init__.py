@@ -1,1 +1,56 @@
 """Where servers run: one protocol (`base`), two places (`containers`, `processes`)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+
+from labkit.backends import watchdog
+from labkit.backends.base import Backend, Progress
+from labkit.errors import BackendUnavailable, ConfigError
+
+NAMES = ("docker", "process")
+
+
+def choose(
+    name: str | None, progress: Progress, say: Callable[[str], None], environ: Mapping[str, str]
+) -> Backend:
+    """A prepared backend: the one asked for, else Docker if an engine answers, else processes.
+
+    `name`, or else LABKIT_BACKEND, decides. Nobody having decided, a Docker engine that cannot
+    get its images is passed over, and `say` gets one line about it. Labs whose owners have died
+    are removed first.
+    """
+    name = name or environ.get("LABKIT_BACKEND") or None
+    if name not in (None, *NAMES):
+        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(NAMES)}.")
+    watchdog.remove_leftovers()
+    if name != "process":
+        from labkit.backends import containers
+
+        reason = containers.available()
+        if reason is None:
+            try:
+                return _prepare(containers.DockerBackend(_new_id()), progress)
+            except BackendUnavailable as error:
+                if name == "docker":
+                    raise
+                say(f"Docker answers but cannot be used, so servers run as processes: {error}")
+        elif name == "docker":
+            raise BackendUnavailable(reason)
+    from labkit.backends.processes import ProcessBackend
+
+    return _prepare(ProcessBackend(_new_id()), progress)
+
+
+def _prepare(backend: Backend, progress: Progress) -> Backend:
+    try:
+        backend.prepare(progress)
+    except BaseException:
+        backend.destroy()
+        raise
+    return backend
+
+
+def _new_id() -> str:
+    return secrets.token_hex(4)

@@ -48,7 +48,7 @@ class _Server:
     name: str
     endpoint: Endpoint
     log: Path
-    launch: Callable[[], psutil.Process]
+    launch: Callable[[], psutil.Process | None]
     process: psutil.Process | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -420,14 +420,15 @@ class _Zygote:
             )  # fmt: skip
         self._ready = False
 
-    def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process:
-        """Start a node; its process."""
+    def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process | None:
+        """Start a node; its process, or None if it has ended already (its log says why)."""
         with self._lock:
             for _ in range(2):
                 if self._process is None or self._process.poll() is not None:
                     self.launch()
-                with suppress(BrokenPipeError, ValueError, psutil.NoSuchProcess):
-                    return psutil.Process(int(self._ask({"log": str(log), "environ": environ})))
+                with suppress(BrokenPipeError, ValueError):
+                    pid = int(self._ask({"log": str(log), "environ": environ}))
+                    return psutil.Process(pid) if psutil.pid_exists(pid) else None
         raise BackendError(
             "The process that starts nodes ended twice. Its last log lines:\n"
             + (self._directory / "zygote.log").read_text()[-2000:]

@@ -1,0 +1,237 @@
+"""The command line: the same verbs as a notebook's, and what to do when something is missing.
+
+Exit codes: 0, done; 1, an expected error or a run that differs from what it should be; 2, wrong
+usage or a bug of ours; 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from labkit.errors import LabError
+
+app = typer.Typer(
+    help="Run ZooKeeper and a few servers, and break them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+Backend = Annotated[
+    str | None,
+    typer.Option(help="docker or process; by default Docker if an engine answers."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+def main() -> None:
+    """Run the command line, turning errors into messages and exit codes."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except LabError as error:
+        err.print(f"[bold red]labkit:[/] {error}", highlight=False)
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("labkit: interrupted; nothing is left running.")
+        sys.exit(130)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except Exception as error:
+        # Usage errors know how to show themselves; anything else is a bug of ours.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        err.print(f"[bold red]labkit:[/] this is a bug: {type(error).__name__}: {error}")
+        err.print("Run again with LABKIT_DEBUG=1 for the traceback, and please report it.")
+        if os.environ.get("LABKIT_DEBUG"):
+            raise
+        sys.exit(2)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _progress(quiet: bool = False) -> Iterator[tuple[Progress, Any]]:
+    """A progress line on the error output, and the function that a lab reports to."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20))
+    with Progress(*columns, console=err, transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(what: str, fraction: float | None) -> None:
+            progress.update(task, description=what, total=1.0, completed=fraction or 0.0)
+
+        yield progress, report
+
+
+@app.command()
+def tour(backend: Backend = None, as_json: Json = False) -> None:
+    """Run the experiment: numbers claimed, freed and reused; then ZooKeeper goes away."""
+    from labkit import tour as guide
+    from labkit.lab import Lab
+
+    steps = []
+    with _progress(as_json) as (progress, report):
+        lab = Lab(nodes=4, backend=backend, session_timeout=guide.SESSION_TIMEOUT)
+        with lab.start(report):
+            where, version = lab.backend, lab.zookeeper.version
+            for number, step in enumerate(guide.tour(lab), start=1):
+                steps.append(step)
+                report(step.step, number / 11)
+                if not as_json:
+                    mark = "[green]✓[/]" if step.ok else "[bold red]✗[/]"
+                    progress.console.print(f"{mark} {step.step}", highlight=False)
+    ok = all(step.ok for step in steps)
+    if as_json:
+        result = {"ok": ok, "steps": [asdict(step) for step in steps]}
+        print(json.dumps({**result, "zookeeper": version, "backend": where}))
+    else:
+        _tour_table(steps, f"ZooKeeper {version}, backend {where}")
+    raise typer.Exit(0 if ok else 1)
+
+
+def _tour_table(steps: list[Any], title: str) -> None:
+    table = Table("step", "expected", "observed", "", title=title)
+    for step in steps:
+        table.add_row(step.step, step.expected, step.observed, "✓" if step.ok else "✗ differs")
+    out.print(table)
+
+
+@app.command()
+def up(
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 4,
+    ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
+    session_timeout: Annotated[float, typer.Option(help="In seconds.")] = 5.0,
+    claim: Annotated[str, typer.Option(help="lowest-free, or original: the buggy one.")] = (
+        "lowest-free"
+    ),
+    backend: Backend = None,
+) -> None:
+    """Keep a lab running in the foreground and print its addresses; Ctrl-C removes it."""
+    from labkit.backends import watchdog
+    from labkit.lab import Lab
+
+    with _progress() as (_, report):
+        lab = Lab(
+            nodes, ensemble=ensemble, session_timeout=session_timeout, claim=claim,
+            backend=backend, record=False,
+        ).start(report)  # fmt: skip
+    with lab:
+        out.print(_lab_table(lab))
+        first = lab.nodes[0].url
+        out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
+        out.print("Ctrl-C ends it.", highlight=False)
+        home = watchdog.directory(lab._running.lab_id)
+        forever = threading.Event()
+        while home.exists():
+            forever.wait(0.5)
+        out.print("This lab was taken down from elsewhere.")
+
+
+def _lab_table(lab: Any) -> Table:
+    table = Table("name", "at", title=lab._title())
+    for server in lab.zookeeper.servers:
+        table.add_row(server.name, str(server.endpoint))
+    for node in lab.nodes:
+        table.add_row(node.name, node.url)
+    return table
+
+
+@app.command()
+def ps() -> None:
+    """List the labs on this machine."""
+    from labkit.backends import watchdog
+
+    table = Table("lab", "backend", "owner", "nodes")
+    labs = watchdog.registered()
+    for lab in labs:
+        owner = "dead: labkit down removes it" if lab.orphaned else f"process {lab.owner}"
+        nodes = "\n".join(f"{name} {url}" for name, url in lab.nodes.items())
+        table.add_row(lab.lab_id, lab.backend, owner, nodes)
+    out.print(table if labs else "No lab is running.")
+
+
+@app.command()
+def down(
+    lab: Annotated[str | None, typer.Argument(help="Which one, as `labkit ps` names it.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All labs of this user.")] = False,
+) -> None:
+    """Remove a lab from outside: all its servers and what they left."""
+    from labkit.backends import watchdog
+
+    labs = watchdog.registered()
+    chosen = [entry for entry in labs if every or entry.lab_id == lab or entry.orphaned]
+    if lab is None and not every and not chosen:
+        if len(labs) > 1:
+            known = ", ".join(entry.lab_id for entry in labs)
+            raise LabError(f"There are several labs ({known}): name one, or say --all.")
+        chosen = labs
+    if lab is not None and lab not in {entry.lab_id for entry in chosen}:
+        raise LabError(f"There is no lab {lab}. `labkit ps` lists those there are.")
+    for entry in chosen:
+        watchdog.remove(entry.lab_id, entry.backend)
+        out.print(f"Removed lab {entry.lab_id}.")
+    if not chosen:
+        out.print("No lab is running.")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is here, what is missing, and the command that fixes it."""
+    from labkit import doctor as examination
+
+    findings = examination.examine()
+    table = Table("what", "", "found", "what to do")
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.ok else ("[red]✗[/]" if finding.required else "–")
+        table.add_row(finding.what, mark, finding.found, finding.fix)
+    out.print(table)
+    healthy = examination.can_run(findings)
+    out.print("A lab can run here." if healthy else "[bold]No lab can run here yet.[/]")
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def lab(
+    page: Annotated[str, typer.Argument(help="The page to open first.")] = "00-start-here.ipynb",
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Open the course in JupyterLab."""
+    pages = Path(__file__).parent.parent / "notebooks"
+    if not (pages / page).is_file():
+        known = ", ".join(sorted(path.name for path in pages.glob("*.ipynb")))
+        raise LabError(f"There is no page {page}. There are: {known or 'none'}.")
+    settings = Path(__file__).parent / "jupyter"
+    command = [sys.executable, "-m", "jupyterlab", str(pages / page)]
+    command += [f"--ServerApp.root_dir={pages}", f"--LabApp.app_settings_dir={settings}"]
+    command += [] if browser else ["--no-browser"]
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def version() -> None:
+    """Print the lab's version."""
+    out.print(metadata.version("zookeeper-sequence-lab"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a machine has for running the lab, what it lacks, and the command that brings it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+
+from labkit import zookeeper
+from labkit.backends import containers, watchdog
+from labkit.errors import BackendUnavailable
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for."""
+
+    what: str
+    ok: bool
+    found: str
+    fix: str = ""
+    required: bool = False
+
+
+def examine() -> list[Finding]:
+    """Look at everything that a lab, its pages and its tests can use."""
+    return [_python(), _zookeeper(), _docker(), _jupyter(), _ports(), _labs(), _chromium()]
+
+
+def can_run(findings: Iterable[Finding]) -> bool:
+    """Whether a lab can run here: on processes, or in Docker."""
+    ok = {finding.what: finding.ok for finding in findings}
+    return ok["Python"] and (ok["ZooKeeper"] or ok["Docker"])
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fix = "" if sys.version_info >= (3, 11) else "Install Python 3.11 or later."
+    return Finding("Python", not fix, version, fix, required=True)
+
+
+def _zookeeper() -> Finding:
+    try:
+        found = zookeeper.find_installation()
+    except BackendUnavailable as error:
+        return Finding("ZooKeeper", False, "not usable", str(error), required=True)
+    return Finding("ZooKeeper", True, f"{found.version} in {found.home}, Java {found.java}")
+
+
+def _docker() -> Finding:
+    reason = containers.available()
+    if reason is None:
+        return Finding("Docker", True, "an engine answers")
+    return Finding("Docker", False, "no engine", f"{reason} (Processes work without one.)")
+
+
+def _jupyter() -> Finding:
+    try:
+        return Finding("JupyterLab", True, metadata.version("jupyterlab"))
+    except metadata.PackageNotFoundError:
+        fix = "Run `make lab`, or install the lab with its extra: pip install -e '.[lab]'."
+        return Finding("JupyterLab", False, "missing", fix)
+
+
+def _ports() -> Finding:
+    taken = [str(port) for port in range(5001, 5005) if _listens(port)]
+    if not taken:
+        return Finding("ports 5001–5004", True, "free")
+    fix = "Nothing: nodes get other ports. `lsof -i :PORT` names who has them."
+    return Finding("ports 5001–5004", False, f"in use: {', '.join(taken)}", fix)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _labs() -> Finding:
+    orphans = [lab.lab_id for lab in watchdog.registered() if lab.orphaned]
+    if not orphans:
+        return Finding("leftovers", True, "none")
+    return Finding("leftovers", False, f"labs {', '.join(orphans)}", "Run `labkit down`.")
+
+
+def _chromium() -> Finding:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    for name in names:
+        if path := shutil.which(name):
+            return Finding("Chromium", True, path)
+    fix = "Only the tests need it: `sudo apt-get install chromium`, or `make test`."
+    return Finding("Chromium", False, "missing", fix)

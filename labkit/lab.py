@@ -1,0 +1,818 @@
+"""What a reader holds: a lab, its nodes, its ZooKeeper, and the verbs on them."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException, NoNodeError
+from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.retry import KazooRetry
+
+from labkit import backends, zookeeper
+from labkit.backends import watchdog
+from labkit.backends.base import (
+    Backend,
+    Endpoint,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+)
+from labkit.errors import (
+    ConfigError,
+    InvalidTransition,
+    LabError,
+    NoAnswer,
+    NodeUnreachable,
+    ServerNotFound,
+    StartTimeout,
+    WaitTimeout,
+)
+from labkit.faults import LinkFault
+from labkit.timeline import Recorder, Timeline
+from labkit.zookeeper import Transaction
+
+T = TypeVar("T")
+
+MAX_NODES = 64
+_FIRST_PORT = 5001
+_START_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's answer to GET /sequence."""
+
+    number: int
+    token: int | None  # the fencing token: the claim's czxid; newer claims have larger ones
+    lease: float | None  # seconds for which the answer may be trusted from when it was sent
+
+
+class _Server:
+    """The verbs that nodes and ZooKeeper servers share."""
+
+    def __init__(self, lab: Lab, name: str, endpoint: Endpoint) -> None:
+        self._lab = lab
+        self.name = name
+        self.endpoint = endpoint
+
+    @property
+    def state(self) -> ServerState:
+        """What is true of the server right now, asked from the system."""
+        return self._lab._running.state(self.name)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Shut down in order (SIGTERM), by force after `grace` seconds."""
+        with self._lab._verb("stop", self.name):
+            self._lab._running.stop(self.name, grace)
+
+    def kill(self) -> None:
+        """End it without warning (SIGKILL), as a crash does."""
+        with self._lab._verb("kill", self.name):
+            self._lab._running.kill(self.name)
+
+    def pause(self) -> None:
+        """Freeze it, as a long garbage collection or a suspended machine does."""
+        with self._lab._verb("pause", self.name):
+            self._lab._running.pause(self.name)
+
+    def resume(self) -> None:
+        """Let it run on. It does not know that it was frozen."""
+        with self._lab._verb("resume", self.name):
+            self._lab._running.resume(self.name)
+
+    def start(self) -> None:
+        """Start it again: same name, same address. Returns when it answers."""
+        with self._lab._verb("start", self.name):
+            self._launch()
+            self._wait_ready()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def logs(self, tail: int = 50) -> str:
+        """Its last `tail` log lines."""
+        return self._lab._running.logs(self.name, tail)
+
+    def _launch(self) -> None:
+        if self.state is ServerState.STOPPED:
+            self._lab._born[self.name] = self._lab.timeline.now()
+        self._lab._running.start(self.name)
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def _wait_ready(self, timeout: float = _START_TIMEOUT) -> None:
+        """Wait for a real round trip, or for the server's death."""
+        deadline = time.monotonic() + timeout
+        while not self._answers():
+            if self.state in (ServerState.STOPPED, ServerState.GONE):
+                raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+            if time.monotonic() > deadline:
+                raise StartTimeout(
+                    f"{self.name} did not answer at {self.endpoint} within {timeout:g} s. "
+                    "Is the machine overloaded?",
+                    self.logs(20),
+                )
+            time.sleep(0.01)
+
+
+class Node(_Server):
+    """One server that asks ZooKeeper for its sequence number. Got from `lab.node(…)`."""
+
+    def __init__(self, lab: Lab, name: str, endpoint: Endpoint) -> None:
+        super().__init__(lab, name, endpoint)
+        self.url = f"http://{endpoint}"
+        self._http = requests.Session()
+        self.request_deadline = lab._request_deadline  # seconds
+        self._http.trust_env = False  # a proxy for the world outside has no business here
+
+    def sequence(self) -> int:
+        """Its number, by GET /sequence; the first request makes the node claim one.
+
+        Raises `NoAnswer` when the node says 503, `NodeUnreachable` when it says nothing.
+        """
+        return self.answer().number
+
+    def answer(self) -> Answer:
+        """Its number together with the fencing token and the remaining lease."""
+        timeline = self._lab.timeline
+        request = self._lab._next_id()
+        timeline.record("request", self.name, phase="invoke", id=request, path="/sequence")
+        try:
+            response = self._get("/sequence")
+        except NodeUnreachable as error:
+            timeline.record("request", self.name, phase="unknown", id=request, error=str(error))
+            raise
+        except NoAnswer as error:
+            timeline.record(
+                "request", self.name, phase="fail", id=request, status=error.problem.get("status"),
+                reason=error.problem.get("reason"), detail=error.problem.get("detail"),
+            )  # fmt: skip
+            raise
+        token = response.headers.get("Fencing-Token")
+        lease = response.headers.get("Lease-Remaining-Ms")
+        answer = Answer(
+            response.json(), int(token) if token else None, float(lease) / 1000 if lease else None
+        )
+        timeline.record(
+            "request", self.name, phase="ok", id=request, number=answer.number, token=answer.token,
+            lease_ms=float(lease) if lease else None,
+        )  # fmt: skip
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        """What the node knows about itself, by GET /status. It never claims."""
+        status: dict[str, Any] = self._get("/status").json()
+        return status
+
+    def id(self) -> int:
+        """A fresh Snowflake ID with the node's number as its worker id."""
+        return int(self._get("/id").json()["id"])
+
+    def ids(self, count: int) -> list[int]:
+        """`count` fresh Snowflake IDs, in order."""
+        return [int(value) for value in self._get(f"/ids?count={count}").json()]
+
+    def _get(self, path: str) -> requests.Response:
+        patience = self.request_deadline + 1.0
+        try:
+            response = self._http.get(self.url + path, timeout=(1.0, patience))
+        except requests.RequestException as error:
+            raise NodeUnreachable(
+                f"{self.name} ({self.state}) did not answer GET {path} within {patience:g} s: "
+                f"{type(error).__name__}. A stopped node wants start(), a paused one resume()."
+            ) from error
+        if response.ok:
+            return response
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {"status": response.status_code, "detail": response.text[:200]}
+        raise NoAnswer(
+            f"{self.name} answered GET {path} with {response.status_code}: "
+            f"{problem.get('detail', '')}",
+            problem,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            return self._http.get(self.url + "/status", timeout=1.0).ok
+        except requests.RequestException:
+            return False
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.state} {self.url}>"
+
+
+class ZooKeeperServer(_Server):
+    """One ZooKeeper server. Got from `lab.zookeeper.server(…)`."""
+
+    def four_letter(self, word: str) -> str:
+        """Its answer to a four-letter word such as `srvr`; empty when it does not answer."""
+        return zookeeper.four_letter(self.endpoint.host, self.endpoint.port, word)
+
+    @property
+    def mode(self) -> str | None:
+        """ "standalone", "leader" or "follower"; None when it serves nobody."""
+        return zookeeper.parse_srvr(self.four_letter("srvr")).get("Mode")
+
+    @property
+    def zxid(self) -> int | None:
+        """The last transaction that it has seen."""
+        zxid = zookeeper.parse_srvr(self.four_letter("srvr")).get("Zxid")
+        return int(zxid, 16) if zxid else None
+
+    def _answers(self) -> bool:
+        # A server of an ensemble serves only with a quorum; alone it is up when it speaks at all.
+        if self._lab.zookeeper.size == 1:
+            return self.mode is not None
+        return self.four_letter("ruok") == "imok"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.state} {self.endpoint}>"
+
+
+class ZooKeeperHandle:
+    """The lab's ZooKeeper: one server or an ensemble. The verbs act on all of it."""
+
+    def __init__(self, lab: Lab, endpoints: Mapping[str, Endpoint]) -> None:
+        self._lab = lab
+        self.servers = [ZooKeeperServer(lab, name, at) for name, at in endpoints.items()]
+
+    @property
+    def size(self) -> int:
+        return len(self.servers)
+
+    @property
+    def hosts(self) -> str:
+        """The connection string for a client outside the lab's links."""
+        return ",".join(str(server.endpoint) for server in self.servers)
+
+    @property
+    def version(self) -> str:
+        return self._lab._running.zookeeper_version
+
+    def server(self, number: int) -> ZooKeeperServer:
+        """Server `number`, counted from 1."""
+        if not 1 <= number <= self.size:
+            raise ServerNotFound(f"There are ZooKeeper servers 1 to {self.size}, not {number}.")
+        return self.servers[number - 1]
+
+    @property
+    def leader(self) -> ZooKeeperServer | None:
+        """The server that leads now (the only one, if standalone); None without a quorum."""
+        modes = ("leader", "standalone")
+        return next((server for server in self.servers if server.mode in modes), None)
+
+    @property
+    def followers(self) -> list[ZooKeeperServer]:
+        return [server for server in self.servers if server.mode == "follower"]
+
+    def stop(self) -> None:
+        """Shut every server down in order."""
+        with self._lab._verb("stop", "zookeeper"):
+            self._all(lambda server: self._lab._running.stop(server.name))
+
+    def kill(self) -> None:
+        """End every server without warning."""
+        with self._lab._verb("kill", "zookeeper"):
+            self._all(lambda server: self._lab._running.kill(server.name))
+
+    def pause(self) -> None:
+        """Freeze every server."""
+        with self._lab._verb("pause", "zookeeper"):
+            self._all(lambda server: self._lab._running.pause(server.name))
+
+    def resume(self) -> None:
+        """Let every server run on."""
+        with self._lab._verb("resume", "zookeeper"):
+            self._all(lambda server: self._lab._running.resume(server.name))
+
+    def start(self) -> None:
+        """Start every server on the data it had. Returns when the service answers."""
+        with self._lab._verb("start", "zookeeper"):
+            self._all(lambda server: server._launch())
+            self._all(lambda server: server._wait_ready())
+            self._wait_serving()
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+    def four_letter(self, word: str) -> str:
+        """The first answer to a four-letter word such as `cons`; empty if no server answers."""
+        return next((text for s in self.servers if (text := s.four_letter(word))), "")
+
+    def sessions(self) -> dict[str, int]:
+        """The live sessions that have a connection: id ("0x…") → negotiated timeout in ms."""
+        found: dict[str, int] = {}
+        for server in self.servers:
+            for line in server.four_letter("cons").splitlines():
+                fields = dict(f.split("=", 1) for f in line.strip(" )").split(",") if "=" in f)
+                if "sid" in fields and "to" in fields:
+                    found[fields["sid"]] = int(fields["to"])
+        return found
+
+    def transactions(self) -> list[Transaction]:
+        """Everything that ZooKeeper ever changed, exactly, in its own order.
+
+        Read from the transaction log of the leader, or of the server that has seen most.
+        """
+        best = self.leader or max(self.servers, key=lambda server: server.zxid or 0)
+        return zookeeper.parse_transaction_logs(self._lab._running.transaction_logs(best.name))
+
+    def _all(self, verb: Callable[[ZooKeeperServer], None]) -> None:
+        self._lab._each(verb, self.servers)
+
+    def _wait_serving(self, timeout: float = _START_TIMEOUT) -> None:
+        deadline = time.monotonic() + timeout
+        while self.leader is None:
+            if time.monotonic() > deadline:
+                raise StartTimeout(
+                    f"ZooKeeper has no leader after {timeout:g} s.", self.servers[0].logs(20)
+                )
+            time.sleep(0.02)
+
+    def __repr__(self) -> str:
+        return f"<ZooKeeper {self.version}: {', '.join(map(repr, self.servers))}>"
+
+
+class Lab:
+    """A ZooKeeper and some nodes, to run and to break.
+
+    `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
+    of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
+    number of ZooKeeper servers; `claim` the algorithm ("lowest-free", or "original" for the one
+    with bugs); `max_number` the largest number; `env` further environment variables of the nodes.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 4,
+        *,
+        ensemble: int = 1,
+        backend: str | Backend | None = None,
+        session_timeout: float = 5.0,
+        request_deadline: float = 2.0,
+        max_number: int = 1023,
+        claim: str = "lowest-free",
+        env: Mapping[str, str] | None = None,
+        record: bool = True,
+    ) -> None:
+        _check("nodes", nodes, 0, MAX_NODES)
+        _check("ensemble", ensemble, 1, 5)
+        if claim not in ("lowest-free", "original"):
+            raise ConfigError(f"claim is {claim!r}; it can be 'lowest-free' or 'original'.")
+        self._wanted_nodes = nodes
+        self._wanted_servers = ensemble
+        self._wanted_backend = backend
+        self.session_timeout = session_timeout
+        self._request_deadline = request_deadline
+        self._env = {
+            "SESSION_TIMEOUT_MS": str(round(session_timeout * 1000)),
+            "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
+            "MAX_NUMBER": str(max_number),
+            "CLAIM": claim,
+            **(env or {}),
+        }
+        self.timeline = Timeline()
+        self._record = record
+        self._recorder: Recorder | None = None
+        self._ids = itertools.count(1)
+        self._created = 0
+        self._born: dict[str, float] = {}  # when each server was last started
+        self._nodes: dict[str, Node] = {}
+        self._lock = threading.RLock()
+        self._backend: Backend | None = None
+        self._zookeeper: ZooKeeperHandle | None = None
+        self._zk: KazooClient | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self, progress: Progress | None = None) -> Lab:
+        """Start ZooKeeper, then the nodes; returns when all of them answer and are connected.
+
+        A start that fails leaves nothing behind.
+        """
+        if self._backend is not None:
+            return self
+        progress = progress or _no_progress
+        try:
+            with self._verb("start", "lab"):
+                self._start(progress)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self, progress: Progress) -> None:
+        if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
+            self._backend = backends.choose(self._wanted_backend, progress, _say, os.environ)
+        else:
+            self._backend = self._wanted_backend
+            self._backend.prepare(progress)
+        names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
+        progress("starting ZooKeeper", None)
+        endpoints = self._backend.create_zookeeper(names, ZooKeeperSettings())
+        self._zookeeper = ZooKeeperHandle(self, endpoints)
+        self._zookeeper._all(lambda server: server._launch())
+        created = [self._create_node() for _ in range(self._wanted_nodes)]
+        progress("starting nodes", None)
+        self._each(Node._launch, created)
+        self._zookeeper._all(lambda server: server._wait_ready())
+        self._zookeeper._wait_serving()
+        self._zk = self._connect()
+        self._each(self._wait_connected, created)
+        self._register()
+        if self._record:
+            self._recorder = Recorder(self.timeline, self._urls, self._zk)
+            self._recorder.start()
+
+    def close(self) -> None:
+        """Remove every server and all that they left. Idempotent."""
+        with self._lock:
+            backend, self._backend = self._backend, None
+        if self._recorder is not None:
+            self._recorder.stop()
+            self._recorder = None
+        if self._zk is not None:
+            with suppress(KazooException, KazooTimeoutError):
+                self._zk.stop()
+            self._zk.close()
+            self._zk = None
+        if backend is not None:
+            backend.destroy()
+        for node in self._nodes.values():
+            node._http.close()
+        self._nodes.clear()
+
+    def __enter__(self) -> Lab:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        """ "docker" or "process": where the servers run."""
+        return self._running.name
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes, in the order of their names."""
+        return list(self._nodes.values())
+
+    def node(self, which: int | str) -> Node:
+        """A node by its number in the lab (`1`) or its name (`"node1"`)."""
+        name = f"node{which}" if isinstance(which, int) else which
+        try:
+            return self._nodes[name]
+        except KeyError:
+            known = ", ".join(self._nodes) or "no node"
+            raise ServerNotFound(f"There is no {name} in this lab; it has {known}.") from None
+
+    @property
+    def zookeeper(self) -> ZooKeeperHandle:
+        """The lab's ZooKeeper."""
+        self._running  # noqa: B018 — raises the message that helps
+        assert self._zookeeper is not None
+        return self._zookeeper
+
+    @property
+    def zk(self) -> KazooClient:
+        """A connected client of the lab's own, which no fault on a link touches."""
+        self._running  # noqa: B018
+        assert self._zk is not None
+        return self._zk
+
+    def tree(self, path: str = "/") -> Tree:
+        """The znodes below `path`; ephemerals are marked with the session that owns them."""
+        return Tree(
+            list(_walk(self.zk, path, depth=0)), {self._session_of(n): n.name for n in self.nodes}
+        )
+
+    def zkcli(self, command: str) -> str:
+        """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
+        return self._running.zkcli(command)
+
+    def wait_until(
+        self, condition: Callable[[], T], timeout: float = 5.0, message: str | None = None
+    ) -> T:
+        """Wait until `condition()` is true, and return what it returned.
+
+        A condition that raises `LabError` is not true yet. Raises `WaitTimeout` after `timeout`
+        seconds.
+        """
+        deadline = time.monotonic() + timeout
+        last: LabError | None = None
+        while True:
+            try:
+                if value := condition():
+                    return value
+                last = None
+            except LabError as error:
+                last = error
+            if time.monotonic() > deadline:
+                why = f" The last try said: {last}" if last else ""
+                raise WaitTimeout(
+                    f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}"
+                )
+            time.sleep(0.01)
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def add_node(self) -> Node:
+        """Start one more node."""
+        return self._add_nodes(1)[0]
+
+    def scale(self, count: int) -> None:
+        """Have `count` nodes alive: kill the longest-lived ones, or start new ones.
+
+        New nodes ask for their number at once, so that a dead one's number passes on.
+        """
+        _check("nodes", count, 0, MAX_NODES)
+        with self._verb("scale", "lab", nodes=count):
+            alive = self.alive
+            self._each(Node.kill, alive[: max(len(alive) - count, 0)])
+            for node in self._add_nodes(max(count - len(alive), 0)):
+                # The starting order decides who gets which number, as a reader expects.
+                with suppress(NoAnswer, NodeUnreachable):
+                    node.sequence()
+
+    @property
+    def alive(self) -> list[Node]:
+        """The nodes that run or are paused, the longest-lived first."""
+        living = (ServerState.RUNNING, ServerState.PAUSED)
+        return sorted(
+            (node for node in self.nodes if node.state in living), key=lambda n: self._born[n.name]
+        )
+
+    def partition(self, node: int | str, *, kind: str = "drop", direction: str = "both") -> None:
+        """Cut a node (or ZooKeeper server) off from ZooKeeper; its HTTP port stays reachable.
+
+        `kind` is "drop" (nobody is told) or "refuse" (both ends are told); `direction` is "to",
+        "from" or "both", seen from the node.
+        """
+        if kind not in ("drop", "refuse") or direction not in ("both", "to", "from"):
+            raise ConfigError(
+                f"A partition is of kind 'drop' or 'refuse', in direction 'both', 'to' or 'from'; "
+                f"not {kind!r}, {direction!r}."
+            )
+        fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
+        self._break("partition", node, fault, kind=kind, direction=direction)
+
+    def slow(self, node: int | str, *, delay: float = 0.2) -> None:
+        """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
+        self._break("slow", node, LinkFault("slow", delay=delay), delay=delay)
+
+    def flaky(self, node: int | str, *, every: int = 20) -> None:
+        """Break a node's connections to ZooKeeper about once in `every` messages."""
+        self._break("flaky", node, LinkFault("flaky", every=every), every=every)
+
+    def heal(self, node: int | str | None = None) -> None:
+        """Mend the links of one node (or ZooKeeper server), or of all."""
+        if node is None:
+            names = [*self._nodes, *(server.name for server in self.zookeeper.servers)]
+        else:
+            names = [self._name(node)]
+        with self._verb("heal", names[0] if node is not None else "lab"):
+            for name in names:
+                self._fault(name, None)
+
+    def expire(self, node: int | str) -> None:
+        """End a node's session for good, as a real partition does.
+
+        Cuts the node off, waits until ZooKeeper has closed its session, and heals the link.
+        """
+        target = self.node(node) if not isinstance(node, Node) else node
+        session = self._session_of(target)
+        if session is None:
+            raise InvalidTransition(f"{target.name} has no session that could expire.")
+        with self._verb("expire", target.name, session=session):
+            self._fault(target.name, LinkFault("drop"))
+            try:
+                self.wait_until(
+                    lambda: self._is_closed(int(session, 16)),
+                    timeout=2 * self.session_timeout + 5,
+                    message=f"ZooKeeper has expired {target.name}'s session",
+                )
+            finally:
+                self._fault(target.name, None)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> Backend:
+        if self._backend is None:
+            raise InvalidTransition(
+                "This lab is not running. Start it with lab.start(), or make a new one: "
+                "lab = Lab(nodes=4).start()"
+            )
+        return self._backend
+
+    def _next_id(self) -> int:
+        return next(self._ids)
+
+    @contextmanager
+    def _verb(self, verb: str, subject: str, **detail: Any) -> Iterator[None]:
+        """Put a verb on the timeline, with its begin, its end, and the error if it failed."""
+        number = self._next_id()
+        self.timeline.record("verb", subject, verb=verb, phase="begin", id=number, **detail)
+        try:
+            yield
+        except BaseException as error:
+            self.timeline.record(
+                "verb", subject, verb=verb, phase="end", id=number, error=str(error), **detail
+            )
+            raise
+        self.timeline.record("verb", subject, verb=verb, phase="end", id=number, **detail)
+
+    @staticmethod
+    def _each(verb: Callable[[Any], object], servers: Sequence[Any]) -> None:
+        """Do it to all of them at once; the first error is raised when all are done."""
+        if not servers:
+            return
+        with ThreadPoolExecutor(max_workers=min(len(servers), 16)) as pool:
+            for done in [pool.submit(verb, server) for server in servers]:
+                done.result()
+
+    def _create_node(self) -> Node:
+        with self._lock:
+            self._created += 1
+            name = f"node{self._created}"
+            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, self._env)
+            node = Node(self, name, self._running.create_node(spec))
+            self._nodes[name] = node
+        return node
+
+    def _add_nodes(self, count: int) -> list[Node]:
+        nodes = [self._create_node() for _ in range(count)]
+        self._each(Node.start, nodes)
+        if nodes:
+            self._register()
+        return nodes
+
+    def _wait_connected(self, node: Node) -> None:
+        node._wait_ready()
+        deadline = time.monotonic() + _START_TIMEOUT
+        while node.status()["connection"] != "CONNECTED":
+            if time.monotonic() > deadline:
+                raise StartTimeout(f"{node.name} did not reach ZooKeeper.", node.logs(20))
+            time.sleep(0.01)
+
+    def _connect(self) -> KazooClient:
+        client = KazooClient(
+            hosts=self.zookeeper.hosts,
+            timeout=10.0,
+            connection_retry=KazooRetry(max_tries=-1, max_delay=0.5, ignore_expire=False),
+        )
+        client.start(timeout=15)
+        return client
+
+    def _register(self) -> None:
+        urls = {node.name: node.url for node in self.nodes}
+        watchdog.register(self._running.lab_id, self.backend, urls)
+
+    def _urls(self) -> list[tuple[str, str]]:
+        return [(node.name, node.url) for node in self.nodes]
+
+    def _name(self, which: int | str) -> str:
+        servers = [server.name for server in self.zookeeper.servers]
+        return which if which in servers else self.node(which).name  # type: ignore[return-value]
+
+    def _break(self, verb: str, which: int | str, fault: LinkFault, **detail: Any) -> None:
+        name = self._name(which)
+        with self._verb(verb, name, **detail):
+            self._fault(name, fault)
+
+    def _fault(self, name: str, fault: LinkFault | None) -> None:
+        others = [server.name for server in self.zookeeper.servers if server.name != name]
+        for other in others:
+            self._running.fault(name, other, fault)
+            if name.startswith("zookeeper"):
+                self._running.fault(other, name, fault)
+
+    def _session_of(self, node: Node) -> str | None:
+        with suppress(LabError):
+            session: str | None = node.status()["session"]
+            return session
+        return None
+
+    def _is_closed(self, session: int) -> bool:
+        closings = (t for t in self.zookeeper.transactions() if t.op == "closeSession")
+        return any(txn.session == session for txn in closings)
+
+    # --- display ------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterable[tuple[str, str, str, str]]:
+        for server in self._zookeeper.servers if self._zookeeper else []:
+            yield server.name, server.state.value, server.mode or "–", str(server.endpoint)
+        for node in self.nodes:
+            number = "–"
+            with suppress(LabError):
+                if node.state is ServerState.RUNNING:
+                    number = str(node.status()["number"] or "–")
+            yield node.name, node.state.value, number, node.url
+
+    def _title(self) -> str:
+        if self._backend is None:
+            return "Lab, not running"
+        where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
+        return f"Lab {where}, ZooKeeper {self.zookeeper.version}"
+
+    def __repr__(self) -> str:
+        rows = [("name", "state", "number", "at"), *self._rows()] if self._backend else []
+        widths = [max(len(row[i]) for row in rows) for i in range(4)] if rows else []
+        lines = (
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        )
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{state}</td><td>{html.escape(number)}</td>"
+            + (
+                f'<td><a href="{at}/swagger">{at}</a></td></tr>'
+                if "://" in at
+                else f"<td>{at}</td></tr>"
+            )
+            for name, state, number, at in (self._rows() if self._backend else ())
+        )
+        head = "<tr><th>name</th><th>state</th><th>number</th><th>at</th></tr>"
+        return f"<b>{html.escape(self._title())}</b><table>{head}{rows}</table>"
+
+
+@dataclass(frozen=True)
+class TreeLine:
+    """One znode: its path, data, depth below the root shown, and the session that owns it."""
+
+    path: str
+    data: str
+    depth: int
+    owner: int  # 0: persistent
+
+
+class Tree:
+    """The znodes at one moment, printed as a tree."""
+
+    def __init__(self, lines: Sequence[TreeLine], names: Mapping[str | None, str]) -> None:
+        self.lines = lines
+        self._names = names
+
+    def __repr__(self) -> str:
+        return "\n".join(self._format(line) for line in self.lines)
+
+    def _format(self, line: TreeLine) -> str:
+        name = line.path if line.depth == 0 else line.path.rsplit("/", 1)[-1]
+        text = "    " * line.depth + name
+        if line.owner:
+            session = f"0x{line.owner:x}"
+            who = self._names.get(session)
+            text += f"    ephemeral, of {f'{who}, ' if who else ''}session {session}"
+        if line.data:
+            text += f"    {line.data[:80]}"
+        return text
+
+
+def _walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
+    try:
+        data, stat = zk.get(path)
+        children = zk.get_children(path)
+    except NoNodeError:
+        return  # it went while we looked
+    yield TreeLine(path, data.decode(errors="replace"), depth, stat.ephemeralOwner)
+    for child in sorted(children, key=lambda name: (not name.isdigit(), name.zfill(12))):
+        if path == "/" and child == "zookeeper":
+            continue  # ZooKeeper's own
+        yield from _walk(zk, f"{path.rstrip('/')}/{child}", depth + 1)
+
+
+def _check(what: str, value: int, lowest: int, highest: int) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")
+
+
+def _no_progress(what: str, fraction: float | None) -> None:
+    pass
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
