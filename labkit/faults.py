@@ -75,13 +75,31 @@ class Forwarder:
             self._thread.start()
         return self
 
-    def link(self, source: str, target: str, to: tuple[str, int], channel: str = "") -> int:
+    def link(
+        self,
+        source: str,
+        target: str,
+        to: tuple[str, int],
+        channel: str = "",
+        patience: float = 0.0,
+    ) -> int:
         """Forward a port of 127.0.0.1 to `to`, and return it: the link from `source` to `target`.
 
         The same pair gets the same port again; a changed `to` is used by new connections. Two
         servers that talk on several ports have a link for each `channel`, and a fault hits all.
+        A target that refuses is tried again for `patience` seconds before the client is told.
         """
-        return self._run(self._open(source, target, to, channel))
+        return self._run(self._open(source, target, to, channel, patience))
+
+    def translate(self, source: str, target: str, channel: str, old: str, new: str) -> None:
+        """Replace the address `old` in what `source` sends by `new`, of the same length.
+
+        A ZooKeeper server that opens an election connection announces its own address in it, and
+        its peer calls back there: directly, past the links, unless the address is a link's too.
+        """
+        if len(old) != len(new):
+            raise ValueError(f"{old} and {new} differ in length; the message would not survive it.")
+        self._links[source, target, channel].translation = (old.encode(), new.encode())
 
     def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
         """Break the link, or with None heal it. Returns when that is in force.
@@ -122,10 +140,12 @@ class Forwarder:
             raise RuntimeError("The forwarder does not run: call start() before using its links.")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _open(self, source: str, target: str, to: tuple[str, int], channel: str) -> int:
+    async def _open(
+        self, source: str, target: str, to: tuple[str, int], channel: str, patience: float
+    ) -> int:
         key = (source, target, channel)
         if key not in self._links:
-            link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"))
+            link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"), patience)
             await link.listen()
             self._links[key] = link
         self._links[key].to = to
@@ -158,8 +178,10 @@ def _bound(port: int = 0) -> socket.socket:
 class _Link:
     """One listening port, the connections made through it, and what is wrong with them."""
 
-    def __init__(self, to: tuple[str, int], rng: random.Random) -> None:
+    def __init__(self, to: tuple[str, int], rng: random.Random, patience: float = 0.0) -> None:
         self.to = to
+        self.patience = patience
+        self.translation: tuple[bytes, bytes] | None = None
         self._rng = rng
         self.relays: set[_Relay] = set()
         self._fault: LinkFault | None = None
@@ -243,11 +265,17 @@ class _Relay:
         return self._dialling is None
 
     async def _dial(self) -> None:
-        try:
-            host, port = self.link.to
-            await asyncio.get_running_loop().create_connection(lambda: self.far, host, port)
-        except OSError:
-            self.near.reset()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.link.patience
+        while self.near.open:
+            try:
+                await loop.create_connection(lambda: self.far, *self.link.to)
+                return
+            except OSError:
+                if loop.time() >= deadline:
+                    self.near.reset()
+                    return
+                await asyncio.sleep(0.01)
 
     def reset(self) -> None:
         if self._dialling is not None:
@@ -350,6 +378,8 @@ class _Lane:
         self.ended = False  # the end of the stream has been passed on
 
     def put(self, item: bytes | None) -> None:
+        if item and self._direction == "to" and self._relay.link.translation is not None:
+            item = item.replace(*self._relay.link.translation)
         fault = self._relay.link.fault(self._direction)
         if fault is None and not self._held and self._sink.open:
             return self._deliver(item)

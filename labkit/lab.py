@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import logging
 import os
 import sys
 import threading
@@ -49,6 +50,11 @@ T = TypeVar("T")
 MAX_NODES = 64
 _FIRST_PORT = 5001
 _START_TIMEOUT = 30.0
+
+# A connection that breaks is what this lab is about, and no news for a notebook's cell.
+_KAZOO_LOG = logging.getLogger("labkit.kazoo")
+_KAZOO_LOG.addHandler(logging.NullHandler())
+_KAZOO_LOG.propagate = False
 
 
 @dataclass(frozen=True)
@@ -577,7 +583,7 @@ class Lab:
                 f"not {kind!r}, {direction!r}."
             )
         fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
-        self._break("partition", node, fault, kind=kind, direction=direction)
+        self._break("partition", node, fault, cut=kind, direction=direction)
 
     def slow(self, node: int | str, *, delay: float = 0.2) -> None:
         """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
@@ -682,6 +688,7 @@ class Lab:
         client = KazooClient(
             hosts=self.zookeeper.hosts,
             timeout=10.0,
+            logger=_KAZOO_LOG,
             connection_retry=KazooRetry(max_tries=-1, max_delay=0.5, ignore_expire=False),
         )
         client.start(timeout=15)

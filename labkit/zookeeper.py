@@ -44,7 +44,7 @@ class Installation:
 
     def cli_command(self, directory: Path, hosts: str, command: Sequence[str]) -> list[str]:
         """The command line of one `zkCli.sh` command."""
-        return [*self._java(directory, "ERROR"), _CLI_CLASS, "-server", hosts, *command]
+        return [*self._java(directory, "OFF"), _CLI_CLASS, "-waitforconnection", "-server", hosts, *command]
 
     def _java(self, directory: Path, level: str) -> list[str]:
         classpath = os.pathsep.join([str(directory), *self.jars])

@@ -7,6 +7,7 @@ interrupting a notebook's cell does not touch them.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -102,16 +103,12 @@ class ProcessBackend:
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
         clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
-        quorum: dict[str, tuple[int, int]] = {}
-        if len(names) > 1:
-            quorum = {name: (self._ports.reserve(), self._ports.reserve()) for name in names}
-        for name in names:
+        peers = self._peers(names) if len(names) > 1 else {}
+        for number, name in enumerate(names, start=1):
             home = self._directory / name
             (home / "data").mkdir(parents=True)
+            (home / "data" / "myid").write_text(f"{number}\n")
             zookeeper.write_logging_configuration(home)
-            peers = [self._peer(name, other, i, quorum) for i, other in enumerate(quorum, start=1)]
-            if peers:
-                (home / "data" / "myid").write_text(f"{list(names).index(name) + 1}\n")
             config = home / "zoo.cfg"
             config.write_text(
                 zookeeper.zoo_cfg(
@@ -120,7 +117,7 @@ class ProcessBackend:
                     tick_time=settings.tick_time,
                     min_session_timeout=settings.min_session_timeout,
                     max_session_timeout=settings.max_session_timeout,
-                    peers=peers,
+                    peers=peers.get(name, ()),
                 )
             )
             command = self._installed.server_command(home, config)
@@ -134,18 +131,30 @@ class ProcessBackend:
         self._zookeepers.update(clients)
         return clients
 
-    def _peer(
-        self, source: str, target: str, server_id: int, quorum: dict[str, tuple[int, int]]
-    ) -> zookeeper.Peer:
-        """`target` as `source` reaches it: through a link, but for itself."""
-        ports = quorum[target]
-        if source != target:
-            kinds = zip(("quorum", "election"), ports, strict=True)
-            ports = tuple(  # type: ignore[assignment]
-                self._forwarder.link(source, f"{target}:{kind}", (_LOOPBACK, port))
-                for kind, port in kinds
+    def _peers(self, names: Sequence[str]) -> dict[str, list[zookeeper.Peer]]:
+        """For each server of an ensemble, all of them as it reaches them: the others by links."""
+        own = {
+            name: zookeeper.Peer(number, _LOOPBACK, self._ports.reserve(), self._ports.reserve())
+            for number, name in enumerate(names, start=1)
+        }
+        seen = {name: dict(own) for name in names}
+        for source, target in itertools.permutations(names, 2):
+            peer = own[target]
+            # A follower that finds its leader not listening yet starts a new election. A refusal
+            # would have made it try again, but behind a link it has connected already.
+            quorum = self._forwarder.link(
+                source, target, (_LOOPBACK, peer.quorum_port), channel="quorum", patience=2.0
             )
-        return zookeeper.Peer(server_id, _LOOPBACK, *ports)
+            election = self._forwarder.link(
+                source, target, (_LOOPBACK, peer.election_port), channel="election"
+            )
+            seen[source][target] = replace(peer, quorum_port=quorum, election_port=election)
+        for source, target in itertools.permutations(names, 2):
+            announced, linked = own[source].election_port, seen[target][source].election_port
+            self._forwarder.translate(
+                source, target, "election", f"{_LOOPBACK}:{announced}", f"{_LOOPBACK}:{linked}"
+            )
+        return {name: list(peers.values()) for name, peers in seen.items()}
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
         endpoint = Endpoint(_LOOPBACK, self._ports.reserve(spec.port))
@@ -263,11 +272,8 @@ class ProcessBackend:
             raise UnsupportedFault(
                 f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
             )
-        if source not in self._zookeepers:
+        if source != target:
             self._forwarder.fault(source, target, fault)
-        elif source != target:
-            for kind in ("quorum", "election"):
-                self._forwarder.fault(source, f"{target}:{kind}", fault)
 
     # --- the end ------------------------------------------------------------------------------
 
