@@ -320,9 +320,13 @@ def _decode(record: _Reader, kind: int, head: tuple[int, float, int, int]) -> It
             for _ in range(max(record.int(), 0)):
                 yield Transaction(*head, "delete", record.string())
     elif kind == _MULTI:
+        parts: list[Transaction] = []
         for _ in range(max(record.int(), 0)):
             part_kind, part = record.int(), record.buffer() or b""
-            yield from _decode(_Reader(part), part_kind, head)
+            parts.extend(_decode(_Reader(part), part_kind, head))
+        # One part that fails undoes all, but those before it are logged as if they had been done.
+        failed = any(part.op == "error" for part in parts)
+        yield from (Transaction(*head, "error") for _ in parts) if failed else parts
     else:
         yield Transaction(*head, _OPS.get(kind, f"op{kind}"))
 
