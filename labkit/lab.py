@@ -703,7 +703,7 @@ class Lab:
 
     def _name(self, which: int | str) -> str:
         servers = [server.name for server in self.zookeeper.servers]
-        return which if which in servers else self.node(which).name
+        return str(which) if which in servers else self.node(which).name
 
     def _break(self, verb: str, which: int | str, fault: LinkFault, **detail: Any) -> None:
         name = self._name(which)

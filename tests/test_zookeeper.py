@@ -29,15 +29,22 @@ def _touch(path: Path) -> Path:
     return path
 
 
+_BREW = "opt/zookeeper/libexec/lib/zookeeper-3.9.3.jar"
+
+
 @pytest.mark.parametrize(
     ("jar", "java", "environ"),
     [
         ("usr/share/java/zookeeper-3.8.0.jar", "usr/bin/java", {}),
-        ("opt/homebrew/opt/zookeeper/libexec/lib/zookeeper-3.9.3.jar", "opt/homebrew/opt/openjdk/bin/java", {}),
-        ("home/linuxbrew/.linuxbrew/opt/zookeeper/libexec/lib/zookeeper-3.9.3.jar", "usr/bin/java", {}),
-        ("srv/zk/lib/zookeeper-3.9.3.jar", "srv/jdk/bin/java", {"ZOOKEEPER_HOME": "srv/zk", "JAVA_HOME": "srv/jdk"}),
+        (f"opt/homebrew/{_BREW}", "opt/homebrew/opt/openjdk/bin/java", {}),
+        (f"home/linuxbrew/.linuxbrew/{_BREW}", "usr/bin/java", {}),
+        (
+            "srv/zk/lib/zookeeper-3.9.3.jar",
+            "srv/jdk/bin/java",
+            {"ZOOKEEPER_HOME": "srv/zk", "JAVA_HOME": "srv/jdk"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_finds_every_layout(tmp_path: Path, jar: str, java: str, environ: dict[str, str]) -> None:
     _touch(tmp_path / jar)
     if "share" in jar:
@@ -45,7 +52,7 @@ def test_finds_every_layout(tmp_path: Path, jar: str, java: str, environ: dict[s
     _touch(tmp_path / java)
     environ = {name: str(tmp_path / value) for name, value in environ.items()}
     found = find_installation({"PATH": str(tmp_path / "usr/bin"), **environ}, tmp_path)
-    assert found.version == re.search(r"3\.\d\.\d", jar)[0]  # type: ignore[index]
+    assert jar.endswith(f"zookeeper-{found.version}.jar")
     assert found.java == str(tmp_path / java)
     assert all(Path(jar).exists() for jar in found.jars)
 

@@ -1,0 +1,294 @@
+"""A lab of real processes: the verbs, what they promise, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from labkit.backends import watchdog
+from labkit.backends.base import ServerState
+from labkit.errors import (
+    BackendUnavailable,
+    ConfigError,
+    InvalidTransition,
+    NoAnswer,
+    NodeUnreachable,
+    PortInUse,
+    ServerNotFound,
+    StartTimeout,
+    WaitTimeout,
+)
+from labkit.lab import Lab
+
+
+def held(lab: Lab) -> set[str]:
+    """The numbers that are znodes now."""
+    return {name for name in lab.zk.get_children("/sequence") if name.isdigit()}
+
+
+def test_the_experiment(lab: Lab) -> None:
+    assert [lab.node(i).sequence() for i in (1, 2, 3)] == [1, 2, 3]
+    lab.node(2).stop()
+    assert lab.node(4).sequence() == 2
+    lab.node(2).start()
+    assert lab.node(2).sequence() == 4
+
+
+def test_stop_frees_the_number_at_once(lab: Lab) -> None:
+    node = lab.node(1)
+    node.sequence()
+    process = psutil.Process(node.status()["pid"])
+    began = time.monotonic()
+    process.terminate()
+    lab.wait_until(lambda: "1" not in held(lab), timeout=1)
+    assert time.monotonic() - began < 0.1 + 0.05  # the bound, and this test's own polling
+    process.wait(5)
+
+
+def test_kill_frees_the_number_within_the_session_timeout_and_two_ticks(lab: Lab) -> None:
+    # Twenty times, on five generations of four nodes each.
+    waits = []
+    for _ in range(5):
+        numbers = {str(node.sequence()) for node in lab.nodes}
+        assert numbers == {"1", "2", "3", "4"}
+        began = time.monotonic()
+        for node in lab.nodes:
+            node.kill()
+        for left in (3, 2, 1, 0):
+            lab.wait_until(lambda left=left: len(held(lab)) <= left, timeout=5)  # type: ignore[misc]
+            waits.append(time.monotonic() - began)
+        for node in lab.nodes:
+            node.start()
+    assert len(waits) == 20
+    assert max(waits) < lab.session_timeout + 2 * 0.2 + 0.1  # and this test's own polling
+
+
+def test_zookeeper_away_and_back(lab: Lab) -> None:
+    numbers = [node.sequence() for node in lab.nodes]
+    for seconds in (0.0, 3 * lab.session_timeout):
+        lab.zookeeper.stop()
+        for node in lab.nodes:
+            began = time.monotonic()
+            with pytest.raises(NoAnswer) as caught:
+                node.sequence()
+            assert caught.value.problem["status"] == 503
+            assert time.monotonic() - began < node.request_deadline
+        time.sleep(seconds)
+        lab.zookeeper.start()
+        lab.wait_until(lambda: [node.sequence() for node in lab.nodes] == numbers, timeout=10)
+
+
+def test_a_paused_node_says_nothing_and_never_answers_stale(lab: Lab) -> None:
+    node = lab.node(1)
+    assert node.sequence() == 1
+    node.pause()
+    assert node.state is ServerState.PAUSED
+    with pytest.raises(NodeUnreachable, match="resume"):
+        node.sequence()
+    lab.wait_until(lambda: "1" not in held(lab), timeout=5)
+    assert lab.node(2).sequence() == 1
+    node.resume()
+    assert lab.wait_until(node.sequence, timeout=10) == 2
+
+
+def test_a_partition_cuts_zookeeper_and_not_http(lab: Lab) -> None:
+    assert lab.node(1).sequence() == 1
+    for kind in ("drop", "refuse"):
+        lab.partition(1, kind=kind)
+        lab.wait_until(lambda: lab.node(1).status()["number"] is None, timeout=5)
+        with pytest.raises(NoAnswer):
+            lab.node(1).sequence()
+        lab.heal(1)
+        lab.wait_until(lambda: lab.node(1).sequence(), timeout=10)
+
+
+def test_expiry_is_real(lab: Lab) -> None:
+    lab.node(1).sequence()
+    before = lab.node(1).status()["session"]
+    lab.expire(1)
+    lab.wait_until(lambda: lab.node(1).status()["session"] not in (before, None), timeout=10)
+    closed = {t.session for t in lab.zookeeper.transactions() if t.op == "closeSession"}
+    assert int(before, 16) in closed
+
+
+def test_scale_kills_the_longest_lived_and_starts_new_ones(lab: Lab) -> None:
+    for node in lab.nodes:
+        node.sequence()
+    lab.scale(2)
+    assert [node.name for node in lab.alive] == ["node3", "node4"]
+    lab.wait_until(lambda: held(lab) == {"3", "4"}, timeout=5)
+    lab.scale(4)
+    assert [node.name for node in lab.alive] == ["node3", "node4", "node5", "node6"]
+    assert {lab.node(5).sequence(), lab.node(6).sequence()} == {1, 2}
+
+
+def test_verbs_are_idempotent_or_say_why_not(lab: Lab) -> None:
+    node = lab.node(1)
+    node.start()
+    node.resume()
+    node.stop()
+    node.stop()
+    node.kill()
+    for verb in (node.pause, node.resume):
+        with pytest.raises(InvalidTransition, match="node1 is stopped"):
+            verb()
+    node.start()
+    node.pause()
+    for verb in (node.start, node.stop):
+        with pytest.raises(InvalidTransition, match="node1 is paused"):
+            verb()
+    node.kill()
+    assert node.state is ServerState.STOPPED
+    with pytest.raises(ServerNotFound, match="node9.*node1, node2, node3, node4"):
+        lab.node(9)
+
+
+def test_every_verb_is_on_the_timeline_also_when_it_fails(lab: Lab) -> None:
+    lab.node(1).stop()
+    with pytest.raises(InvalidTransition):
+        lab.node(1).resume()
+    verbs = [e for e in lab.timeline if e.kind == "verb" and e.subject == "node1"]
+    assert [(e.data["verb"], e.data["phase"], "error" in e.data) for e in verbs][-4:] == [
+        ("stop", "begin", False),
+        ("stop", "end", False),
+        ("resume", "begin", False),
+        ("resume", "end", True),
+    ]
+
+
+def test_displays(lab: Lab) -> None:
+    lab.node(1).sequence()
+    text = repr(lab)
+    assert "ZooKeeper 3." in text
+    assert lab.node(1).url in text
+    assert f'<a href="{lab.node(1).url}/swagger">' in lab._repr_html_()
+    tree = str(lab.tree())
+    assert "ephemeral, of node1, session 0x" in tree
+    assert tree.startswith("/\n    sequence")
+
+
+def test_zookeeper_down_when_a_node_starts(lab: Lab) -> None:
+    lab.zookeeper.stop()
+    lab.node(1).restart()
+    with pytest.raises(NoAnswer) as caught:
+        lab.node(1).sequence()
+    assert caught.value.problem["reason"] == "no-connection"
+    lab.zookeeper.start()
+    assert lab.wait_until(lab.node(1).sequence, timeout=10) == 1
+
+
+def test_the_negotiated_timeout_is_shown() -> None:
+    with Lab(nodes=1, backend="process", session_timeout=0.05) as lab:
+        assert lab.node(1).status()["session_timeout_ms"] == 400
+
+
+@pytest.mark.parametrize("nodes", [-1, 65, 9999])
+def test_refuses_a_silly_number_of_nodes(nodes: int) -> None:
+    with pytest.raises(ConfigError, match=f"nodes is {nodes}; it must be from 0 to 64"):
+        Lab(nodes=nodes)
+
+
+def test_a_bad_setting_is_named_by_the_node_that_refuses_it() -> None:
+    lab = Lab(nodes=1, backend="process", env={"SESSION_TIMEOUT_MS": "abc"})
+    with pytest.raises(StartTimeout, match="SESSION_TIMEOUT_MS"):
+        lab.start()
+    with pytest.raises(InvalidTransition, match=r"lab\.start\(\)"):
+        lab.zk  # noqa: B018
+
+
+def test_a_taken_port(lab: Lab) -> None:
+    node = lab.node(1)
+    node.stop()
+    address = ("127.0.0.1", node.endpoint.port)
+    message = rf"lsof -i :{node.endpoint.port}"
+    with socket.create_server(address), pytest.raises(PortInUse, match=message):
+        node.start()
+    node.start()
+    with ExitStack() as taken:
+        for port in range(5001, 5003):
+            if not any(n.endpoint.port == port for n in lab.nodes):
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        with Lab(nodes=2, backend="process") as other:
+            mine = {n.url for n in lab.nodes}
+            assert mine.isdisjoint(n.url for n in other.nodes)
+            assert {n.sequence() for n in other.nodes} == {1, 2}
+
+
+def test_no_zookeeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOOKEEPER_HOME", "/nowhere")
+    with pytest.raises(BackendUnavailable, match="ZOOKEEPER_HOME is /nowhere"):
+        Lab(backend="process").start()
+
+
+def test_wait_until_says_what_it_waited_for(zookeeper_lab: Lab) -> None:
+    with pytest.raises(WaitTimeout, match=r"after 0\.05 s: pigs fly"):
+        zookeeper_lab.wait_until(lambda: False, timeout=0.05, message="pigs fly")
+
+
+def test_eight_nodes_are_ready_in_three_seconds() -> None:
+    began = time.monotonic()
+    with Lab(nodes=8, backend="process") as lab:
+        took = time.monotonic() - began
+        assert len({node.sequence() for node in lab.nodes}) == 8
+    assert took < 3.0
+
+
+def test_an_ensemble_survives_its_leader() -> None:
+    with Lab(nodes=2, ensemble=3, backend="process", session_timeout=2.0) as lab:
+        numbers = [node.sequence() for node in lab.nodes]
+        lab.zookeeper.leader.kill()  # type: ignore[union-attr]
+        lab.wait_until(lambda: lab.zookeeper.leader, timeout=10)
+        lab.wait_until(lambda: [node.sequence() for node in lab.nodes] == numbers, timeout=10)
+        assert len([s for s in lab.zookeeper.servers if s.mode == "follower"]) == 1
+
+
+_HOLDER = """
+import json, sys, time
+from labkit.backends import watchdog
+from labkit.lab import Lab
+lab = Lab(nodes=3, backend="process").start()
+lab.node(1).sequence()
+lab.node(2).pause()
+print(json.dumps({"id": lab._running.lab_id, "ports": [n.endpoint.port for n in lab.nodes]}))
+sys.stdout.flush()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_the_process_that_holds_a_lab(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as holder:
+        assert holder.stdout is not None
+        found = json.loads(holder.stdout.readline())
+        assert len(watchdog._processes(found["id"])) >= 5  # nodes, ZooKeeper, zygote
+        os.kill(holder.pid, number)
+    deadline = time.monotonic() + 5
+    while watchdog._processes(found["id"]) or watchdog.directory(found["id"]).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for port in found["ports"]:
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_leftovers_of_a_dead_owner_are_removed_by_the_next_lab(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
+        dead.wait()
+    home = watchdog.directory("0ddba11")
+    home.mkdir(parents=True)
+    entry = {"lab_id": "0ddba11", "backend": "process", "owner": dead.pid, "owner_started": 1.0}
+    (home / "lab.json").write_text(json.dumps({**entry, "nodes": {}}))
+    assert "0ddba11" in {lab.lab_id for lab in watchdog.registered() if lab.orphaned}
+    with Lab(nodes=0, backend="process"):
+        assert not home.exists()
