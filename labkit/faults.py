@@ -8,11 +8,11 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, cast, get_args
 
-from labkit.errors import ServerNotFound
+from labkit.errors import ConfigError, ServerNotFound
 
 T = TypeVar("T")
 
@@ -435,3 +435,134 @@ class _Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+# --- schedules --------------------------------------------------------------------------------
+
+FaultKind = Literal["kill", "pause", "partition", "restart-zookeeper", "kill-leader"]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+#: As a target: whichever ZooKeeper server leads when the fault begins.
+LEADER = "leader"
+
+_WARM_UP = 1.0  # seconds before the first fault, in which every node claims
+_SHORTEST = 0.3  # seconds; a fault that would be cut shorter is not worth it
+
+
+@dataclass(frozen=True)
+class ScheduledFault:
+    """What is to be broken, from `begin` to `end` in seconds from the start of the run.
+
+    kill, restart-zookeeper and kill-leader end with a start, pause with a resume, and partition,
+    which says by `link` what it is, with a heal.
+    """
+
+    begin: float
+    end: float
+    kind: FaultKind
+    targets: tuple[str, ...]
+    link: LinkFault | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {', '.join(self.targets)}"
+        if self.link is not None:
+            direction = "" if self.link.direction == "both" else f", {self.link.direction} only"
+            what += f" ({self.link.kind}{direction})"
+        return f"{self.begin:.1f}–{self.end:.1f} s: {what}"
+
+
+def schedule(
+    seed: int,
+    seconds: float,
+    nodes: Sequence[str],
+    servers: Sequence[str],
+    kinds: Sequence[FaultKind] = FAULT_KINDS,
+    *,
+    session_timeout: float = 2.0,
+) -> list[ScheduledFault]:
+    """Draw the faults of a run; the same arguments always draw the same.
+
+    Every kind has its turn before any has its second. Targets are one, a minority, a majority or
+    all of the nodes (or servers), or the leader. Faults last for less or more than the session
+    timeout, because both teach, and may overlap on different targets. All end early enough for
+    what must be true afterwards: a session timeout and two seconds before the end of the run.
+    Raises `ConfigError` when that leaves no time, or for an unknown kind.
+    """
+    if unknown := [kind for kind in kinds if kind not in FAULT_KINDS]:
+        known = ", ".join(FAULT_KINDS)
+        raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
+    last = seconds - session_timeout - 2.0
+    if last < _WARM_UP + _SHORTEST:
+        least = session_timeout + 2.0 + _WARM_UP + _SHORTEST
+        raise ConfigError(
+            f"{seconds:g} s leave no time for a fault and for the recovery from it with a session "
+            f"timeout of {session_timeout:g} s: take {least:.1f} s or more, better 20."
+        )
+    rng = random.Random(f"{seed}:{seconds}:{session_timeout}")
+    drawn: list[ScheduledFault] = []
+    at = _WARM_UP
+    while kinds:
+        for kind in rng.sample(list(kinds), len(kinds)):
+            fault = _draw(rng, kind, at, nodes, servers, session_timeout)
+            begin = max([at, *(f.end + 0.2 for f in drawn if _conflict(f, fault))])
+            length = min(fault.end - fault.begin, last - begin)
+            if length < _SHORTEST:
+                return drawn
+            fault = replace(fault, begin=round(begin, 3), end=round(begin + length, 3))
+            drawn.append(fault)
+            if rng.random() < 0.4:  # overlaps the next one
+                at = fault.begin + rng.uniform(0.1, 0.9) * length
+            else:
+                at = fault.end + rng.uniform(0.2, 0.4 * session_timeout + 0.2)
+    return drawn
+
+
+def _draw(
+    rng: random.Random,
+    kind: FaultKind,
+    begin: float,
+    nodes: Sequence[str],
+    servers: Sequence[str],
+    session_timeout: float,
+) -> ScheduledFault:
+    link = None
+    if kind == "kill-leader":
+        targets: tuple[str, ...] = (LEADER,)
+    elif kind == "restart-zookeeper":
+        targets = _some(rng, servers)
+    elif kind == "pause" and rng.random() < 0.25:
+        targets = (LEADER,)
+    elif kind == "partition" and len(servers) > 1 and rng.random() < 0.25:
+        targets = (LEADER,)
+    else:
+        targets = _some(rng, nodes)
+    if kind == "partition":
+        cut: Literal["drop", "refuse"] = rng.choice(("drop", "refuse"))
+        directions: Sequence[Literal["both", "to", "from"]] = ("both", "to", "from")
+        link = LinkFault(cut, rng.choice(directions) if cut == "drop" else "both")
+    if kind == "pause":  # short ones a node must survive, long ones it must own up to
+        least, most = (0.2, 0.95) if rng.random() < 0.3 else (1.1, 1.8)
+    elif kind == "restart-zookeeper":
+        least, most = (0.1, 0.4) if rng.random() < 0.5 else (1.1, 1.6)
+    else:
+        least, most = (0.1, 1.8)
+    length = max(_SHORTEST, session_timeout * rng.uniform(least, most))
+    return ScheduledFault(begin, begin + length, kind, targets, link)
+
+
+def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
+    """One of them, a minority, a majority, or all."""
+    total = len(servers)
+    minority = max((total - 1) // 2, 1)
+    count = rng.choice((1, minority, total // 2 + 1, total))
+    return tuple(sorted(rng.sample(list(servers), count), key=servers.index))
+
+
+def _conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
+    """Two faults may not hold one server; one of ZooKeeper's at a time, for the leader changes."""
+    ours = [{_one_zookeeper(target) for target in fault.targets} for fault in (one, other)]
+    return bool(ours[0] & ours[1])
+
+
+def _one_zookeeper(target: str) -> str:
+    return "zookeeper" if target == LEADER or target.startswith("zookeeper") else target
