@@ -56,6 +56,8 @@ _KAZOO_LOG = logging.getLogger("labkit.kazoo")
 _KAZOO_LOG.addHandler(logging.NullHandler())
 _KAZOO_LOG.propagate = False
 
+_open: set[Lab] = set()
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -411,6 +413,15 @@ class Lab:
 
     # --- life ---------------------------------------------------------------------------------
 
+    @classmethod
+    def only(cls, nodes: int = 4, **settings: Any) -> Lab:
+        """Start a lab as this process's only one, closing those it has open: for a page's first
+        cell, which a reader may run twice. The settings are `Lab`'s.
+        """
+        for lab in list(_open):
+            lab.close()
+        return cls(nodes, **settings).start()
+
     def start(self, progress: Progress | None = None) -> Lab:
         """Start ZooKeeper, then the nodes; returns when all of them answer and are connected.
 
@@ -419,6 +430,7 @@ class Lab:
         if self._backend is not None:
             return self
         progress = progress or _no_progress
+        _open.add(self)
         try:
             with self._verb("start", "lab"):
                 self._start(progress)
@@ -452,6 +464,7 @@ class Lab:
 
     def close(self) -> None:
         """Remove every server and all that they left. Idempotent."""
+        _open.discard(self)
         with self._lock:
             backend, self._backend = self._backend, None
         if self._recorder is not None:
