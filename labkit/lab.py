@@ -146,7 +146,7 @@ class Node(_Server):
         super().__init__(lab, name, endpoint)
         self.url = f"http://{endpoint}"
         self._http = requests.Session()
-        self.request_deadline = lab._request_deadline  # seconds
+        self.request_deadline = lab.request_deadline  # seconds
         self._http.trust_env = False  # a proxy for the world outside has no business here
 
     def sequence(self) -> int:
@@ -391,7 +391,7 @@ class Lab:
         self._wanted_servers = ensemble
         self._wanted_backend = backend
         self.session_timeout = session_timeout
-        self._request_deadline = request_deadline
+        self.request_deadline = request_deadline
         self._env = {
             "SESSION_TIMEOUT_MS": str(round(session_timeout * 1000)),
             "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
