@@ -1,0 +1,891 @@
+"""Servers as Docker containers: ZooKeeper's official image, and an image of the node built here.
+
+Everything is made through the Docker SDK, so a remote engine works as well (`DOCKER_HOST`, or the
+command line's current context). Everything carries the lab's id and its owner as labels.
+
+A node is on two networks: one for HTTP, and one for each ZooKeeper server to reach it by. To cut
+a link is to take the node off that network; the other one, and with it the node's URL, stays. The
+addresses are fixed, so a healed link is the same link: connections that both ends kept go on.
+
+Environment: `LABKIT_ZOOKEEPER_IMAGE` (`zookeeper:3.9`), `LABKIT_PYTHON_IMAGE` (what the node's
+image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instead of building).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import ipaddress
+import itertools
+import math
+import os
+import re
+import shlex
+import shutil
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import docker
+import psutil
+import requests
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
+from docker.utils import parse_repository_tag
+
+import labkit
+from labkit import zookeeper
+from labkit.backends import watchdog
+from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
+from labkit.backends.processes import _Ports
+from labkit.errors import (
+    BackendError,
+    BackendUnavailable,
+    InvalidTransition,
+    PortInUse,
+    ServerNotFound,
+    UnsupportedFault,
+)
+from labkit.faults import LinkFault
+
+T = TypeVar("T")
+
+_LAB, _OWNER, _STARTED, _HOST = (
+    f"labkit.{key}" for key in ("lab", "owner", "owner-started", "owner-host")
+)
+_HTTP_PORT = 80
+_CLIENT_PORT = 2181
+_LOOPBACK = "127.0.0.1"
+_USE_PROCESSES = "or run the servers as processes: Lab(backend='process')."
+
+# A JVM that lives for minutes gains more from a quick start than from a good optimiser.
+_JVM_FLAGS = "-XX:TieredStopAtLevel=1 -Xshare:auto -XX:+UseSerialGC -Xmx256m"
+_CLI_LOG = re.compile(r"(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*")
+
+_STATES = {
+    "created": ServerState.STOPPED,
+    "exited": ServerState.STOPPED,
+    "running": ServerState.RUNNING,
+    "restarting": ServerState.RUNNING,
+    "paused": ServerState.PAUSED,
+}
+
+
+# --- the engine -------------------------------------------------------------------------------
+
+
+def available() -> str | None:
+    """Why no Docker engine can be used, in one line; None if one answers."""
+    try:
+        _connect().close()
+    except BackendUnavailable as error:
+        return str(error)
+    return None
+
+
+def _connect() -> docker.DockerClient:
+    """A client of the engine that `DOCKER_HOST` or the current context names."""
+    # The system's ssh, because it knows the user's keys and aliases.
+    over_ssh = _engine_url().startswith("ssh://")
+    try:
+        return docker.from_env(timeout=60, max_pool_size=64, use_ssh_client=over_ssh)
+    except (DockerException, requests.RequestException, OSError, ValueError) as error:
+        raise BackendUnavailable(_why_no_engine(error)) from error
+
+
+def _engine_url() -> str:
+    url = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    return url or "unix:///var/run/docker.sock"
+
+
+def _why_no_engine(error: BaseException) -> str:
+    url = _engine_url()
+    reason = " ".join(str(error).split())
+    if "Permission denied" in reason:
+        return (
+            f"You may not use the Docker engine at {url}. Join its group with "
+            f"`sudo usermod -aG docker $USER` and log in again, {_USE_PROCESSES}"
+        )
+    if "timed out" in reason.lower():
+        return f"The Docker engine at {url} does not answer in time. Restart it, {_USE_PROCESSES}"
+    return (
+        f"No Docker engine answers at {url} ({_innermost(error)}). Start one (`sudo systemctl "
+        f"start docker`, or Docker Desktop), {_USE_PROCESSES}"
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, out of the wrappings of three libraries."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def _explained(server: str | None = None) -> Iterator[None]:
+    """Turn the engine's errors into the lab's. `server` is whom a missing container was."""
+    try:
+        yield
+    except APIError as error:
+        raise _explain(error, server) from error
+    except (DockerException, requests.RequestException) as error:
+        raise BackendUnavailable(_why_no_engine(error)) from error
+
+
+def _explain(error: APIError, server: str | None) -> BackendError:
+    said = " ".join(str(error.explanation or error).split())
+    who = server or "The engine"
+    if isinstance(error, NotFound) and "network" in said:
+        return BackendError(
+            f"A network of this lab was removed behind its back ({said}). Close the lab and start "
+            "another one."
+        )
+    if isinstance(error, NotFound) and server is not None:
+        return ServerNotFound(
+            f"{server}'s container was removed behind the lab's back. A node can be replaced "
+            "with lab.add_node(); for ZooKeeper, close the lab and start another one."
+        )
+    if "port is already allocated" in said or "address already in use" in said:
+        return PortInUse(
+            f"{who} cannot get its port back: {said}. End the program that took it (`docker ps` "
+            f"and `ss -ltnp` name it) and start {who} again, or add a new node."
+        )
+    if "no space left on device" in said.lower():
+        return BackendError(
+            f"The Docker engine's disk is full: {said}. `docker system df` shows what is on it, "
+            "`docker system prune` removes what nobody uses."
+        )
+    if "non-overlapping" in said or "fully subnetted" in said:
+        return BackendError(
+            "The Docker engine has no addresses left for another network. `docker network prune` "
+            "removes the networks that nobody uses."
+        )
+    return BackendError(f"{who}: the Docker engine refuses: {said}.")
+
+
+def _each(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Do it to all of them at once; the first error is raised when all are done."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for done in [pool.submit(work, item) for item in items]:
+            done.result()
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def _zookeeper_image() -> str:
+    return os.environ.get("LABKIT_ZOOKEEPER_IMAGE") or "zookeeper:3.9"
+
+
+def _python_image() -> str:
+    return os.environ.get("LABKIT_PYTHON_IMAGE") or "python:3.12-slim"
+
+
+def _inspect_image(client: docker.DockerClient, image: str) -> dict[str, Any] | None:
+    """What the engine knows of an image; None if it does not have it."""
+    try:
+        found: dict[str, Any] = client.api.inspect_image(image)  # type: ignore[no-untyped-call]
+    except NotFound:
+        return None
+    return found
+
+
+def _pull(client: docker.DockerClient, image: str, variable: str, progress: Progress) -> None:
+    """Have the engine get the image, unless it has it."""
+    if _inspect_image(client, image) is not None:
+        return
+    layers: dict[str, tuple[int, int]] = {}
+    repository, tag = parse_repository_tag(image)
+    try:
+        for line in client.api.pull(repository, tag or "latest", stream=True, decode=True):
+            if "error" in line:
+                raise DockerException(line["error"])
+            detail = line.get("progressDetail") or {}
+            if detail.get("total"):
+                layers[line["id"]] = (detail["current"], detail["total"])
+                done, total = map(sum, zip(*layers.values(), strict=True))
+                progress(f"pulling {image}", done / total)
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else error
+        raise BackendUnavailable(
+            f"The image {image} is not here and cannot be pulled ({_one_line(said)}). Connect to "
+            f"the network, or name an image that is here in {variable}, {_USE_PROCESSES}"
+        ) from error
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:300].rstrip(".")
+
+
+def _build_context() -> dict[str, bytes]:
+    """The files that a node's image is built from, by their names in the project."""
+    root = Path(labkit.__file__).resolve().parent.parent
+    names = ["Dockerfile.node", "pyproject.toml", "constraints.txt", "labkit/__init__.py"]
+    if missing := [name for name in names if not (root / name).is_file()]:
+        raise BackendUnavailable(
+            f"The node's image is built from the project's checkout, and {root} has no "
+            f"{missing[0]}. Work in the checkout (`pip install -e .`), or name a built image in "
+            f"LABKIT_NODE_IMAGE, {_USE_PROCESSES}"
+        )
+    sources = (path for path in (root / "labkit/node").rglob("*") if path.is_file())
+    names += [str(p.relative_to(root)) for p in sources if "__pycache__" not in p.parts]
+    return {name: (root / name).read_bytes() for name in sorted(names)}
+
+
+def _node_image(client: docker.DockerClient, progress: Progress) -> str:
+    """The image of a node as its source is now; built if the engine does not have it."""
+    if ready := os.environ.get("LABKIT_NODE_IMAGE"):
+        _pull(client, ready, "LABKIT_NODE_IMAGE", progress)
+        return ready
+    context = _build_context()
+    digest = hashlib.sha256(_python_image().encode())
+    for name, content in context.items():
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    image = f"sequencenode:{digest.hexdigest()[:12]}"
+    if _inspect_image(client, image) is not None:
+        return image
+    _pull(client, _python_image(), "LABKIT_PYTHON_IMAGE", progress)
+    _build(client, image, context, progress)
+    return image
+
+
+def _build(
+    client: docker.DockerClient, image: str, context: Mapping[str, bytes], progress: Progress
+) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in context.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    step = "its first step"
+    printed: list[str] = []
+    try:
+        for line in client.api.build(
+            fileobj=archive, custom_context=True, dockerfile="Dockerfile.node", target="prod",
+            tag=image, buildargs={"PYTHON_IMAGE": _python_image()}, rm=True, forcerm=True,
+            decode=True,
+        ):  # fmt: skip
+            if "error" in line:
+                raise DockerException(line["error"])
+            text = line.get("stream", "").strip()
+            if match := re.match(r"Step (\d+)/(\d+) : (\S+)", text):
+                step = f"step {match[1]}, {match[3]}"
+                progress("building the node's image", int(match[1]) / int(match[2]))
+            elif text:
+                printed.append(text)
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else error
+        last = next((line for line in reversed(printed) if "ERROR" in line), "")
+        raise BackendUnavailable(
+            f"The node's image cannot be built: {step} failed ({_one_line(last or said)}). The "
+            "first build needs the network; `docker build -f Dockerfile.node .` shows all of it. "
+            f"Try again, {_USE_PROCESSES}"
+        ) from error
+
+
+def _version(image: Mapping[str, Any], name: str) -> str:
+    """ZooKeeper's version: the official image's PATH leads into a directory named after it."""
+    environment = " ".join(image.get("Config", {}).get("Env") or [])
+    match = re.search(r"apache-zookeeper-(\d+\.\d+\.\d+)", environment)
+    match = match or re.search(r":(\d+\.\d+(?:\.\d+)?)$", name)
+    return match[1] if match else "unknown"
+
+
+# --- what a lab leaves on an engine -----------------------------------------------------------
+
+
+def remove_lab(lab_id: str) -> None:
+    """Remove the lab's containers, networks and volumes, running or not. Idempotent."""
+    with _explained():
+        client = _connect()
+        try:
+            _remove_lab(client, lab_id)
+        finally:
+            client.close()
+
+
+def _remove_lab(client: docker.DockerClient, lab_id: str, timeout: float = 20.0) -> None:
+    """Look again until nothing is left: a server may be on its way, or the watchdog at work."""
+    api, filters = client.api, {"label": f"{_LAB}={lab_id}"}
+
+    def container(entry: Mapping[str, Any]) -> None:
+        with suppress(APIError):  # somebody else removes it just now: the next look will tell
+            api.remove_container(entry["Id"], v=True, force=True)
+
+    def network(entry: Mapping[str, Any]) -> None:
+        with suppress(APIError):
+            api.remove_network(entry["Id"])
+
+    def volume(entry: Mapping[str, Any]) -> None:
+        with suppress(APIError):
+            api.remove_volume(entry["Name"])
+
+    deadline = time.monotonic() + timeout
+    while True:
+        containers = api.containers(all=True, filters=filters)
+        _each(container, containers)
+        networks, volumes = api.networks(filters=filters), api.volumes(filters)["Volumes"] or []
+        _each(network, networks)
+        _each(volume, volumes)
+        if not containers and not networks and not volumes:
+            return
+        if time.monotonic() > deadline:
+            names = [entry.get("Name") or entry["Names"][0] for entry in (*containers, *networks)]
+            raise BackendError(
+                f"The Docker engine does not remove {', '.join(names)}. `docker ps --all --filter "
+                f"label={_LAB}={lab_id}` shows what is left; restart the engine and try again."
+            )
+
+
+def leftovers() -> list[str]:
+    """The labs on the engine whose owner, a process of this machine, is dead; their ids."""
+    with _explained():
+        client = _connect()
+        try:
+            filters = {"label": f"{_HOST}={_this_host()}"}
+            entries = [
+                *client.api.containers(all=True, filters=filters),
+                *client.api.networks(filters=filters),
+                *(client.api.volumes(filters)["Volumes"] or []),
+            ]
+        finally:
+            client.close()
+    labels = {entry["Labels"][_LAB]: entry["Labels"] for entry in entries}
+    return [lab for lab, of in labels.items() if lab in _unremoved or _owner(lab, of).orphaned]
+
+
+#: Labs of this process that were closed when no engine answered.
+_unremoved: set[str] = set()
+
+
+def _owner(lab_id: str, labels: Mapping[str, str]) -> watchdog.Registration:
+    return watchdog.Registration(
+        lab_id, "docker", int(labels[_OWNER]), float(labels[_STARTED]), nodes={}
+    )
+
+
+def _labels(lab_id: str) -> dict[str, str]:
+    me = psutil.Process()
+    return {
+        _LAB: lab_id,
+        _OWNER: str(me.pid),
+        _STARTED: repr(me.create_time()),
+        _HOST: _this_host(),
+    }
+
+
+def _this_host() -> str:
+    """Where a process id means a process: several machines may share one engine."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {space}".strip()
+
+
+# --- the backend ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A server's place on a network: to take it away is to cut the link."""
+
+    server: str
+    network: str
+    address: str
+
+
+@dataclass
+class _Server:
+    name: str
+    container: str
+    endpoint: Endpoint
+    number: int = 0  # on every network of the lab
+    volume: str | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class DockerBackend:
+    """Runs servers as containers; see `Backend` for what the verbs promise."""
+
+    name = "docker"
+
+    def __init__(self, lab_id: str) -> None:
+        self.lab_id = lab_id
+        self._engine: docker.DockerClient | None = None
+        self._labels = _labels(lab_id)
+        self._ports = _Ports(watchdog.directory(lab_id).parent / "ports")
+        self._servers: dict[str, _Server] = {}
+        self._zookeepers: list[str] = []
+        self._subnets: dict[str, ipaddress.IPv4Network] = {}
+        self._links: dict[tuple[str, str], _Link] = {}
+        self._lock = threading.Lock()
+        self._zookeeper_image: dict[str, Any] = {}
+        self._node_image = ""
+        self._address = _LOOPBACK
+
+    def prepare(self, progress: Progress) -> None:
+        progress("asking the Docker engine", None)
+        self._engine = _connect()
+        for lab_id in leftovers():
+            remove_lab(lab_id)
+            _unremoved.discard(lab_id)
+        with _explained():
+            _pull(self._engine, _zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
+            self._zookeeper_image = _inspect_image(self._engine, _zookeeper_image()) or {}
+            self._node_image = _node_image(self._engine, progress)
+        self._address = _published_address()
+        watchdog.arm(self.lab_id, self.name)
+
+    @property
+    def zookeeper_version(self) -> str:
+        return _version(self._zookeeper_image, _zookeeper_image())
+
+    @property
+    def _api(self) -> docker.APIClient:
+        if self._engine is None:
+            raise BackendError("This backend has not been prepared; call prepare() first.")
+        return self._engine.api
+
+    # --- creating -----------------------------------------------------------------------------
+
+    def create_zookeeper(
+        self, names: Sequence[str], settings: ZooKeeperSettings
+    ) -> dict[str, Endpoint]:
+        pairs = list(itertools.combinations(sorted(names), 2))
+        with _explained():
+            self._create_network(self._called("http"))
+            self._create_links(
+                [*(f"link-{n}" for n in names), *(f"peer-{a}-{b}" for a, b in pairs)]
+            )
+            for a, b in pairs:
+                # Two servers share a link: it is cut by taking one of them away.
+                self._links[a, b] = self._links[b, a] = self._peer(a, b)
+            _each(lambda name: self._create_server(name, list(names), settings), names)
+        self._zookeepers = list(names)
+        return {name: self._servers[name].endpoint for name in names}
+
+    def _peer(self, name: str, other: str) -> _Link:
+        """The place of `name` on the network that it shares with `other`."""
+        pair = sorted((name, other))
+        network = self._called("-".join(["peer", *pair]))
+        return _Link(name, network, self._host(network, pair.index(name)))
+
+    def _create_server(self, name: str, names: list[str], settings: ZooKeeperSettings) -> None:
+        endpoint = Endpoint(self._address, self._reserve_port())
+        volume = self._called(name)
+        self._api.create_volume(volume, labels=self._labels)
+        others = [other for other in names if other != name]
+        environment = {
+            "JVMFLAGS": _JVM_FLAGS,
+            "ZOO_MY_ID": str(names.index(name) + 1),
+            "ZOO_DATA_DIR": "/data",
+            "ZOO_DATA_LOG_DIR": "/data",
+            "ZOO_TICK_TIME": str(settings.tick_time),
+            "ZOO_INIT_LIMIT": "50",
+            "ZOO_SYNC_LIMIT": "10",
+            "ZOO_MAX_CLIENT_CNXNS": "0",  # the default refuses one host's 61st client
+            "ZOO_4LW_COMMANDS_WHITELIST": "*",
+            "ZOO_ADMINSERVER_ENABLED": "false",
+            "ZOO_CFG_EXTRA": (
+                f"minSessionTimeout={settings.min_session_timeout} "
+                f"maxSessionTimeout={settings.max_session_timeout} "
+                # KiB: the log is read whole, and by default it is 64 MiB of zeros
+                "preAllocSize=1024 quorumListenOnAllIPs=true"
+            ),
+        }
+        if others:
+            environment["ZOO_SERVERS"] = " ".join(
+                f"server.{number}={host}:2888:3888;{_CLIENT_PORT}"
+                for number, host in enumerate(names, start=1)
+            )
+        # Volumes that the image declares and nobody needs would be made without a label.
+        declared = self._zookeeper_image["Config"].get("Volumes") or {}
+        network = self._called(f"link-{name}")
+        self._create_container(
+            name,
+            _zookeeper_image(),
+            endpoint,
+            _CLIENT_PORT,
+            environment=environment,
+            network=network,
+            place=EndpointConfig(self._api_version, ipv4_address=self._host(network, 0)),
+            user="zookeeper",
+            binds={volume: {"bind": "/data", "mode": "rw"}},
+            tmpfs={path: "mode=1777" for path in declared if path != "/data"},
+            extra_hosts={other: self._peer(other, name).address for other in others},
+        )
+        for other in others:
+            self._connect_link(self._peer(name, other))
+        self._servers[name] = _Server(name, self._called(name), endpoint, volume=volume)
+
+    def create_node(self, spec: NodeSpec) -> Endpoint:
+        endpoint = Endpoint(self._address, self._reserve_port(spec.port))
+        with self._lock:
+            taken = {server.number for server in self._servers.values()}
+            number = next(n for n in itertools.count(1) if n not in taken)
+            self._servers[spec.name] = _Server(spec.name, self._called(spec.name), endpoint, number)
+        links = []
+        for zk in self._zookeepers:
+            network = self._called(f"link-{zk}")
+            link = _Link(spec.name, network, self._host(network, number))
+            self._links[spec.name, zk] = link
+            links.append(link)
+        with _explained():
+            self._create_container(
+                spec.name,
+                self._node_image,
+                endpoint,
+                _HTTP_PORT,
+                environment={
+                    "NODE_NAME": spec.name,
+                    **spec.env,
+                    "ZOOKEEPER_HOSTS": ",".join(f"{n}:{_CLIENT_PORT}" for n in self._zookeepers),
+                    "PORT": str(_HTTP_PORT),
+                    "NODE_URL": f"http://{endpoint}",
+                },
+                network=self._called("http"),
+                # As with compose, `http://node/` is all of them.
+                place=EndpointConfig(self._api_version, aliases=[spec.name, "node"]),
+                read_only=True,
+                tmpfs={"/tmp": ""},
+                # Names that also resolve while the link is cut: a cut is silence, not an error.
+                extra_hosts={
+                    zk: self._host(self._called(f"link-{zk}"), 0) for zk in self._zookeepers
+                },
+            )
+            for link in links:
+                self._connect_link(link)
+        return endpoint
+
+    def _create_container(
+        self,
+        name: str,
+        image: str,
+        endpoint: Endpoint,
+        port: int,
+        *,
+        environment: dict[str, str],
+        network: str,
+        place: EndpointConfig,
+        user: str | None = None,
+        **host: Any,
+    ) -> None:
+        """Create a container on one network, with one port published and no privileges at all."""
+        self._api.create_container(
+            image,
+            name=self._called(name),
+            hostname=name,
+            user=user,
+            environment=environment,
+            labels=self._labels,
+            ports=[port],
+            healthcheck={"test": ["NONE"]},  # the lab asks by itself, and more often
+            networking_config={"EndpointsConfig": {network: place}},
+            host_config=self._api.create_host_config(
+                network_mode=network,
+                port_bindings={port: (endpoint.host, endpoint.port)},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                # Whatever the engine's default is, these logs can be read back.
+                log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m"}),
+                **host,
+            ),
+        )
+
+    @property
+    def _api_version(self) -> str:
+        return str(self._api.api_version)
+
+    def _called(self, what: str) -> str:
+        return f"labkit-{self.lab_id}-{what}"
+
+    def _reserve_port(self, preferred: int | None = None) -> int:
+        # Whether the preferred port is free on another machine cannot be asked beforehand.
+        return self._ports.reserve(preferred if self._address == _LOOPBACK else None)
+
+    # --- networks -----------------------------------------------------------------------------
+    #
+    # The engine publishes a container's ports on the network whose name comes first in the
+    # alphabet, and publishes them anew when that changes: "http" < "link-…" < "peer-…".
+
+    def _create_network(self, name: str, subnet: ipaddress.IPv4Network | None = None) -> None:
+        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]) if subnet else None
+        self._api.create_network(name, driver="bridge", ipam=ipam, labels=self._labels)
+
+    def _create_links(self, names: list[str], tries: int = 20) -> None:
+        """Create networks with subnets of our own choice: only those allow fixed addresses.
+
+        Which addresses are free on its machine only the engine knows, so it chooses a pool, which
+        we divide. Another lab may be given the same one at the same moment; then we ask again.
+        """
+        for attempt in range(1, tries + 1):
+            pool = self._free_pool()
+            subnets = pool.subnets((len(names) - 1).bit_length())
+            self._subnets = {
+                self._called(name): net for name, net in zip(names, subnets, strict=False)
+            }
+            made: list[str] = []
+            try:
+                for name, subnet in self._subnets.items():
+                    self._create_network(name, subnet)
+                    made.append(name)
+                return
+            except APIError as error:
+                for name in made:
+                    self._api.remove_network(name)
+                if "overlaps" not in str(error) or attempt == tries:
+                    raise
+
+    def _free_pool(self) -> ipaddress.IPv4Network:
+        probe = self._called("probe")
+        self._create_network(probe)
+        try:
+            configuration = self._api.inspect_network(probe)["IPAM"]["Config"]
+        finally:
+            self._api.remove_network(probe)
+        networks = (ipaddress.ip_network(entry["Subnet"]) for entry in configuration)
+        return next(net for net in networks if isinstance(net, ipaddress.IPv4Network))
+
+    def _host(self, network: str, number: int) -> str:
+        """The address of container `number` on a network; 0 is its ZooKeeper server."""
+        subnet = self._subnets[network]
+        if number + 3 >= subnet.num_addresses - 1:
+            raise BackendError(
+                f"The network {subnet} has no address for another server. Remove stopped nodes, or "
+                "give the engine larger pools (`default-address-pools` in its daemon.json)."
+            )
+        return str(subnet[number + 2])  # 0 is the network, 1 the gateway
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.PAUSED:
+                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
+                case ServerState.STOPPED:
+                    self._api.start(server.container)
+
+    def stop(self, name: str, grace: float = 5.0) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.PAUSED:
+                    raise InvalidTransition(
+                        f"{name} is paused and cannot shut down in order: resume it first, or "
+                        "kill it."
+                    )
+                case ServerState.RUNNING:
+                    self._api.stop(server.container, timeout=math.ceil(grace))
+
+    def kill(self, name: str) -> None:
+        with self._locked(name) as server:
+            if self._require(server) is not ServerState.STOPPED:
+                with _unless_stopped():
+                    self._api.kill(server.container, signal="SIGKILL")
+                self._api.wait(server.container)
+
+    def pause(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.STOPPED:
+                    raise InvalidTransition(
+                        f"{name} is stopped; only a running server can be paused."
+                    )
+                case ServerState.RUNNING:
+                    self._api.pause(server.container)
+
+    def resume(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.STOPPED:
+                    raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
+                case ServerState.PAUSED:
+                    self._api.unpause(server.container)
+
+    def remove(self, name: str) -> None:
+        with self._locked(name) as server:
+            state = self._state(server)
+            if state in (ServerState.RUNNING, ServerState.PAUSED):
+                raise InvalidTransition(f"{name} is {state}: stop or kill it first.")
+            with suppress(NotFound):
+                self._api.remove_container(server.container, v=True)
+            if server.volume is not None:
+                with suppress(NotFound):
+                    self._api.remove_volume(server.volume)
+            self._ports.release(server.endpoint.port)
+            with self._lock:
+                del self._servers[name]
+                self._links = {pair: at for pair, at in self._links.items() if name not in pair}
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def state(self, name: str) -> ServerState:
+        server = self._servers.get(name)
+        if server is None:
+            return ServerState.GONE
+        with _explained(name):
+            return self._state(server)
+
+    def logs(self, name: str, tail: int = 50) -> str:
+        with self._reading(name) as server:
+            printed: bytes = self._api.logs(server.container, tail=tail)
+        return printed.decode(errors="replace").rstrip("\n")
+
+    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        running = (n for n in self._zookeepers if self.state(n) is ServerState.RUNNING)
+        name = next(running, None)
+        if name is None:
+            raise BackendError(
+                f"zkCli.sh {command!r} needs a ZooKeeper server, and none is running. Start one "
+                "with lab.zookeeper.start()."
+            )
+        hosts = ",".join(f"{zk}:{_CLIENT_PORT}" for zk in self._zookeepers)
+        argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *shlex.split(command)]
+        with self._reading(name) as server:
+            job = self._api.exec_create(server.container, argv, user="zookeeper")
+            printed: bytes = self._api.exec_start(job["Id"])
+            code = self._api.exec_inspect(job["Id"])["ExitCode"]
+        if code == 124:  # timeout(1)
+            raise BackendError(
+                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
+            )
+        lines = zookeeper.tidy_cli_output(printed.decode(errors="replace")).splitlines()
+        return "\n".join(line for line in lines if not _CLI_LOG.fullmatch(line))
+
+    def transaction_logs(self, name: str) -> list[bytes]:
+        with self._reading(name) as server:
+            try:
+                chunks, _ = self._api.get_archive(server.container, "/data/version-2")
+            except NotFound as error:
+                if "No such container" in str(error.explanation):
+                    raise
+                return []  # it has never run
+            archive = io.BytesIO(b"".join(chunks))
+        files: dict[int, bytes] = {}
+        with tarfile.open(fileobj=archive) as tar:
+            for member in tar:
+                name, _, zxid = Path(member.name).name.partition(".")
+                content = tar.extractfile(member) if name == "log" else None
+                if content is not None:
+                    files[int(zxid, 16)] = content.read()
+        return [files[zxid] for zxid in sorted(files)]
+
+    # --- links --------------------------------------------------------------------------------
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        self._server(source)
+        if target not in self._zookeepers:
+            raise UnsupportedFault(
+                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
+            )
+        if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
+            raise UnsupportedFault(
+                f"Containers' links can only be cut, silently and in both directions, not "
+                f"{fault.kind!r} in direction {fault.direction!r}. The process backend can: "
+                "Lab(backend='process')."
+            )
+        if source == target:
+            return
+        link = self._links[source, target]
+        with self._locked(link.server) as server:
+            seen = self._api.inspect_container(server.container)["NetworkSettings"]["Networks"]
+            if fault is None and link.network not in seen:
+                self._connect_link(link)
+            elif fault is not None and link.network in seen:
+                self._api.disconnect_container_from_network(server.container, link.network)
+
+    def _connect_link(self, link: _Link) -> None:
+        self._api.connect_container_to_network(
+            self._called(link.server), link.network, ipv4_address=link.address
+        )
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def destroy(self) -> None:
+        try:
+            if self._engine is not None:
+                with _explained():
+                    _remove_lab(self._engine, self.lab_id)
+                self._engine.close()
+        except BackendUnavailable:
+            # The watchdog stays: it tries when this process ends, and the next lab before that.
+            _unremoved.add(self.lab_id)
+            raise
+        finally:
+            self._servers.clear()
+            self._links.clear()
+            self._zookeepers.clear()
+            self._ports.close()
+        shutil.rmtree(watchdog.directory(self.lab_id), ignore_errors=True)
+        watchdog.disarm(self.lab_id)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _server(self, name: str) -> _Server:
+        try:
+            return self._servers[name]
+        except KeyError:
+            known = ", ".join(self._servers) or "none"
+            raise ServerNotFound(
+                f"There is no server {name} in this lab; it has {known}."
+            ) from None
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[_Server]:
+        with _explained(name):
+            yield self._server(name)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[_Server]:
+        server = self._server(name)
+        with server.lock, _explained(name):
+            yield server
+
+    def _state(self, server: _Server) -> ServerState:
+        try:
+            status = self._api.inspect_container(server.container)["State"]["Status"]
+        except NotFound:
+            return ServerState.GONE
+        return _STATES.get(status, ServerState.GONE)
+
+    def _require(self, server: _Server) -> ServerState:
+        """The server's state, or `ServerNotFound` if its container is gone."""
+        status = self._api.inspect_container(server.container)["State"]["Status"]
+        return _STATES.get(status, ServerState.STOPPED)
+
+
+@contextmanager
+def _unless_stopped() -> Iterator[None]:
+    """It may end by itself between a look at it and the signal."""
+    try:
+        yield
+    except APIError as error:
+        if "is not running" not in str(error.explanation):
+            raise
+
+
+def _published_address() -> str:
+    """Where ports are published: loopback, or for a remote engine the address we know it by."""
+    url = urlsplit(_engine_url())
+    if url.scheme in ("unix", "npipe") or url.hostname is None:
+        return _LOOPBACK
+    try:
+        address = socket.gethostbyname(url.hostname)
+    except OSError as error:
+        raise BackendUnavailable(
+            f"The engine's host {url.hostname} has no address here ({error}). Put the host's name "
+            "or address into DOCKER_HOST instead of an alias."
+        ) from error
+    return _LOOPBACK if ipaddress.ip_address(address).is_loopback else address
