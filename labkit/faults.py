@@ -526,13 +526,13 @@ def _draw(
     session_timeout: float,
 ) -> ScheduledFault:
     link = None
+    # A server that is alone has no link to the others that could be cut.
+    hits_leader = ("pause", "partition") if len(servers) > 1 else ("pause",)
     if kind == "kill-leader":
         targets: tuple[str, ...] = (LEADER,)
     elif kind == "restart-zookeeper":
         targets = _some(rng, servers)
-    elif kind == "pause" and rng.random() < 0.25:
-        targets = (LEADER,)
-    elif kind == "partition" and len(servers) > 1 and rng.random() < 0.25:
+    elif kind in hits_leader and rng.random() < 0.25:
         targets = (LEADER,)
     else:
         targets = _some(rng, nodes)
@@ -560,9 +560,11 @@ def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
 
 def _conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
     """Two faults may not hold one server; one of ZooKeeper's at a time, for the leader changes."""
-    ours = [{_one_zookeeper(target) for target in fault.targets} for fault in (one, other)]
-    return bool(ours[0] & ours[1])
+    if any(map(is_zookeeper, one.targets)) and any(map(is_zookeeper, other.targets)):
+        return True
+    return bool(set(one.targets) & set(other.targets))
 
 
-def _one_zookeeper(target: str) -> str:
-    return "zookeeper" if target == LEADER or target.startswith("zookeeper") else target
+def is_zookeeper(target: str) -> bool:
+    """Whether a fault's target is a ZooKeeper server and not a node."""
+    return target == LEADER or target.startswith("zookeeper")

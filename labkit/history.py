@@ -30,10 +30,11 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Literal
 
 from labkit.errors import HistoryError
+from labkit.faults import is_zookeeper
 from labkit.timeline import Event
 
 Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets"]
@@ -167,6 +168,22 @@ def check(
     )
 
 
+def silences(events: Iterable[Event]) -> dict[str, float]:
+    """For each node, the longest time in seconds for which nobody got an answer from it."""
+    answers: dict[str, list[float]] = {}
+    until: dict[str, float] = {}
+    for request in _requests(list(events)):
+        # Whoever asks first and last marks the ends of the time in which there was anybody to ask.
+        times = answers.setdefault(request.node, [request.invoke])
+        times += [request.done] if request.phase == "ok" else []
+        until[request.node] = max(until.get(request.node, 0.0), request.events[-1].t)
+    longest = {}
+    for node, times in answers.items():
+        ordered = sorted([*times, until[node]])
+        longest[node] = max(b - a for a, b in pairwise(ordered))
+    return longest
+
+
 # --- what the events tell ---------------------------------------------------------------------
 
 
@@ -257,7 +274,10 @@ class _History:
         for life in self.claims:
             self.by_owner[life.order, life.owner].append(life)
         self.faults, self._down, self._started = _faults(events)
-        injected = sum(e.kind == "fault" and e.data["phase"] == "begin" for e in events)
+        since = min((request.invoke for request in self.requests), default=0.0)
+        injected = sum(
+            e.kind == "fault" and e.data["phase"] == "begin" and e.t >= since for e in events
+        )
         self.fault_count = injected or len(self.faults)
         self.during_faults = [
             r for r in self.requests if any(_overlap(r, fault) for fault in self.faults)
@@ -305,7 +325,7 @@ class _History:
     def healed_at(self, node: str) -> float | None:
         """When the last fault that could keep `node` from answering was over; None: it is not."""
         lasting = [f for f in self.faults if f.end == math.inf]
-        if any(node in f.targets or any(map(_is_zookeeper, f.targets)) for f in lasting):
+        if any(node in f.targets or any(map(is_zookeeper, f.targets)) for f in lasting):
             return None
         begin = min((r.invoke for r in self.requests if r.node == node), default=0.0)
         ends = [f.end if f.end < math.inf else f.begin for f in self.faults]
@@ -357,10 +377,6 @@ def _ticket_of(claim: _Life, ended: list[_Life], alive: Mapping[str, _Life]) -> 
     return None
 
 
-def _is_zookeeper(server: str) -> bool:
-    return server.startswith("zookeeper")
-
-
 # Verbs that break something, and those after whose end it is whole again.
 _BREAKING = {
     "stop": ("start", "restart"),
@@ -399,7 +415,7 @@ def _faults(events: Sequence[Event]) -> tuple[list[_Fault], set[str], dict[str, 
                 continue
             for what, server in list(broken):
                 same = subject in (server, "lab") or (
-                    subject == "zookeeper" and _is_zookeeper(server)
+                    subject == "zookeeper" and is_zookeeper(server)
                 )
                 if same and verb in _BREAKING[what] and (what, server) != (verb, subject):
                     since = broken.pop((what, server))
@@ -687,7 +703,7 @@ def _calm(history: _History) -> Iterator[tuple[float, float]]:
     for fault in history.faults:
         if fault.begin > calm_since:
             yield calm_since, fault.begin
-        lasting = fault.end == math.inf and not any(map(_is_zookeeper, fault.targets))
+        lasting = fault.end == math.inf and not any(map(is_zookeeper, fault.targets))
         calm_since = max(calm_since, fault.begin if lasting else fault.end)
     yield calm_since, math.inf
 

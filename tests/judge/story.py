@@ -130,7 +130,9 @@ class Story:
         number = next(self.ids)
         self.record("request", name, phase="invoke", id=number, path="/sequence")
         if node.number is None:
-            self.record("request", name, phase="fail", id=number, status=503, reason="no-connection")
+            self.record(
+                "request", name, phase="fail", id=number, status=503, reason="no-connection"
+            )
         else:
             self.answer(name, number, node.number, node.token)
 
