@@ -10,6 +10,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -17,16 +18,17 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from labkit import style
 from labkit.story import Bar, Story, Word, natural
 from labkit.timeline import Event
 
 _WIDTH = 9.0  # inches: a notebook's column
-_LANE = 0.46  # inches a lane
+_LANE = 0.5  # inches a lane
 _BAR = 0.5  # of a lane: a number's bar
-_BESIDE = 0.16  # of a lane: a claim beside it
+_BESIDE = 0.15  # of a lane: a claim beside it
+_DASHES = (0, (2.5, 1.5))
 _LETTER = 0.085  # inches a letter takes at the body size
 
 
@@ -49,7 +51,11 @@ class Chart(Figure):
 
 
 def assignment(
-    events: Iterable[Event], *, since: float | None = None, until: float | None = None
+    events: Iterable[Event],
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    title: str | None = None,
 ) -> Chart:
     """Who had which number when: one lane a node, one bar a number.
 
@@ -60,8 +66,9 @@ def assignment(
     """
     story = Story(_until(events, until))
     nodes = story.nodes
-    chart, axes, (left, right) = _lanes(nodes, story, since, until, "Which node has which number")
-    _outages(axes, story, right, len(nodes))
+    title = title or "Which node has which number"
+    chart, axes, (left, right) = _lanes(nodes, story, since, until, title)
+    _outages(axes, story, right)
     words: set[Word] = set()
     asked: set[str] = set()
     for lane, node in enumerate(nodes):
@@ -78,7 +85,11 @@ def assignment(
 
 
 def numbers(
-    events: Iterable[Event], *, since: float | None = None, until: float | None = None
+    events: Iterable[Event],
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    title: str | None = None,
 ) -> Chart:
     """Who held each number when, by ZooKeeper's word, with the fencing token of every claim.
 
@@ -86,11 +97,11 @@ def numbers(
     """
     story = Story(_until(events, until))
     lanes = story.numbers
-    chart, axes, (left, right) = _lanes(
-        [str(number) for number in lanes], story, since, until, "Which number belongs to which node"
-    )
+    title = title or "Which number belongs to which node"
+    names = [str(number) for number in lanes]
+    chart, axes, (left, right) = _lanes(names, story, since, until, title)
     axes.set_ylabel("number")
-    _outages(axes, story, right, len(lanes))
+    _outages(axes, story, right)
     claims = [bar for bar in story.claims(right) if bar.end > left]
     false = [
         bar for node in story.nodes for bar in story.bars(node, right)
@@ -100,8 +111,9 @@ def numbers(
         label = [f"{bar.node} · token {bar.token}", bar.node, bar.node.removeprefix("node")]
         _box(axes, bar, lanes.index(bar.number), left, right, Word.BOTH, label)
     for bar in false:
-        label = [f"{bar.node} still answers", bar.node]
-        _box(axes, _aside(bar), lanes.index(bar.number), left, right, Word.NODE, label)
+        lane = lanes.index(bar.number)
+        _box(axes, replace(bar, beside=True), lane, left, right, Word.NODE, [])
+        _words(axes, f"{bar.node} still answers {bar.number}", bar.end, right, lane + 0.36)
     if false:
         _key(axes, {Word.NODE}, set())
     holders = Counter(bar.number for bar in claims)
@@ -113,19 +125,19 @@ def numbers(
 
 
 def quorum(
-    events: Iterable[Event], *, since: float | None = None, until: float | None = None
+    events: Iterable[Event],
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    title: str | None = None,
 ) -> Chart:
     """What each ZooKeeper server was (leader, follower, without a quorum) and who got answers."""
     story = Story(_until(events, until))
     servers = story.servers
     nodes = [node for node in story.nodes if story.requests(node)]
-    title = "Which server leads, and who gets an answer"
+    title = title or "Which server leads, and who gets an answer"
     chart, axes, (left, right) = _lanes([*servers, *nodes], story, since, until, title)
-    shades = {
-        "leader": style.colour(1),
-        "standalone": style.colour(1),
-        "follower": style.colour(4),
-    }
+    shades = {"leader": style.INK, "standalone": style.INK, "follower": style.LINE}
     for lane, server in enumerate(servers):
         for mode in story.modes[server]:
             start, end = max(mode.start, left), min(mode.end, right)
@@ -137,7 +149,7 @@ def quorum(
                 box.set(hatch="///", edgecolor=style.LINE)
             else:
                 _label(axes, [mode.what, mode.what[0]], start, end, lane, style.ink(shade))
-    _outages(axes, story, right, len(servers) + len(nodes))
+    _outages(axes, story, right)
     asked: set[str] = set()
     for lane, node in enumerate(nodes, len(servers)):
         axes.hlines(lane, left, right, color=style.LINE, linewidth=0.8, zorder=1)
@@ -183,7 +195,9 @@ def storm(
         counts = sorted({n for curve in curves.values() for n in curve})
         axes.set_xticks(counts, [str(n) for n in counts])
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(axis="y", color=style.LINE, linewidth=0.6)
         axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.45)
     chart.alt = f"{measure} against claimants: " + "; ".join(
@@ -214,8 +228,8 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
             middle = median(times)
             axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
             axes.annotate(
-                f"{_duration(middle)}", (middle, lane - 0.34), ha="center", va="bottom",
-                fontsize=8.5, fontweight="bold",
+                f"median {_duration(middle)}", (times[-1], lane), xytext=(9, 0), va="center",
+                textcoords="offset points", fontsize=8.5, fontweight="bold",
             )  # fmt: skip
         axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
         axes.annotate(
@@ -228,12 +242,12 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
         if quickest < slowest / 30:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
-            axes.set_xlim(max(quickest, 1e-4) / 2, slowest * 1.8)
+            axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
         else:
-            axes.set_xlim(0, slowest * 1.12)
+            axes.set_xlim(0, slowest * 1.2)
         axes.set_yticks(range(len(causes)), causes)
         axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(causes) - 0.4, -0.95)
+        axes.set_ylim(len(causes) - 0.4, -0.9)
         axes.set(xlabel="time until the number is free")
         axes.set_title("How long a number stays taken, by what happened to its holder")
     chart.alt = f"Times until a number is free; session timeout {session_timeout:g} s. " + " ".join(
@@ -279,7 +293,7 @@ def _lanes(
         chart = Chart(figsize=(_WIDTH, 1.45 + _LANE * max(len(names), 1)), layout="constrained")
         axes = chart.add_subplot()
         axes.set_xlim(left, right)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_ylim(len(names) - 0.4, -0.9 if story.outages(right) else -0.6)
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("seconds since the lab was made")
@@ -313,21 +327,21 @@ def _bar(axes: Axes, bar: Bar, lane: int, left: float, right: float) -> None:
     _box(axes, bar, lane, left, right, bar.word, [str(bar.number)])
 
 
-def _aside(bar: Bar) -> Bar:
-    return Bar(bar.node, bar.number, bar.start, bar.end, bar.word, bar.token, beside=True)
-
-
 def _box(
     axes: Axes, bar: Bar, lane: int, left: float, right: float, word: Word, labels: Sequence[str]
 ) -> None:
     start, end = max(bar.start, left), min(bar.end, right)
-    height, middle = (_BESIDE, lane + 0.34) if bar.beside else (_BAR, lane)
+    height, middle = (_BESIDE, lane + 0.35) if bar.beside else (_BAR, lane)
     shade = style.colour(bar.number)
-    face = {Word.BOTH: shade, Word.NODE: style.pale(shade, 0.45), Word.ZOOKEEPER: style.PAPER}[word]
+    face = {
+        Word.BOTH: shade,
+        Word.NODE: style.pale(shade, 0.45),
+        Word.ZOOKEEPER: style.pale(shade),
+    }[word]
     box = _rectangle(axes, start, end, middle, height, face, style.INK)
     box.set_gid(f"{bar.node}:{bar.number}:{word}")
     if word is Word.ZOOKEEPER:
-        box.set(edgecolor=shade, linewidth=2, linestyle=(0, (2.5, 1.2)))
+        box.set(linewidth=1.2, linestyle=_DASHES)
     elif word is Word.NODE:
         box.set(edgecolor=style.ALARM, hatch="xxx", linewidth=1.2)
     elif mark := style.hatch(bar.number):
@@ -390,8 +404,8 @@ def _marks(axes: Axes, story: Story, node: str, lane: int, left: float, right: f
         flip = _inches(axes, right - at) < width  # too near the edge: write leftwards
         if _inches(axes, at - written) >= 0:
             axes.text(
-                at, lane - 0.37, mark.verb, ha="right" if flip else "left", va="center",
-                fontsize=7.5, color=style.INK, zorder=4,
+                at, lane - 0.37, f"{mark.verb} " if flip else f" {mark.verb}", va="center",
+                ha="right" if flip else "left", fontsize=7.5, color=style.INK, zorder=4,
             )  # fmt: skip
             written = at + width / _inches(axes, 1)
 
@@ -404,7 +418,7 @@ _OUTCOMES = {
 
 
 def _requests(
-    axes: Axes, story: Story, node: str, lane: int, left: float, right: float, drop: float = 0.34
+    axes: Axes, story: Story, node: str, lane: int, left: float, right: float, drop: float = 0.46
 ) -> set[str]:
     """A mark below the bar for each request, where it ended."""
     seen = set()
@@ -420,16 +434,14 @@ def _requests(
     return seen
 
 
-def _outages(axes: Axes, story: Story, right: float, lanes: int) -> None:
+def _outages(axes: Axes, story: Story, right: float) -> None:
     left, _ = axes.get_xlim()
     for down in story.outages(right):
         if down.end < left:
             continue
         axes.axvspan(down.start, down.end, color=style.BAND, zorder=0.5, gid="zookeeper-down")
-        axes.text(
-            max(down.start, left), -0.6, " ZooKeeper down", va="bottom", fontsize=7.5,
-            color=style.INK, zorder=4,
-        )  # fmt: skip
+        what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
+        _words(axes, what, down.start, right, -0.72)
 
 
 def _key(axes: Axes, words: set[Word], asked: set[str], further: Sequence[Patch] = ()) -> None:
@@ -439,7 +451,7 @@ def _key(axes: Axes, words: set[Word], asked: set[str], further: Sequence[Patch]
         if Word.BOTH in words:
             handles.append(Patch(fc=grey, ec=style.INK, label="answers it and holds it"))
         if Word.ZOOKEEPER in words:
-            handles.append(Patch(fc=style.PAPER, ec=grey, lw=2, ls=(0, (2.5, 1.2)),
+            handles.append(Patch(fc=style.pale(grey), ec=style.INK, lw=1.2, ls=_DASHES,
                                  label="ZooKeeper holds it, no answer"))  # fmt: skip
         if Word.NODE in words:
             handles.append(Patch(fc=style.pale(grey, 0.45), ec=style.ALARM, hatch="xxx",

@@ -27,7 +27,7 @@ QUIET: Final = "#767676"  # what stands back: axes, a node without a number (4.5
 LINE: Final = "#D0D0D0"  # rules between lanes
 BAND: Final = "#E4E4E4"  # a stretch of time in which something was broken
 PAPER: Final = "#FFFFFF"
-ALARM: Final = "#A50026"  # a node answers what it no longer holds; always with a hatch
+ALARM: Final = "#C4123A"  # a node answers what it no longer holds; always with a hatch
 
 FONT: Final = ("DejaVu Sans",)  # ships with matplotlib, so every machine draws the same page
 

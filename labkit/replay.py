@@ -1,0 +1,107 @@
+"""The run again, under a time slider and a play button.
+
+A replay is a piece of HTML that needs neither a kernel nor a network. Without a script (GitHub, an
+untrusted notebook, paper) what is left of it is the static figure.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from labkit import plots, style, svg
+from labkit.story import Bar, Story, Word
+from labkit.timeline import Event
+
+_uids = count(1)
+
+
+def replay(
+    events: Iterable[Event], *, since: float | None = None, until: float | None = None
+) -> Replay:
+    """Show a run (a timeline, or the events that `Timeline.read` gave) again, as it happened.
+
+    `since` and `until` choose a part, in seconds since the timeline began.
+    """
+    events = list(events)
+    if until is not None:
+        events = [event for event in events if event.t <= until]
+    story = Story(events)
+    since = min(story.start, story.end) if since is None else since
+    until = story.end if until is None else until
+    chart = plots.assignment(events, since=since, until=until)
+    return Replay(story, since, max(until, since + 0.1), chart)
+
+
+class Replay:
+    """A run to watch again. A notebook shows it by itself; `html` is the piece of page it is."""
+
+    def __init__(self, story: Story, since: float, until: float, still: plots.Chart) -> None:
+        # Ids on one page, and of a page that is put together out of several runs, must not meet.
+        uid = f"replay-{uuid4().hex[:8]}-{next(_uids)}"
+        bars = {node: story.bars(node, until) for node in story.nodes}
+        words = {bar.word for of_node in bars.values() for bar in of_node}
+        data = {
+            "uid": uid,
+            "since": since,
+            "until": until,
+            "left": svg.LEFT,
+            "right": svg.WIDTH - svg.RIGHT,
+            "svg": svg.assignment(story, since=since, until=until, uid=uid, label=still.alt)
+            + svg.key(words, uid),
+            "now": {
+                node: [_said(bar) for bar in of_node if not bar.beside]
+                for node, of_node in bars.items()
+            },
+            "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in story.numbers},
+            "captions": sorted(caption for caption in _captions(story, until) if caption[0] >= since),
+        }  # fmt: skip
+        self.alt = still.alt
+        self.still = still.png(dpi=110)
+        self.html = _PAGE.format(
+            uid=uid,
+            alt=escape(self.alt),
+            png=base64.b64encode(self.still).decode(),
+            data=json.dumps(data).replace("</", "<\\/"),
+            script=files("labkit").joinpath("replay.js").read_text(),
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/html": self.html, "image/png": self.still, "text/plain": self.alt}
+
+
+_PAGE = """<div class="labkit-replay" data-replay="{uid}" data-lm-suppress-shortcuts="true">
+<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{png}">
+</div>
+<script>(function () {{
+const data = {data};
+{script}
+}})();</script>
+"""
+
+
+def _said(bar: Bar) -> tuple[float, float, int, str]:
+    return round(bar.start, 3), round(bar.end, 3), bar.number, bar.word.value
+
+
+def _captions(story: Story, until: float) -> Iterable[tuple[float, str]]:
+    for node in story.nodes:
+        for mark in story.marks(node, until):
+            yield mark.t, f"{mark.verb} {node}"
+        for bar in story.bars(node, until):
+            if bar.word is Word.NODE:
+                yield bar.start, f"{node} answers {bar.number}, which it does not hold"
+    for claim in story.claims(until):
+        yield claim.start, f"{claim.node} gets number {claim.number}"
+        if claim.end < until:
+            yield claim.end, f"number {claim.number} of {claim.node} is free"
+    for down in story.outages(until):
+        yield down.start, "ZooKeeper goes down"
+        if down.end < until:
+            yield down.end, "ZooKeeper is back"
