@@ -72,7 +72,7 @@ def assignment(
     words: set[Word] = set()
     asked: set[str] = set()
     for lane, node in enumerate(nodes):
-        bars = [bar for bar in story.bars(node, right) if bar.end > left]
+        bars = story.bars(node, right, left)
         words |= {bar.word for bar in bars}
         _life(axes, story, node, lane, right, bars)
         for bar in bars:
@@ -422,7 +422,7 @@ def _requests(
 ) -> set[str]:
     """A mark below the bar for each request, where it ended."""
     seen = set()
-    requests = [r for r in story.requests(node, right) if left <= r.t]
+    requests = story.requests(node, right, left)
     for outcome, (marker, shade, label) in _OUTCOMES.items():
         times = [r.t for r in requests if r.outcome == outcome]
         if times:

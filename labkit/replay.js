@@ -6,9 +6,9 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   host.innerHTML = `
     <div class="picture">${data.svg.replaceAll(data.uid, uid)}</div>
     <div style="display:flex;gap:.5em;align-items:center;margin:.4em 0">
-      <button type="button" class="back" aria-label="to the event before" title="event before">⏮</button>
+      <button type="button" class="back" aria-label="to the event before" title="event before">❘◀</button>
       <button type="button" class="play" aria-label="play">▶</button>
-      <button type="button" class="next" aria-label="to the next event" title="next event">⏭</button>
+      <button type="button" class="next" aria-label="to the next event" title="next event">▶❘</button>
       <input type="range" style="flex:1;min-width:8em" aria-label="time in the run">
       <output style="min-width:4.5em;text-align:right;font-variant-numeric:tabular-nums"></output>
     </div>
@@ -83,7 +83,7 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   function start() {
     const speed = Math.max(1, span / 20); // nobody watches longer than this
     let from = now >= data.until ? data.since : now, began = null;
-    play.textContent = "⏸";
+    play.textContent = "❚❚";
     play.setAttribute("aria-label", "pause");
     const frame = (clock) => {
       began ??= clock;

@@ -60,7 +60,7 @@ class Replay:
                 for node, of_node in bars.items()
             },
             "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in story.numbers},
-            "captions": sorted(caption for caption in _captions(story, until) if caption[0] >= since),
+            "captions": sorted(said for said in _captions(story, until) if said[0] >= since),
         }  # fmt: skip
         self.alt = still.alt
         self.still = still.png(dpi=110)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from labkit.timeline import Event, owner
 _NUMBER = re.compile(r"/sequence/(\d+)")
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
 _LAST = math.inf
+_REQUESTS = 20_000  # remembered of each node
 
 
 class Word(StrEnum):
@@ -109,6 +111,7 @@ class _Life:
     marks: list[Mark] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     polled: bool = False
+    state: str = "unknown"
     frozen: _Span | None = None
 
     @property
@@ -137,6 +140,7 @@ class Story:
         self.end = 0.0
         self.modes: dict[str, list[Stretch]] = defaultdict(list)  # of ZooKeeper's servers
         self.tickets: list[str] = []
+        self.session = ""  # the state of the lab's own session, "CONNECTED" when all is well
         self._lives: dict[str, _Life] = defaultdict(_Life)
         self._claims: list[_Span] = []
         self._held: dict[int, _Span] = {}
@@ -166,6 +170,8 @@ class Story:
                 self._holders(event)
             case "transaction":
                 self._transaction(event)
+            case "session":
+                self.session = event.data["state"]
             case "quorum":
                 self._servers.add(event.subject)
                 _open(self.modes[event.subject], event.t, event.data["mode"] or "")
@@ -181,8 +187,12 @@ class Story:
             self._silence(life, after, t)
             life.frozen = None
             _close(life.up, t)
+            if life.state == "running":
+                life.state = "unreachable"
             return
         _open(life.up, t)
+        if life.state != "paused":  # an answer that was on its way when the node was frozen
+            life.state = "running"
         if said.get("session"):
             self._sessions[said["session"]] = event.subject
         if said.get("number") is None:
@@ -200,6 +210,8 @@ class Story:
         number = said.get("number")
         if said.get("path", "/sequence") != "/sequence":
             return
+        if len(life.requests) >= _REQUESTS:
+            del life.requests[: _REQUESTS // 2]
         life.requests.append(Request(invoked, event.t, said["phase"], number))
         if said["phase"] == "ok" and number is not None:
             _open(life.up, event.t)
@@ -270,21 +282,25 @@ class Story:
             _close(self._outages, t)
 
     def _node_verb(self, life: _Life, verb: str, begins: bool, began: float, t: float) -> None:
-        if begins:
+        if begins and verb != "heal":
             life.marks.append(Mark(t, verb))
         match verb, begins:
             case (("kill" | "stop"), False):
+                life.state = "stopped"
                 self._silence(life, began, t)
                 life.frozen = None
                 _close(life.up, t)
                 _close(life.paused, t)
             case "start", False:
+                life.state = "running"
                 _open(life.up, t)
             case "pause", False:
+                life.state = "paused"
                 life.frozen = life.answer
                 self._silence(life, began, t)
                 _open(life.paused, t)
             case "resume", False:
+                life.state = "running"
                 _close(life.paused, began)
                 if life.frozen and life.answer is None:
                     life.answers.append(
@@ -365,17 +381,42 @@ class Story:
         answered = {span.number for life in self._lives.values() for span in life.answers}
         return sorted(answered | {claim.number for claim in self._claims})
 
-    def bars(self, node: str, until: float | None = None) -> list[Bar]:
-        """The node's numbers up to `until`, by both words, in order of their beginning."""
+    def state(self, node: str) -> str:
+        """What the node is now: "running", "paused", "stopped", "unreachable" or "unknown"."""
+        return self._life(node).state
+
+    def answer(self, node: str) -> int | None:
+        """The number that the node answers now, by its own word."""
+        answer = self._life(node).answer
+        return answer.number if answer and answer.sampled >= self.end else None
+
+    def is_broken(self, node: str) -> bool:
+        """Whether the node's link to ZooKeeper is cut, slow or flaky now."""
+        broken = self._life(node).broken
+        return bool(broken) and broken[-1].end == _LAST
+
+    @property
+    def is_down(self) -> bool:
+        """Whether ZooKeeper (or the majority of it) is down now."""
+        return bool(self._outages) and self._outages[-1].end == _LAST
+
+    def bars(self, node: str, until: float | None = None, since: float = -math.inf) -> list[Bar]:
+        """The node's numbers between the two moments, by both words, in order of beginning."""
         until = self.end if until is None else until
-        claims = [claim for claim in self._claims if self._owner(claim) == node]
+        recent = [claim for claim in self._claims if claim.end > since]
+        claims = [claim for claim in recent if self._owner(claim) == node]
         answers = [
             _settled(span, claims, min(span.end, span.sampled))
-            for span in self._lives[node].answers
-        ] if node in self._lives else []  # fmt: skip
+            for span in self._life(node).answers
+            if span.end > since
+        ]
         bars = [bar for span in answers for bar in _by_node(node, span, claims)]
         bars += [bar for claim in claims for bar in _by_zookeeper(node, claim, answers)]
-        shown = [replace(bar, end=min(bar.end, until)) for bar in bars if bar.start < until]
+        shown = [
+            replace(bar, end=min(bar.end, until))
+            for bar in bars
+            if bar.start < until and bar.end > since
+        ]
         return sorted(_beside(shown), key=lambda bar: (bar.start, bar.beside))
 
     def claims(self, until: float | None = None) -> list[Bar]:
@@ -423,8 +464,14 @@ class Story:
     def marks(self, node: str, until: float | None = None) -> list[Mark]:
         return [mark for mark in self._life(node).marks if until is None or mark.t <= until]
 
-    def requests(self, node: str, until: float | None = None) -> list[Request]:
-        return [r for r in self._life(node).requests if until is None or r.t <= until]
+    def requests(
+        self, node: str, until: float | None = None, since: float = -math.inf
+    ) -> list[Request]:
+        """The requests that ended between the two moments, in that order."""
+        requests = self._life(node).requests
+        until = self.end if until is None else until
+        first = bisect_left(requests, since, key=lambda request: request.t)
+        return requests[first : bisect_right(requests, until, key=lambda request: request.t)]
 
     def _life(self, node: str) -> _Life:
         return self._lives.get(node) or _Life()

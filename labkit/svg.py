@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit import style
-from labkit.story import Bar, Story, Word
+from labkit.story import Bar, Story, Stretch, Word
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins
@@ -150,12 +150,12 @@ def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterato
                 f'height="{LANE - 2:g}" fill="url(#{uid}-s)" opacity=".35"/>'
             )
             yield from _small(f"link {cut.what}", x, end, y + 18)
-    for up in story.up(node, frame.until):
-        yield _line(frame.x(up.start), y, frame.x(up.end), y, opacity=0.55)
-    for paused in story.paused(node, frame.until):
-        x, end = frame.x(paused.start), frame.x(paused.end)
-        yield _line(x, y, end, y, opacity=0.7, extra='stroke-width="2.5" stroke-dasharray="2 4"')
-    bars = [bar for bar in story.bars(node, frame.until) if bar.end > frame.since]
+    bars = story.bars(node, frame.until, frame.since)
+    for start, end in _between(story.up(node, frame.until), bars):
+        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.55)
+    for start, end in _between(story.paused(node, frame.until), bars):
+        dotted = 'stroke-width="2.5" stroke-dasharray="2 4"'
+        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.7, extra=dotted)
     for quiet in story.quiet(node, frame.until):
         taken = (b.start < quiet.end and quiet.start < b.end and not b.beside for b in bars)
         if quiet.what and not any(taken):
@@ -164,9 +164,25 @@ def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterato
     for bar in bars:
         yield from _bar(bar, y, frame, uid)
     yield from _marks(story, node, y, frame)
-    for request in story.requests(node, frame.until):
-        if request.t >= frame.since:
-            yield _request(request.outcome, frame.x(request.t), y + 18)
+    last: dict[str, float] = {}
+    for request in story.requests(node, frame.until, frame.since):
+        x = frame.x(request.t)
+        if x - last.get(request.outcome, 0) >= 2:  # closer ones would cover each other
+            last[request.outcome] = x
+            yield _request(request.outcome, x, y + 18)
+
+
+def _between(stretches: Sequence[Stretch], bars: Sequence[Bar]) -> Iterator[tuple[float, float]]:
+    """What of the stretches no bar covers."""
+    for stretch in stretches:
+        at = stretch.start
+        for bar in bars:
+            if not bar.beside and bar.end > at and bar.start < stretch.end:
+                if bar.start > at:
+                    yield at, bar.start
+                at = bar.end
+        if at < stretch.end:
+            yield at, stretch.end
 
 
 def _bar(bar: Bar, y: float, frame: Frame, uid: str) -> Iterator[str]:
