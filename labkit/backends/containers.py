@@ -3,9 +3,10 @@
 Everything is made through the Docker SDK, so a remote engine works as well (`DOCKER_HOST`, or the
 command line's current context). Everything carries the lab's id and its owner as labels.
 
-A node is on two networks: one for HTTP, and one for each ZooKeeper server to reach it by. To cut
-a link is to take the node off that network; the other one, and with it the node's URL, stays. The
-addresses are fixed, so a healed link is the same link: connections that both ends kept go on.
+A link is a network: every server is on the front network, where its port is published, and on one
+for each ZooKeeper server that it talks to. To cut a link is to take the container off that network;
+its URL stays. Addresses are fixed, so a healed link is the same link: connections that both ends
+kept go on.
 
 Environment: `LABKIT_ZOOKEEPER_IMAGE` (`zookeeper:3.9`), `LABKIT_PYTHON_IMAGE` (what the node's
 image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instead of building).
@@ -397,22 +398,12 @@ def _this_host() -> str:
 # --- the backend ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Link:
-    """A server's place on a network: to take it away is to cut the link."""
-
-    server: str
-    network: str
-    address: str
-
-
 @dataclass
 class _Server:
     name: str
-    container: str
+    container: str  # its name; that of a ZooKeeper server's volume too
+    number: int  # from 0, in the lab; its address on every network follows from it
     endpoint: Endpoint
-    number: int = 0  # on every network of the lab
-    volume: str | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -428,8 +419,7 @@ class DockerBackend:
         self._ports = _Ports(watchdog.directory(lab_id).parent / "ports")
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
-        self._subnets: dict[str, ipaddress.IPv4Network] = {}
-        self._links: dict[tuple[str, str], _Link] = {}
+        self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server
         self._lock = threading.Lock()
         self._zookeeper_image: dict[str, Any] = {}
         self._node_image = ""
@@ -463,33 +453,29 @@ class DockerBackend:
     def create_zookeeper(
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
-        pairs = list(itertools.combinations(sorted(names), 2))
         with _explained():
-            self._create_network(self._called("http"))
-            self._create_links(
-                [*(f"link-{n}" for n in names), *(f"peer-{a}-{b}" for a, b in pairs)]
-            )
-            for a, b in pairs:
-                # Two servers share a link: it is cut by taking one of them away.
-                self._links[a, b] = self._links[b, a] = self._peer(a, b)
-            _each(lambda name: self._create_server(name, list(names), settings), names)
-        self._zookeepers = list(names)
+            self._create_networks(names)
+            for name in names:
+                self._servers[name] = self._new_server(name, None)
+            self._zookeepers = list(names)
+            _each(lambda name: self._create_server(self._servers[name], settings), names)
         return {name: self._servers[name].endpoint for name in names}
 
-    def _peer(self, name: str, other: str) -> _Link:
-        """The place of `name` on the network that it shares with `other`."""
-        pair = sorted((name, other))
-        network = self._called("-".join(["peer", *pair]))
-        return _Link(name, network, self._host(network, pair.index(name)))
+    def _new_server(self, name: str, port: int | None) -> _Server:
+        with self._lock:
+            taken = {server.number for server in self._servers.values()}
+            number = next(n for n in itertools.count() if n not in taken)
+            # Whether the port is free on another machine cannot be asked beforehand.
+            port = self._ports.reserve(port if self._address == _LOOPBACK else None)
+            endpoint = Endpoint(self._address, port)
+            server = self._servers[name] = _Server(name, self._called(name), number, endpoint)
+        return server
 
-    def _create_server(self, name: str, names: list[str], settings: ZooKeeperSettings) -> None:
-        endpoint = Endpoint(self._address, self._reserve_port())
-        volume = self._called(name)
-        self._api.create_volume(volume, labels=self._labels)
-        others = [other for other in names if other != name]
+    def _create_server(self, server: _Server, settings: ZooKeeperSettings) -> None:
+        self._api.create_volume(server.container, labels=self._labels)
         environment = {
             "JVMFLAGS": _JVM_FLAGS,
-            "ZOO_MY_ID": str(names.index(name) + 1),
+            "ZOO_MY_ID": str(server.number + 1),
             "ZOO_DATA_DIR": "/data",
             "ZOO_DATA_LOG_DIR": "/data",
             "ZOO_TICK_TIME": str(settings.tick_time),
@@ -501,172 +487,176 @@ class DockerBackend:
             "ZOO_CFG_EXTRA": (
                 f"minSessionTimeout={settings.min_session_timeout} "
                 f"maxSessionTimeout={settings.max_session_timeout} "
-                # KiB: the log is read whole, and by default it is 64 MiB of zeros
-                "preAllocSize=1024 quorumListenOnAllIPs=true"
+                "preAllocSize=1024"  # KiB: the log is read whole; by default it is 64 MiB of zeros
             ),
         }
-        if others:
+        if len(self._zookeepers) > 1:
+            # Addresses and no names: a server tells the others its own, and it has several.
             environment["ZOO_SERVERS"] = " ".join(
-                f"server.{number}={host}:2888:3888;{_CLIENT_PORT}"
-                for number, host in enumerate(names, start=1)
+                f"server.{number}={self._address_of(name)}:2888:3888;{_CLIENT_PORT}"
+                for number, name in enumerate(self._zookeepers, start=1)
             )
         # Volumes that the image declares and nobody needs would be made without a label.
         declared = self._zookeeper_image["Config"].get("Volumes") or {}
-        network = self._called(f"link-{name}")
         self._create_container(
-            name,
+            server,
             _zookeeper_image(),
-            endpoint,
             _CLIENT_PORT,
-            environment=environment,
-            network=network,
-            place=EndpointConfig(self._api_version, ipv4_address=self._host(network, 0)),
+            environment,
+            aliases=[server.name],
             user="zookeeper",
-            binds={volume: {"bind": "/data", "mode": "rw"}},
+            binds={server.container: {"bind": "/data", "mode": "rw"}},
             tmpfs={path: "mode=1777" for path in declared if path != "/data"},
-            extra_hosts={other: self._peer(other, name).address for other in others},
         )
-        for other in others:
-            self._connect_link(self._peer(name, other))
-        self._servers[name] = _Server(name, self._called(name), endpoint, volume=volume)
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
-        endpoint = Endpoint(self._address, self._reserve_port(spec.port))
-        with self._lock:
-            taken = {server.number for server in self._servers.values()}
-            number = next(n for n in itertools.count(1) if n not in taken)
-            self._servers[spec.name] = _Server(spec.name, self._called(spec.name), endpoint, number)
-        links = []
-        for zk in self._zookeepers:
-            network = self._called(f"link-{zk}")
-            link = _Link(spec.name, network, self._host(network, number))
-            self._links[spec.name, zk] = link
-            links.append(link)
+        server = self._new_server(spec.name, spec.port)
+        environment = {
+            "NODE_NAME": spec.name,
+            **spec.env,
+            "ZOOKEEPER_HOSTS": ",".join(f"{name}:{_CLIENT_PORT}" for name in self._zookeepers),
+            "PORT": str(_HTTP_PORT),
+            "NODE_URL": f"http://{server.endpoint}",
+        }
         with _explained():
             self._create_container(
-                spec.name,
+                server,
                 self._node_image,
-                endpoint,
                 _HTTP_PORT,
-                environment={
-                    "NODE_NAME": spec.name,
-                    **spec.env,
-                    "ZOOKEEPER_HOSTS": ",".join(f"{n}:{_CLIENT_PORT}" for n in self._zookeepers),
-                    "PORT": str(_HTTP_PORT),
-                    "NODE_URL": f"http://{endpoint}",
-                },
-                network=self._called("http"),
-                # As with compose, `http://node/` is all of them.
-                place=EndpointConfig(self._api_version, aliases=[spec.name, "node"]),
+                environment,
+                aliases=[spec.name, "node"],  # as with compose, `http://node/` is all of them
                 read_only=True,
                 tmpfs={"/tmp": ""},
-                # Names that also resolve while the link is cut: a cut is silence, not an error.
-                extra_hosts={
-                    zk: self._host(self._called(f"link-{zk}"), 0) for zk in self._zookeepers
-                },
             )
-            for link in links:
-                self._connect_link(link)
-        return endpoint
+        return server.endpoint
 
     def _create_container(
         self,
-        name: str,
+        server: _Server,
         image: str,
-        endpoint: Endpoint,
         port: int,
-        *,
         environment: dict[str, str],
-        network: str,
-        place: EndpointConfig,
+        *,
+        aliases: list[str],
         user: str | None = None,
         **host: Any,
     ) -> None:
-        """Create a container on one network, with one port published and no privileges at all."""
+        """Create a container on its networks, with one port published and no privileges."""
+        front = self._called("front")
+        others = [name for name in self._zookeepers if name != server.name]
         self._api.create_container(
             image,
-            name=self._called(name),
-            hostname=name,
+            name=server.container,
+            hostname=server.name,
             user=user,
             environment=environment,
             labels=self._labels,
             ports=[port],
             healthcheck={"test": ["NONE"]},  # the lab asks by itself, and more often
-            networking_config={"EndpointsConfig": {network: place}},
+            networking_config={
+                "EndpointsConfig": {front: EndpointConfig(self._api.api_version, aliases=aliases)}
+            },
             host_config=self._api.create_host_config(
-                network_mode=network,
-                port_bindings={port: (endpoint.host, endpoint.port)},
+                network_mode=front,
+                port_bindings={port: (server.endpoint.host, server.endpoint.port)},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges:true"],
+                # Names that resolve also while a link is cut: a cut is silence, not an error.
+                extra_hosts={name: self._address_of(name) for name in others},
                 # Whatever the engine's default is, these logs can be read back.
                 log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m"}),
                 **host,
             ),
         )
-
-    @property
-    def _api_version(self) -> str:
-        return str(self._api.api_version)
+        for name in self._zookeepers:
+            self._connect_link(server, name)
 
     def _called(self, what: str) -> str:
         return f"labkit-{self.lab_id}-{what}"
 
-    def _reserve_port(self, preferred: int | None = None) -> int:
-        # Whether the preferred port is free on another machine cannot be asked beforehand.
-        return self._ports.reserve(preferred if self._address == _LOOPBACK else None)
-
     # --- networks -----------------------------------------------------------------------------
     #
-    # The engine publishes a container's ports on the network whose name comes first in the
-    # alphabet, and publishes them anew when that changes: "http" < "link-…" < "peer-…".
+    # All servers are on the front network, where their ports are published, and on one network
+    # for each ZooKeeper server: whoever is taken off that one cannot reach the server any more.
+    # An engine publishes ports on the network whose name comes first in the alphabet, and would
+    # publish them anew if that changed: "front" < "link-…".
 
-    def _create_network(self, name: str, subnet: ipaddress.IPv4Network | None = None) -> None:
-        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]) if subnet else None
-        self._api.create_network(name, driver="bridge", ipam=ipam, labels=self._labels)
+    def _create_networks(self, zookeepers: Sequence[str], tries: int = 20) -> None:
+        """Create the networks; those of links with subnets that allow fixed addresses.
 
-    def _create_links(self, names: list[str], tries: int = 20) -> None:
-        """Create networks with subnets of our own choice: only those allow fixed addresses.
-
-        Which addresses are free on its machine only the engine knows, so it chooses a pool, which
+        Only the engine knows which addresses are free on its machine, so it chooses a pool, which
         we divide. Another lab may be given the same one at the same moment; then we ask again.
         """
+        self._create_network("front")
         for attempt in range(1, tries + 1):
-            pool = self._free_pool()
-            subnets = pool.subnets((len(names) - 1).bit_length())
-            self._subnets = {
-                self._called(name): net for name, net in zip(names, subnets, strict=False)
-            }
-            made: list[str] = []
+            subnets = self._free_pool().subnets((len(zookeepers) - 1).bit_length())
+            made = []
             try:
-                for name, subnet in self._subnets.items():
-                    self._create_network(name, subnet)
-                    made.append(name)
+                for name, subnet in zip(zookeepers, subnets, strict=False):
+                    made.append(self._create_network(f"link-{name}", subnet))
+                    self._subnets[name] = subnet
                 return
             except APIError as error:
-                for name in made:
-                    self._api.remove_network(name)
+                for network in made:
+                    self._api.remove_network(network)
                 if "overlaps" not in str(error) or attempt == tries:
                     raise
 
+    def _create_network(self, what: str, subnet: ipaddress.IPv4Network | None = None) -> str:
+        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]) if subnet else None
+        name = self._called(what)
+        self._api.create_network(name, driver="bridge", ipam=ipam, labels=self._labels)
+        return name
+
     def _free_pool(self) -> ipaddress.IPv4Network:
-        probe = self._called("probe")
-        self._create_network(probe)
+        probe = self._create_network("probe")
         try:
-            configuration = self._api.inspect_network(probe)["IPAM"]["Config"]
+            pools = self._api.inspect_network(probe)["IPAM"]["Config"]
         finally:
             self._api.remove_network(probe)
-        networks = (ipaddress.ip_network(entry["Subnet"]) for entry in configuration)
+        networks = (ipaddress.ip_network(pool["Subnet"]) for pool in pools)
         return next(net for net in networks if isinstance(net, ipaddress.IPv4Network))
 
-    def _host(self, network: str, number: int) -> str:
-        """The address of container `number` on a network; 0 is its ZooKeeper server."""
-        subnet = self._subnets[network]
-        if number + 3 >= subnet.num_addresses - 1:
+    def _address_of(self, name: str, seen_by: str | None = None) -> str:
+        """A server's address on a ZooKeeper server's network (its own, if that is not given)."""
+        subnet = self._subnets[seen_by or name]
+        number = self._server(name).number + 2  # 0 is the network itself, 1 the gateway
+        if number >= subnet.num_addresses - 1:
             raise BackendError(
-                f"The network {subnet} has no address for another server. Remove stopped nodes, or "
-                "give the engine larger pools (`default-address-pools` in its daemon.json)."
+                f"The network {subnet} has no address for another server. Use a new lab, or give "
+                "the engine larger pools (`default-address-pools` in its daemon.json)."
             )
-        return str(subnet[number + 2])  # 0 is the network, 1 the gateway
+        return str(subnet[number])
+
+    def _connect_link(self, server: _Server, target: str) -> None:
+        self._api.connect_container_to_network(
+            server.container,
+            self._called(f"link-{target}"),
+            ipv4_address=self._address_of(server.name, target),
+        )
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        self._server(source)
+        if target not in self._zookeepers:
+            raise UnsupportedFault(
+                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
+            )
+        if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
+            raise UnsupportedFault(
+                "In Docker a link can only be cut silently and in both directions (kind 'drop', "
+                f"direction 'both'), not {fault.kind!r} in direction {fault.direction!r}. The "
+                "process backend can do that: Lab(backend='process')."
+            )
+        if source == target:
+            return
+        network = self._called(f"link-{target}")
+        with self._locked(source) as server:
+            details = self._api.inspect_container(server.container)
+            whole = network in details["NetworkSettings"]["Networks"]
+            if fault is None and not whole:
+                self._connect_link(server, target)
+            elif fault is not None and whole:
+                self._api.disconnect_container_from_network(server.container, network)
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -721,13 +711,11 @@ class DockerBackend:
                 raise InvalidTransition(f"{name} is {state}: stop or kill it first.")
             with suppress(NotFound):
                 self._api.remove_container(server.container, v=True)
-            if server.volume is not None:
-                with suppress(NotFound):
-                    self._api.remove_volume(server.volume)
+            with suppress(NotFound):
+                self._api.remove_volume(server.container)
             self._ports.release(server.endpoint.port)
             with self._lock:
                 del self._servers[name]
-                self._links = {pair: at for pair, at in self._links.items() if name not in pair}
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -755,13 +743,15 @@ class DockerBackend:
         argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *shlex.split(command)]
         with self._reading(name) as server:
             job = self._api.exec_create(server.container, argv, user="zookeeper")
-            printed: bytes = self._api.exec_start(job["Id"])
+            # One after the other, because both at once tear each other's lines.
+            streams: tuple[bytes | None, bytes | None] = self._api.exec_start(job["Id"], demux=True)
             code = self._api.exec_inspect(job["Id"])["ExitCode"]
         if code == 124:  # timeout(1)
             raise BackendError(
                 f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
             )
-        lines = zookeeper.tidy_cli_output(printed.decode(errors="replace")).splitlines()
+        printed = b"".join(filter(None, streams)).decode(errors="replace")
+        lines = zookeeper.tidy_cli_output(printed).splitlines()
         return "\n".join(line for line in lines if not _CLI_LOG.fullmatch(line))
 
     def transaction_logs(self, name: str) -> list[bytes]:
@@ -782,35 +772,6 @@ class DockerBackend:
                     files[int(zxid, 16)] = content.read()
         return [files[zxid] for zxid in sorted(files)]
 
-    # --- links --------------------------------------------------------------------------------
-
-    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
-        self._server(source)
-        if target not in self._zookeepers:
-            raise UnsupportedFault(
-                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
-            )
-        if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
-            raise UnsupportedFault(
-                f"Containers' links can only be cut, silently and in both directions, not "
-                f"{fault.kind!r} in direction {fault.direction!r}. The process backend can: "
-                "Lab(backend='process')."
-            )
-        if source == target:
-            return
-        link = self._links[source, target]
-        with self._locked(link.server) as server:
-            seen = self._api.inspect_container(server.container)["NetworkSettings"]["Networks"]
-            if fault is None and link.network not in seen:
-                self._connect_link(link)
-            elif fault is not None and link.network in seen:
-                self._api.disconnect_container_from_network(server.container, link.network)
-
-    def _connect_link(self, link: _Link) -> None:
-        self._api.connect_container_to_network(
-            self._called(link.server), link.network, ipv4_address=link.address
-        )
-
     # --- the end ------------------------------------------------------------------------------
 
     def destroy(self) -> None:
@@ -825,7 +786,6 @@ class DockerBackend:
             raise
         finally:
             self._servers.clear()
-            self._links.clear()
             self._zookeepers.clear()
             self._ports.close()
         shutil.rmtree(watchdog.directory(self.lab_id), ignore_errors=True)
