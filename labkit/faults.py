@@ -64,6 +64,7 @@ class Forwarder:
         self._links: dict[tuple[str, str, str], _Link] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._changing = asyncio.Lock()  # one fault is in force before the next is applied
 
     def start(self) -> Forwarder:
         """Run the loop. Idempotent."""
@@ -122,6 +123,7 @@ class Forwarder:
         if self._loop is None or self._thread is None:
             return
         self._run(self._close(list(self._links)))
+        self._run(self._finish())
         self._run(self._loop.shutdown_default_executor())  # it resolves host names
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -158,12 +160,20 @@ class Forwarder:
                 f"There is no link from {source} to {target} to break. Name a running server first "
                 "and a ZooKeeper server second."
             )
-        for link in links:
-            await link.apply(fault)
+        async with self._changing:
+            for link in links:
+                await link.apply(fault)
 
     async def _close(self, keys: list[tuple[str, str, str]]) -> None:
         for key in keys:
             await self._links.pop(key).close()
+
+    async def _finish(self) -> None:
+        """Let connections that were being made while their link was closed come to their end."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # a new connection is announced a turn later, its end another one
+            await asyncio.sleep(0)
 
 
 def _bound(port: int = 0) -> socket.socket:
@@ -185,6 +195,7 @@ class _Link:
         self._rng = rng
         self.relays: set[_Relay] = set()
         self._fault: LinkFault | None = None
+        self._closed = False
         self._server: asyncio.Server | None = None
         self._socket = _bound()  # while nobody listens, this keeps the port and refuses
         self.port = cast(int, self._socket.getsockname()[1])
@@ -193,6 +204,10 @@ class _Link:
     def dropped(self) -> bool:
         """In a drop of either direction no handshake is ever completed."""
         return self._fault is not None and self._fault.kind == "drop"
+
+    @property
+    def refused(self) -> bool:
+        return self._closed or (self._fault is not None and self._fault.kind == "refuse")
 
     def fault(self, direction: str) -> LinkFault | None:
         hit = self._fault is not None and self._fault.direction in ("both", direction)
@@ -208,9 +223,9 @@ class _Link:
         )
 
     async def apply(self, fault: LinkFault | None) -> None:
-        was_refused = self._fault is not None and self._fault.kind == "refuse"
+        was_refused = self.refused
         self._fault = fault
-        if fault is not None and fault.kind == "refuse":
+        if self.refused:
             if not was_refused and self._server is not None:
                 self._server.close()
                 self._socket = _bound(self.port)
@@ -221,6 +236,7 @@ class _Link:
             relay.resume()
 
     async def close(self) -> None:
+        self._closed = True
         if self._server is not None:
             self._server.close()
         self._socket.close()
@@ -250,7 +266,10 @@ class _Relay:
 
     def accepted(self) -> None:
         self.link.relays.add(self)
-        self.resume()
+        if self.link.refused:
+            self.reset()  # the system had accepted it before the fault began
+        else:
+            self.resume()
 
     def resume(self) -> None:
         """Go on as far as the link's present fault lets us."""
