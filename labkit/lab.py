@@ -390,10 +390,9 @@ class Lab:
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
         self._wanted_backend = backend
-        self.session_timeout = session_timeout
+        self.session_timeout = session_timeout  # may be changed, for nodes made from then on
         self.request_deadline = request_deadline
         self._env = {
-            "SESSION_TIMEOUT_MS": str(round(session_timeout * 1000)),
             "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
             "MAX_NUMBER": str(max_number),
             "CLAIM": claim,
@@ -459,7 +458,9 @@ class Lab:
         self._each(self._wait_connected, created)
         self._register()
         if self._record:
-            self._recorder = Recorder(self.timeline, self._urls, self._zk)
+            addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in self.zookeeper.servers]
+            modes = addresses if self.zookeeper.size > 1 else []  # one alone has nothing to elect
+            self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=lambda: modes)
             self._recorder.start()
 
     def close(self) -> None:
@@ -677,7 +678,8 @@ class Lab:
         with self._lock:
             self._created += 1
             name = f"node{self._created}"
-            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, self._env)
+            env = {"SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)), **self._env}
+            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
             node = Node(self, name, self._running.create_node(spec))
             self._nodes[name] = node
         return node
