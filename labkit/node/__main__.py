@@ -1,0 +1,147 @@
+"""Runs one node: configured by its environment, ended by SIGTERM.
+
+    python -m labkit.node
+
+Importing this module starts nothing, so that one process can load it and fork many nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from waitress.server import create_server
+
+from labkit.node.app import create_app
+from labkit.node.holder import Holder
+from labkit.node.session import Session
+
+log = logging.getLogger("labkit.node")
+
+_THREADS = 16  # half of which may wait for a claim, so that /status always finds one
+_FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
+
+
+class BadConfiguration(Exception):
+    """A variable of the environment cannot be used; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A node's settings. Times in milliseconds, as in the environment."""
+
+    hosts: str
+    session_timeout_ms: int
+    request_deadline_ms: int
+    max_number: int
+    snowflake_epoch_ms: int
+    name: str
+    url: str
+    host: str
+    port: int
+    claim: str
+
+
+def configuration(environ: Mapping[str, str]) -> Configuration:
+    """Read the environment; raises `BadConfiguration`."""
+
+    def number(name: str, default: int, lowest: int, highest: int) -> int:
+        text = environ.get(name) or str(default)
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise BadConfiguration(
+                f"{name} is {text!r}; it must be a whole number from {lowest} to {highest}."
+            )
+        return value
+
+    def choice(name: str, *allowed: str) -> str:
+        value = environ.get(name) or allowed[0]
+        if value not in allowed:
+            raise BadConfiguration(f"{name} is {value!r}; it must be {' or '.join(allowed)}.")
+        return value
+
+    name = environ.get("NODE_NAME") or socket.gethostname()
+    port = number("PORT", 80, 1, 65535)
+    return Configuration(
+        hosts=environ.get("ZOOKEEPER_HOSTS") or "zookeeper:2181",
+        session_timeout_ms=number("SESSION_TIMEOUT_MS", 5000, 1, 3_600_000),
+        request_deadline_ms=number("REQUEST_DEADLINE_MS", 2000, 1, 600_000),
+        max_number=number("MAX_NUMBER", 1023, 1, 1_000_000),
+        snowflake_epoch_ms=number("SNOWFLAKE_EPOCH_MS", 1_288_834_974_657, 0, 2**43),
+        name=name,
+        url=environ.get("NODE_URL") or f"http://{name}:{port}",
+        host=environ.get("HOST") or "0.0.0.0",
+        port=port,
+        claim=choice("CLAIM", "lowest-free", "original"),
+    )
+
+
+def main(environ: Mapping[str, str]) -> None:
+    """Run a node until SIGTERM or SIGINT. Exits with 2 on a bad setting, 1 on a taken port."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("kazoo").setLevel(logging.ERROR)
+    try:
+        settings = configuration(environ)
+    except BadConfiguration as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    _Service(settings).run()
+
+
+class _Service:
+    """One node's parts, put together."""
+
+    def __init__(self, settings: Configuration) -> None:
+        self._settings = settings
+        quiet = logging.getLogger("labkit.node.kazoo")
+        quiet.setLevel(logging.ERROR)
+        session = Session(settings.hosts, settings.session_timeout_ms / 1000, quiet)
+        data = json.dumps({"owner": settings.name, "url": settings.url}).encode()
+        self._holder = Holder(session, data, settings.max_number)
+
+    def run(self) -> None:
+        settings = self._settings
+        about: dict[str, Any] = {
+            "name": settings.name,
+            "claim": settings.claim,
+            "pid": os.getpid(),
+            "zookeeper": settings.hosts,
+        }
+        app = create_app(self._holder, about, settings.request_deadline_ms / 1000)
+        try:
+            server = create_server(
+                app, host=settings.host, port=settings.port, threads=_THREADS, backlog=512,
+                ident=None, clear_untrusted_proxy_headers=True,
+            )  # fmt: skip
+        except OSError as error:
+            print(f"Port {settings.port} of {settings.host}: {error.strerror}.", file=sys.stderr)
+            sys.exit(1)
+        # Blocked before any thread starts, so that they wait for us in sigwait, and PID 1, which
+        # has no default handlers, gets them too.
+        ends = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+        self._holder.start()
+        self._holder.wait_connected(_FIRST_CONNECTION)
+        log.info("%s listens on %s:%d", settings.name, settings.host, settings.port)
+        threading.Thread(target=server.run, name="http", daemon=True).start()
+        signal.sigwait(ends)
+        log.info("%s ends", settings.name)
+        self._holder.close()
+        server.close()
+
+
+if __name__ == "__main__":
+    main(os.environ)
