@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labkit.backends import watchdog
+from labkit.backends import containers, watchdog
 from labkit.lab import Lab
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +45,36 @@ def nothing_is_left() -> Iterator[None]:
     ]
     assert ours == []
     assert [t.name for t in threading.enumerate() if t.name.startswith("labkit")] == []
+
+
+@pytest.fixture(scope="session")
+def docker_images() -> Iterator[None]:
+    """A Docker engine that has the images: those named, stand-ins, official ones, in this order.
+
+    Without an engine the test is skipped; with LABKIT_REQUIRE_DOCKER=1 it fails.
+    """
+    if reason := containers.available():
+        if os.environ.get("LABKIT_REQUIRE_DOCKER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch:
+        if "LABKIT_ZOOKEEPER_IMAGE" not in os.environ:
+            for name, value in _choose_images().items():
+                patch.setenv(name, value)
+        yield
+
+
+def _choose_images() -> dict[str, str]:
+    official = ["python:3.12-slim", "zookeeper:3.9", "alpine"]
+    if not _engine_does("image", "inspect", "labkit-test/client") and all(
+        _engine_does("image", "inspect", image) or _engine_does("pull", image) for image in official
+    ):
+        return {"LABKIT_CLIENT_IMAGE": "alpine"}
+    built = subprocess.run(
+        [ROOT / "tests/images/build.sh"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return dict(word.split("=", 1) for word in shlex.split(built.stdout) if "=" in word)
+
+
+def _engine_does(*command: str) -> bool:
+    return subprocess.run(["docker", *command], capture_output=True).returncode == 0

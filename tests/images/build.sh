@@ -31,7 +31,7 @@ exists labkit-test/zookeeper || docker build -t labkit-test/zookeeper zookeeper 
 exists labkit-test/client || docker build -t labkit-test/client - >&2 <<'DOCKERFILE'
 FROM labkit-test/python
 RUN apt-get update && apt-get install -y --no-install-recommends wget && \
-    rm -rf /var/lib/apt/lists/*
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 CMD ["sh"]
 DOCKERFILE
 
