@@ -191,7 +191,8 @@ class Holder:
         beat = 0.0  # when the next heartbeat is due
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work, self._idle_time(beat))
+                if not self._has_work():
+                    self._changed.wait(self._idle_time(beat))
                 if self._closing:
                     return
                 if self._connection != "CONNECTED":
