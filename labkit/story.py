@@ -93,6 +93,7 @@ class _Span:
     end: float = _LAST
     session: str | None = None
     sampled: float = _LAST  # how long it lasts if nothing confirms it
+    heard: float = -_LAST  # when a request was last answered so
 
     def matches(self, claim: _Span) -> bool:
         tokens = {self.token, claim.token} - {None}
@@ -195,7 +196,11 @@ class Story:
             life.state = "running"
         if said.get("session"):
             self._sessions[said["session"]] = event.subject
-        if said.get("number") is None:
+        current = life.answer
+        if said.get("number") is None and current and current.heard >= said.get("asked", t):
+            # The node may have said so before it gave the answer that came back meanwhile.
+            current.sampled = min(current.sampled, t + _SAMPLE)
+        elif said.get("number") is None:
             self._silence(life, after, t)
             _open(life.quiet, t, said.get("reason") or "")
         else:
@@ -228,13 +233,15 @@ class Story:
         t: float,
         sampled: float,
     ) -> None:
-        span = _Span(node, number, token, after, t, sampled=sampled)
+        heard = t if sampled < _LAST else -_LAST
+        span = _Span(node, number, token, after, t, sampled=sampled, heard=heard)
         current = life.answer
         if current and current.sampled < t:
             current.before = current.end = current.sampled
             current = None
         if current and current.matches(span):
             current.sampled = max(current.sampled, sampled)
+            current.heard = max(current.heard, heard)
             current.token = token if current.token is None else current.token
             return
         self._silence(life, after, t)
@@ -405,10 +412,11 @@ class Story:
         until = self.end if until is None else until
         recent = [claim for claim in self._claims if claim.end > since]
         claims = [claim for claim in recent if self._owner(claim) == node]
+        earliest = min((claim.start for claim in claims), default=since)
         answers = [
             _settled(span, claims, min(span.end, span.sampled))
             for span in self._life(node).answers
-            if span.end > since
+            if span.end > earliest
         ]
         bars = [bar for span in answers for bar in _by_node(node, span, claims)]
         bars += [bar for claim in claims for bar in _by_zookeeper(node, claim, answers)]

@@ -179,9 +179,10 @@ class Recorder:
     `nodes` and `servers` are asked again and again, from the recorder's thread, for what there is
     now: nodes as (name, base URL), ZooKeeper servers as (name, host, port), so they have to be
     quick. A node's `/status` is asked every `interval` seconds and recorded as `status` when
-    anything but its lease has changed, with `previous_until`, the time of the last answer that
-    still was the previous one. A server's mode is recorded as `quorum`. With a `client`, a watch
-    on /sequence records `holders`, and the client's own state `session`.
+    anything but its lease has changed, with the times at which it was `asked` and at which it had
+    been asked (`previous_until`) when it gave the previous answer for the last time. A server's
+    mode is recorded as `quorum`. With a `client`, a watch on /sequence records `holders`, and the
+    client's own state `session`.
 
     One thread does it all. A node that is paused or dead delays nobody: its connection stays open
     and counts as unreachable after a second of silence.
@@ -258,9 +259,13 @@ class Recorder:
             try:
                 async with _connection(host, port) as (reader, writer):
                     while True:
-                        self._heard(name, await self._status(name, request, reader, writer))
+                        asked = self._timeline.now()
+                        status = await self._status(name, request, reader, writer)
+                        self._note(name, {**status, "reachable": True}, asked)
                         await asyncio.sleep(self._interval)
-            except (OSError, EOFError, ValueError) as error:
+            except EOFError:
+                self._unreachable(name, "it closed the connection")
+            except (OSError, ValueError) as error:
                 self._unreachable(name, str(error) or type(error).__name__)
             await asyncio.sleep(self._interval)
 
@@ -285,20 +290,16 @@ class Recorder:
             silent.cancel()
             hopeless.cancel()
 
-    def _heard(self, name: str, status: dict[str, Any]) -> None:
-        self._note(name, {**status, "reachable": True})
-
     def _unreachable(self, name: str, error: str) -> None:
-        self._note(name, {"reachable": False, "error": error})
+        self._note(name, {"reachable": False, "error": error}, self._timeline.now())
 
-    def _note(self, name: str, status: dict[str, Any]) -> None:
-        now = self._timeline.now()
+    def _note(self, name: str, status: dict[str, Any], asked: float) -> None:
         # What is wrong with a node that cannot be reached may be put in many ways: one is enough.
         lasting = {k: v for k, v in status.items() if k not in ("lease_ms", "error")}
         before, until = self._said.get(name, (None, None))
-        self._said[name] = lasting, now
+        self._said[name] = lasting, asked
         if lasting != before:
-            self._timeline.record("status", name, **status, previous_until=until)
+            self._timeline.record("status", name, **status, asked=asked, previous_until=until)
 
     # --- ZooKeeper's servers ---
 

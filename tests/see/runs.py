@@ -28,11 +28,12 @@ class Script:
 
     def says(
         self, t: float, node: str, number: int | None, reason: str | None = None, seen: float = 0.2,
-        token: int | None = None,
+        token: int | None = None, asked: float | None = None,
     ) -> None:  # fmt: skip
         self.add(
             t, "status", node, name=node, number=number, reason=reason, reachable=True,
             session=f"0x{node}", previous_until=t - seen, token=token,
+            asked=t if asked is None else asked,
         )  # fmt: skip
 
     def unreachable(self, t: float, node: str, seen: float = 0.2) -> None:
@@ -73,9 +74,7 @@ class Script:
         request = next(self._ids)
         self.add(t, "request", node, phase="invoke", id=request, path="/sequence")
         if number is None:
-            self.add(
-                t + took, "request", node, phase="fail", id=request, status=503, reason=reason
-            )
+            self.add(t + took, "request", node, phase="fail", id=request, status=503, reason=reason)
         else:
             self.add(t + took, "request", node, phase="ok", id=request, number=number, token=token)
 
