@@ -44,7 +44,8 @@ class Installation:
 
     def cli_command(self, directory: Path, hosts: str, command: Sequence[str]) -> list[str]:
         """The command line of one `zkCli.sh` command."""
-        return [*self._java(directory, "OFF"), _CLI_CLASS, "-waitforconnection", "-server", hosts, *command]
+        options = ["-waitforconnection", "-server", hosts]
+        return [*self._java(directory, "OFF"), _CLI_CLASS, *options, *command]
 
     def _java(self, directory: Path, level: str) -> list[str]:
         classpath = os.pathsep.join([str(directory), *self.jars])
@@ -159,23 +160,27 @@ def zoo_cfg(
     return "\n".join(lines) + "\n"
 
 
+# At INFO, NIOServerCnxn writes a line for each four-letter word, and the lab asks often.
 _LOGBACK = """\
 <configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
     <encoder><pattern>%d{HH:mm:ss.SSS} %-5level %logger{0}: %msg%n</pattern></encoder>
   </appender>
+  <logger name="org.apache.zookeeper.server.NIOServerCnxn" level="WARN"/>
   <root level="${labkit.log:-INFO}"><appender-ref ref="OUT"/></root>
 </configuration>
 """
 
 _LOG4J = """\
 log4j.rootLogger=${labkit.log}, OUT
+log4j.logger.org.apache.zookeeper.server.NIOServerCnxn=WARN
 log4j.appender.OUT=org.apache.log4j.ConsoleAppender
 log4j.appender.OUT.layout=org.apache.log4j.PatternLayout
 log4j.appender.OUT.layout.ConversionPattern=%d{HH:mm:ss.SSS} %-5p %c{1}: %m%n
 """
 
 _SIMPLELOGGER = """\
+org.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn
 org.slf4j.simpleLogger.showDateTime=true
 org.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS
 org.slf4j.simpleLogger.showThreadName=false
@@ -213,7 +218,8 @@ def parse_srvr(answer: str) -> dict[str, str]:
 
 
 _CLI_NOISE = re.compile(
-    r"Connecting to .*|WATCHER::|WatchedEvent .*|.*JLine support.*|Welcome to ZooKeeper!|SLF4J: .*|\s*"
+    r"Connecting to .*|Welcome to ZooKeeper!|JLine support.*|WATCHER::|WatchedEvent .*|"
+    r"SLF4J: .*|\s*"
 )
 
 
