@@ -44,6 +44,7 @@ def tour(lab: Lab) -> Iterator[Step]:
     for absence, seconds in (("", 0.0), (", for three session timeouts", 3 * lab.session_timeout)):
         lab.zookeeper.stop()
         began = time.monotonic()
+        lab.wait_until(lambda: not any(_is_connected(node) for node in lab.nodes), timeout=2)
         yield Step(f"ZooKeeper stops{absence}: all ask", _all(lab, "503"), _ask_all(lab))
         time.sleep(max(0.0, began + seconds - time.monotonic()))  # it is the absence that counts
         lab.zookeeper.start()
@@ -75,6 +76,10 @@ def _all(lab: Lab, answer: str) -> str:
 def _held(lab: Lab) -> str:
     children = lab.zk.get_children("/sequence")
     return ", ".join(sorted(name for name in children if name.isdigit()))
+
+
+def _is_connected(node: Node) -> bool:
+    return bool(node.status()["connection"] == "CONNECTED")
 
 
 def _wait_for_answers(lab: Lab) -> None:

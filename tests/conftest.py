@@ -35,9 +35,8 @@ def zookeeper_lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Fails the run if the tests together have left a lab, a process or a thread behind."""
-    before = {entry.lab_id for entry in watchdog.registered()}
     yield
-    assert {entry.lab_id for entry in watchdog.registered()} <= before
+    assert [entry.lab_id for entry in watchdog.registered() if entry.owner == os.getpid()] == []
     ours = [
         child.cmdline()
         for child in psutil.Process().children(recursive=True)

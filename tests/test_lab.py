@@ -78,6 +78,7 @@ def test_zookeeper_away_and_back(lab: Lab) -> None:
     for seconds in (0.0, 3 * lab.session_timeout):
         lab.zookeeper.stop()
         for node in lab.nodes:
+            lab.wait_until(lambda node=node: node.status()["connection"] != "CONNECTED", timeout=1)  # type: ignore[misc]
             began = time.monotonic()
             with pytest.raises(NoAnswer) as caught:
                 node.sequence()

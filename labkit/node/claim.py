@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kazoo.client import KazooClient
 from kazoo.exceptions import (
     ConnectionLoss,
     KazooException,
@@ -101,7 +102,8 @@ class Claimer:
         connected: Callable[[int], None],
         clock: Callable[[], float],
     ) -> None:
-        self._zk = session
+        self._session = session
+        self._zk: KazooClient = session
         self._data = data
         self._max_number = max_number
         self._connected = connected
@@ -113,7 +115,7 @@ class Claimer:
         Raises `NoFreeNumber` (the ticket has been given back) or `SessionEnded`. A connection
         that is lost in any step is waited for; what had been done by then is found, not redone.
         """
-        session = self._zk.session_id
+        session = self._session.session_id
         if session is None:
             raise SessionEnded
         attempt = uuid.uuid4().hex
@@ -193,7 +195,7 @@ class Claimer:
     def _recover(self, attempt: str) -> str | None:
         """The ticket of an attempt whose reply was lost, if it was created."""
         while True:
-            session = self._zk.session_id
+            session = self._session.session_id
             try:
                 children = self._zk.get_children(ROOT)
             except NoNodeError:
@@ -207,7 +209,7 @@ class Claimer:
                 return mine[0] if mine else None
 
     def _check(self, session: int) -> None:
-        if self._zk.session_id != session:
+        if self._session.session_id != session:
             raise SessionEnded
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kazoo.client import KazooClient
 from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
 from kazoo.protocol.states import KazooState
 
@@ -78,7 +79,8 @@ class Holder:
         max_number: int,
         clock: Callable[[], float] = boottime,
     ) -> None:
-        self._zk = session
+        self._session = session
+        self._zk: KazooClient = session
         self._data = data
         self._max_number = max_number
         self._clock = clock
@@ -125,7 +127,7 @@ class Holder:
                 return (
                     _no_free_number(self._max_number) if self._is_exhausted else _still_claiming()
                 )
-            if claim.session == self._zk.session_id:
+            if claim.session == self._session.session_id:
                 remaining = lease.remaining()
                 return Held(claim.number, claim.token, remaining) if remaining else _lease_lapsed()
             return _session_lost()
@@ -173,7 +175,7 @@ class Holder:
         reason = None if isinstance(answer, Held) else answer.reason
         if reason == "still-claiming" and not self._wanted:
             reason = "not-asked"
-        session, timeout = self._zk.session_id, self._zk.negotiated_timeout
+        session, timeout = self._session.session_id, self._session.negotiated_timeout
         return {
             "number": answer.number if isinstance(answer, Held) else None,
             "claimed": claim.number if claim else None,
@@ -215,7 +217,7 @@ class Holder:
     def _has_work(self) -> bool:
         if self._closing:
             return True
-        ended = self._claim is not None and self._claim.session != self._zk.session_id
+        ended = self._claim is not None and self._claim.session != self._session.session_id
         return self._connection == "CONNECTED" and (ended or (self._wanted and not self._claim))
 
     def _idle_time(self, beat: float) -> float | None:
@@ -224,7 +226,7 @@ class Holder:
         return max(0.0, beat - self._clock())
 
     def _drop_if_ended(self) -> None:
-        if self._claim is not None and self._claim.session != self._zk.session_id:
+        if self._claim is not None and self._claim.session != self._session.session_id:
             log.info("number %d is lost with its session", self._claim.number)
             self._claim = self._lease = None
             self._changed.notify_all()
@@ -277,7 +279,7 @@ class Holder:
 
     @property
     def _timeout(self) -> float:
-        return self._zk.negotiated_timeout or 0.0
+        return self._session.negotiated_timeout or 0.0
 
     def _on_state(self, state: str) -> None:
         """Called by kazoo's connection thread, which must not wait."""
@@ -291,5 +293,5 @@ class Holder:
     def _wait_connected(self, session: int) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._connection == "CONNECTED")
-            if self._closing or self._zk.session_id != session:
+            if self._closing or self._session.session_id != session:
                 raise SessionEnded

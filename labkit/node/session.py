@@ -1,3 +1,5 @@
+# mypy: disable-error-code="no-untyped-call"
+# kazoo, which is extended here, has no annotations.
 """A ZooKeeper session whose facts are told: its id, its negotiated timeout, its connection."""
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ _HANDSHAKE = 1.0  # seconds
 _MAX_DELAY = 1.0  # seconds
 
 
-class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
+class _Handler(SequentialThreadingHandler):
     def create_connection(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["timeout"] = min(kwargs.get("timeout", _HANDSHAKE), _HANDSHAKE)
         return super().create_connection(*args, **kwargs)
 
 
-class _Connection(ConnectionHandler):  # type: ignore[misc]
+class _Connection(ConnectionHandler):
     """kazoo's connection, with a bound on the handshake, and the timeout that it negotiates."""
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
@@ -34,7 +36,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         return result
 
 
-class Session(KazooClient):  # type: ignore[misc]
+class Session(KazooClient):
     """A client that always comes back, and knows what the server granted it."""
 
     #: seconds; None until the first handshake. The server may grant other than was asked for.
