@@ -514,7 +514,10 @@ class DockerBackend:
         environment = {
             "NODE_NAME": spec.name,
             **spec.env,
-            "ZOOKEEPER_HOSTS": ",".join(f"{name}:{_CLIENT_PORT}" for name in self._zookeepers),
+            # Addresses, because a name would lead around a link that is cut: over the front.
+            "ZOOKEEPER_HOSTS": ",".join(
+                f"{self._address_of(name)}:{_CLIENT_PORT}" for name in self._zookeepers
+            ),
             "PORT": str(_HTTP_PORT),
             "NODE_URL": f"http://{server.endpoint}",
         }
@@ -543,7 +546,6 @@ class DockerBackend:
     ) -> None:
         """Create a container on its networks, with one port published and no privileges."""
         front = self._called("front")
-        others = [name for name in self._zookeepers if name != server.name]
         self._api.create_container(
             image,
             name=server.container,
@@ -561,8 +563,6 @@ class DockerBackend:
                 port_bindings={port: (server.endpoint.host, server.endpoint.port)},
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges:true"],
-                # Names that resolve also while a link is cut: a cut is silence, not an error.
-                extra_hosts={name: self._address_of(name) for name in others},
                 # Whatever the engine's default is, these logs can be read back.
                 log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m"}),
                 **host,
