@@ -9,6 +9,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -433,7 +434,8 @@ class _Lane:
             pass  # nobody is left to read it
         elif item == _EOF:
             self.ended = True
-            self._sink.transport.write_eof()
+            with suppress(OSError):  # the far end may have reset it while the bytes were held
+                self._sink.transport.write_eof()
             self._relay.close_if_done()
         else:
             self._sink.transport.write(item)

@@ -344,7 +344,8 @@ def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def _require_free(server: _Server) -> None:
-    if not _is_free(server.endpoint.port):
+    # A killed process counts as dead before the last of its threads has closed its sockets.
+    if not _wait_until(lambda: _is_free(server.endpoint.port), 1):
         raise PortInUse(
             f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
             f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "
