@@ -384,7 +384,8 @@ class _Listing:
                 client.get_children_async(_CLAIMS, watch=recorder._wake, include_data=True)
             )
         except NoNodeError:
-            await recorder._ask(client.exists_async(_CLAIMS, watch=recorder._wake))
+            if await recorder._ask(client.exists_async(_CLAIMS, watch=recorder._wake)):
+                recorder._wake()  # it has been made since; this watch does not see its children
             return False
         if stat.pzxid == self._zxid:
             return False

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kazoo.client import KazooClient
 
 from labkit.lab import Lab
 from labkit.story import Story, Word
@@ -167,3 +168,23 @@ def test_the_modes_of_an_ensemble() -> None:
         assert last(lab, "quorum", leader.name)["mode"] is None
         assert Story(lab.timeline).outages() == []  # two of three still are a majority
         assert "srvr" not in lab.zookeeper.leader.logs(200)  # polling does not flood the log
+
+
+def test_the_first_claim_may_come_at_any_moment() -> None:
+    class Late(KazooClient):
+        """Sees /sequence made right after it has found none."""
+
+        def exists_async(self, path: str, watch: object = None) -> object:
+            self.create("/sequence/1", b'{"owner": "node1"}', ephemeral=True, makepath=True)
+            return super().exists_async(path, watch)
+
+    with Lab(nodes=0, backend="process", record=False) as lab:
+        client = Late(hosts=lab.zookeeper.hosts)
+        client.start()
+        recorder = Recorder(lab.timeline, list, client).start()
+        try:
+            lab.wait_until(lambda: held(lab) == {"1": "node1"}, timeout=3)
+        finally:
+            recorder.stop()
+            client.stop()
+            client.close()
