@@ -95,9 +95,15 @@ def available() -> str | None:
 
 def _connect() -> docker.DockerClient:
     """A client of the engine that `DOCKER_HOST` or the current context names."""
-    # The system's ssh, because it knows the user's keys and aliases.
-    over_ssh = _engine_url().startswith("ssh://")
+    url = urlsplit(_engine_url())
     try:
+        if url.scheme == "unix":
+            # The SDK would wrap what is wrong three times, and leave its socket open.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(5)
+                probe.connect(url.path)
+        # The system's ssh, because it knows the user's keys and aliases.
+        over_ssh = url.scheme == "ssh"
         return docker.from_env(timeout=60, max_pool_size=64, use_ssh_client=over_ssh)
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
         raise BackendUnavailable(_why_no_engine(error)) from error

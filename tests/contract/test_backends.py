@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import docker
@@ -237,7 +237,7 @@ def test_the_official_command_line(lab: Lab) -> None:
 def test_the_transaction_log_has_what_happened(lab: Lab, backend: Backend) -> None:
     lab.zk.create("/logged", b"data")
     lab.zookeeper.restart()  # a new log file
-    lab.zk.delete("/logged")
+    lab.zkcli("delete /logged")
     files = backend.transaction_logs("zookeeper1")
     assert len(files) >= 2
     seen = [(t.op, t.data) for t in parse_transaction_logs(files) if t.path == "/logged"]
@@ -333,7 +333,7 @@ def test_an_ensemble_loses_its_leader_and_finds_another(kind: str) -> None:
     with Lab(nodes=1, ensemble=3, backend=kind, session_timeout=4.0, record=False) as lab:
         leader = lab.zookeeper.leader
         assert leader is not None
-        assert len(lab.zookeeper.followers) == 2
+        lab.wait_until(lambda: len(lab.zookeeper.followers) == 2)
 
         def another() -> bool:
             now = [s for s in lab.zookeeper.servers if s.mode == "leader"]
@@ -393,30 +393,20 @@ def left_of(lab_id: str) -> list[Any]:
         with suppress(psutil.Error, OSError):
             if process.environ().get(watchdog.LAB_VARIABLE) == lab_id:
                 found.append(process)
-    if containers.available() is None:
-        client = docker.from_env()
-        filters = {"label": f"labkit.lab={lab_id}"}
-        found += client.containers.list(all=True, filters=filters)
-        found += client.networks.list(filters=filters)
-        found += client.volumes.list(filters=filters)
-        client.close()
-    return found
+    return [*found, *everything(f"labkit.lab={lab_id}")]
 
 
-def everything() -> set[str]:
-    """All containers, networks and volumes of the engine, whosoever they are."""
-    try:
-        client = docker.from_env()
-    except docker.errors.DockerException:
+def everything(label: str | None = None) -> set[str]:
+    """The engine's containers, networks and volumes; without a label, whosoever they are."""
+    if containers.available() is not None:
         return set()
-    try:
+    filters = {"label": label} if label else {}
+    with closing(docker.from_env()) as client:
         return {
-            *(c.id for c in client.containers.list(all=True, ignore_removed=True)),
-            *(n.id for n in client.networks.list()),
-            *(v.id for v in client.volumes.list()),
+            *(c["Id"] for c in client.api.containers(all=True, filters=filters)),
+            *(n["Id"] for n in client.api.networks(filters=filters)),
+            *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
         }
-    finally:
-        client.close()
 
 
 def test_two_labs_never_meet(kind: str, lab: Lab) -> None:
