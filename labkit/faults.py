@@ -149,7 +149,7 @@ class Forwarder:
         key = (source, target, channel)
         if key not in self._links:
             link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"), patience)
-            await link.listen()
+            link.listen()
             self._links[key] = link
         self._links[key].to = to
         return self._links[key].port
@@ -197,7 +197,7 @@ class _Link:
         self.relays: set[_Relay] = set()
         self._fault: LinkFault | None = None
         self._closed = False
-        self._server: asyncio.Server | None = None
+        self._accepting: set[asyncio.Task[Any]] = set()
         self._socket = _bound()  # while nobody listens, this keeps the port and refuses
         self.port = cast(int, self._socket.getsockname()[1])
 
@@ -217,30 +217,40 @@ class _Link:
     def breaks(self, flaky: LinkFault) -> bool:
         return self._rng.random() * flaky.every < 1
 
-    async def listen(self) -> None:
+    def listen(self) -> None:
+        self._socket.listen(512)
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        # Not asyncio's own server: closed while it accepts, it forgets the new connection.
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Relay(self).near, sock=self._socket, backlog=512
-        )
+        with suppress(OSError):  # the client has left again
+            client, _ = self._socket.accept()
+            client.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(lambda: _Relay(self).near, client))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    def _stop_listening(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
 
     async def apply(self, fault: LinkFault | None) -> None:
         was_refused = self.refused
         self._fault = fault
         if self.refused:
-            if not was_refused and self._server is not None:
-                self._server.close()
+            if not was_refused:
+                self._stop_listening()
                 self._socket = _bound(self.port)
             await self._reset()
         elif was_refused:
-            await self.listen()
+            self.listen()
         for relay in list(self.relays):
             relay.resume()
 
     async def close(self) -> None:
         self._closed = True
-        if self._server is not None:
-            self._server.close()
-        self._socket.close()
+        self._stop_listening()
         await self._reset()
 
     async def _reset(self) -> None:
