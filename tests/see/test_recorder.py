@@ -175,7 +175,7 @@ def test_the_first_claim_may_come_at_any_moment() -> None:
         """Sees /sequence made right after it has found none."""
 
         def exists_async(self, path: str, watch: object = None) -> object:
-            self.create("/sequence/1", b'{"owner": "node1"}', ephemeral=True, makepath=True)
+            lab.zk.create("/sequence/1", b'{"owner": "node1"}', ephemeral=True, makepath=True)
             return super().exists_async(path, watch)
 
     with Lab(nodes=0, backend="process", record=False) as lab:
