@@ -38,6 +38,7 @@ Backend = Annotated[
     str | None,
     typer.Option(help="docker or process; by default Docker if an engine answers."),
 ]
+Claim = Annotated[str, typer.Option(help="lowest-free, or original: the one with the bugs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
@@ -117,13 +118,44 @@ def _tour_table(steps: list[Any], title: str) -> None:
 
 
 @app.command()
+def chaos(
+    seed: Annotated[int, typer.Option(help="Draws the faults; the same seed, the same ones.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 20.0,
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 8,
+    ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
+    claim: Claim = "lowest-free",
+    faults: Annotated[str, typer.Option(help="Which kinds, separated by commas.")] = (
+        "kill,pause,partition,restart-zookeeper,kill-leader"
+    ),
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Break a lab at random, and judge what it answered; 1 on a violation or an empty run."""
+    from labkit.chaos import run_chaos
+    from labkit.faults import FAULT_KINDS
+
+    kinds = [kind for kind in FAULT_KINDS if kind in faults.split(",")]
+    if unknown := set(faults.split(",")) - set(FAULT_KINDS):
+        known = ", ".join(FAULT_KINDS)
+        raise LabError(f"There is no fault {', '.join(sorted(unknown))}. There are: {known}.")
+    with _progress(as_json) as (_, report):
+        result = run_chaos(
+            seed=seed, seconds=seconds, nodes=nodes, ensemble=ensemble, claim=claim,
+            faults=kinds, backend=backend, progress=report,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        out.print(str(result), markup=False, highlight=False)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command()
 def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 4,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     session_timeout: Annotated[float, typer.Option(help="In seconds.")] = 5.0,
-    claim: Annotated[str, typer.Option(help="lowest-free, or original: the buggy one.")] = (
-        "lowest-free"
-    ),
+    claim: Claim = "lowest-free",
     backend: Backend = None,
 ) -> None:
     """Keep a lab running in the foreground and print its addresses; Ctrl-C removes it."""
