@@ -22,6 +22,7 @@ from waitress.server import create_server
 
 from labkit.node.app import create_app
 from labkit.node.holder import Holder
+from labkit.node.original import Original
 from labkit.node.session import Session
 
 log = logging.getLogger("labkit.node")
@@ -106,11 +107,18 @@ class _Service:
 
     def __init__(self, settings: Configuration) -> None:
         self._settings = settings
-        quiet = logging.getLogger("labkit.node.kazoo")
-        quiet.setLevel(logging.ERROR)
-        session = Session(settings.hosts, settings.session_timeout_ms / 1000, quiet)
+        self._quiet = logging.getLogger("labkit.node.kazoo")
+        self._quiet.setLevel(logging.ERROR)
         data = json.dumps({"owner": settings.name, "url": settings.url}).encode()
-        self._holder = Holder(session, data, settings.max_number)
+        self._holder: Holder | Original = (
+            Original(self._session, data)
+            if settings.claim == "original"
+            else Holder(self._session(), data, settings.max_number)
+        )
+
+    def _session(self) -> Session:
+        settings = self._settings
+        return Session(settings.hosts, settings.session_timeout_ms / 1000, self._quiet)
 
     def run(self) -> None:
         settings = self._settings
