@@ -5,12 +5,23 @@ Loaded lazily, so that `import labkit` costs nothing and a node never imports ma
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
     "Lab": "labkit.lab",
     "LabError": "labkit.errors",
+    "Timeline": "labkit.timeline",
+    "assignment": "labkit.plots",
+    "controls": "labkit.controls",
+    "latency": "labkit.plots",
+    "numbers": "labkit.plots",
+    "quorum": "labkit.plots",
+    "replay": "labkit.replay",
+    "storm": "labkit.plots",
+    "times_to_free": "labkit.plots",
 }
 
 __all__ = list(_HOMES)
@@ -24,3 +35,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+class _Package(ModuleType):
+    """Keeps `labkit.controls` the function, also when the module of that name has been loaded."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

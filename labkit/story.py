@@ -20,6 +20,7 @@ from labkit.timeline import Event, owner
 
 _NUMBER = re.compile(r"/sequence/(\d+)")
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
+_LAG = 0.15  # seconds by which the watch may be late
 _LAST = math.inf
 _REQUESTS = 20_000  # remembered of each node
 
@@ -348,22 +349,29 @@ class Story:
             return  # the log knows better
         listed = {int(number): claim for number, claim in event.data["numbers"].items()}
         for number in [n for n in self._held if n not in listed]:
-            self._release(number, event.t)
+            self._release(number, event.t, lag=_LAG)
         for number, claim in listed.items():
-            self._claim(number, claim["owner"], claim["session"], claim["token"], event.t)
+            owner, session, token = claim["owner"], claim["session"], claim["token"]
+            self._claim(number, owner, session, token, event.t, lag=_LAG)
 
     def _claim(
-        self, number: int, node: str | None, session: str | None, token: int, t: float
+        self,
+        number: int,
+        node: str | None,
+        session: str | None,
+        token: int,
+        t: float,
+        lag: float = 0.0,
     ) -> None:
         if self._token(number) == token:
             return
-        self._release(number, t)
-        self._held[number] = _Span(node, number, token, t, t, session=session)
+        self._release(number, t, lag)
+        self._held[number] = _Span(node, number, token, t - lag, t, session=session)
         self._claims.append(self._held[number])
 
-    def _release(self, number: int, t: float) -> None:
+    def _release(self, number: int, t: float, lag: float = 0.0) -> None:
         if claim := self._held.pop(number, None):
-            claim.before = claim.end = max(t, claim.start)
+            claim.before, claim.end = max(t - lag, claim.start), max(t, claim.start)
 
     def _token(self, number: int) -> int:
         claim = self._held.get(number)
@@ -418,6 +426,7 @@ class Story:
             for span in self._life(node).answers
             if span.end > earliest
         ]
+        claims = [_noticed(claim, answers) for claim in claims]
         bars = [bar for span in answers for bar in _by_node(node, span, claims)]
         bars += [bar for claim in claims for bar in _by_zookeeper(node, claim, answers)]
         shown = [
@@ -510,6 +519,18 @@ def _settled(span: _Span, claims: list[_Span], end: float) -> _Span:
             if before <= claim.end <= end:
                 end = claim.end
     return replace(span, start=start, end=end)
+
+
+def _noticed(claim: _Span, answers: list[_Span]) -> _Span:
+    """Where the watch was late, a claim begins and ends with its node's word."""
+    start, end = claim.start, claim.end
+    for span in answers:
+        if claim.matches(span):
+            if claim.after <= span.start < claim.start:
+                start = span.start
+            if claim.before <= span.end < claim.end:
+                end = span.end
+    return replace(claim, start=start, end=end)
 
 
 def _by_node(node: str, span: _Span, claims: list[_Span]) -> Iterator[Bar]:

@@ -181,3 +181,14 @@ def test_a_status_that_an_answer_overtook_does_not_take_it_back() -> None:
     run.add(3.0, "session", "lab", state="CONNECTED")
     (bar,) = Story(run.in_order()).bars("node1")
     assert (round(bar.start, 2), bar.end) == (2.01, 3.0)
+
+
+def test_a_late_watch_makes_nobody_a_zombie() -> None:
+    run = runs.Script()
+    run.asks(1.0, "node1", 1, token=101)
+    assert run.claims(1.05, 1, "node1", exact=False) == 101
+    run.says(1.2, "node1", 1, token=101)
+    run.verb(3.0, "stop", "node1", took=0.05)
+    run.frees(3.1, "node1", exact=False)
+    (bar,) = Story(run.in_order()).bars("node1")
+    assert said([bar]) == [(1, 1.01, 3.05, "both")]

@@ -1,0 +1,178 @@
+"""The controls, driven without a browser, over a real lab."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from labkit.backends.base import ServerState
+from labkit.controls import Controls, controls
+from labkit.lab import Lab
+
+
+@pytest.fixture
+def panel(lab: Lab) -> Iterator[Controls]:
+    for node in lab.nodes:
+        node.sequence()
+    panel = controls(lab)
+    yield panel
+    panel.close()
+
+
+def alive(lab: Lab) -> list[str]:
+    return [node.name for node in lab.nodes if node.state is ServerState.RUNNING]
+
+
+def test_the_slider_kills_the_longest_lived_and_new_ones_get_their_numbers(
+    lab: Lab, panel: Controls
+) -> None:
+    panel.slider.value = 2
+    lab.wait_until(lambda: alive(lab) == ["node3", "node4"])
+    lab.wait_until(lambda: set(lab.zk.get_children("/sequence")) == {"3", "4"})
+    panel.slider.value = 4
+    lab.wait_until(lambda: alive(lab) == ["node3", "node4", "node5", "node6"])
+    lab.wait_until(lambda: "node6, ephemeral" in panel.tree.value)
+    assert [lab.node(i).sequence() for i in (3, 4, 5, 6)] == [3, 4, 1, 2]
+    lab.wait_until(lambda: panel.picture.value.count("<title>node5 answers 1,") == 1)
+    # node1's bar: answered, then held by ZooKeeper alone.
+    words = re.findall(r'data-number="1" data-word="(\w+)"', panel.picture.value)
+    assert words == ["both", "zookeeper", "both"]
+
+
+def test_a_drag_kills_at_once(lab: Lab, panel: Controls) -> None:
+    times = []
+    for value in (3, 2):
+        victim = next(node for node in lab.alive)
+        began = time.monotonic()
+        panel.slider.value = value
+        while victim.state is not ServerState.STOPPED:
+            time.sleep(0.001)
+        times.append(time.monotonic() - began)
+        lab.wait_until(lambda: not panel._scaling)
+    assert max(times) < 0.15, times
+
+
+def test_quick_drags_are_coalesced(lab: Lab, panel: Controls) -> None:
+    for value in (5, 6, 7, 6, 5):
+        panel.slider.value = value
+    lab.wait_until(lambda: not panel._scaling, timeout=10)
+    scales = [
+        e.data["nodes"] for e in lab.timeline
+        if e.data.get("verb") == "scale" and e.data["phase"] == "begin"
+    ]  # fmt: skip
+    assert scales[-1] == 5
+    assert len(scales) <= 3
+    assert len(alive(lab)) == 5
+
+
+def test_buttons(lab: Lab, panel: Controls) -> None:
+    rows = panel._rows
+    rows["node1"].kill.click()
+    lab.wait_until(lambda: lab.node(1).state is ServerState.STOPPED)
+    lab.wait_until(lambda: rows["node1"].power.description == "start")
+    assert rows["node1"].ask.disabled
+    rows["node1"].power.click()
+    lab.wait_until(lambda: lab.node(1).state is ServerState.RUNNING)
+    rows["node2"].pause.click()
+    lab.wait_until(lambda: lab.node(2).state is ServerState.PAUSED)
+    lab.wait_until(lambda: rows["node2"].pause.description == "resume")
+    rows["node2"].pause.click()
+    lab.wait_until(lambda: lab.node(2).state is ServerState.RUNNING)
+    rows["node3"].ask.click()
+    lab.wait_until(lambda: any("node3 answers 3, token" in said for said in panel.messages))
+    rows["node4"].power.click()
+    lab.wait_until(lambda: lab.node(4).state is ServerState.STOPPED)
+
+
+def test_a_link_is_cut_and_healed(lab: Lab, panel: Controls) -> None:
+    cut = panel._rows["node1"].cut
+    cut.value = True
+    lab.wait_until(lambda: lab.node(1).status()["number"] is None)
+    lab.wait_until(lambda: "503 " in panel._rows["node1"].said.value)
+    assert cut.description == "heal link"
+    cut.value = False
+    lab.wait_until(lambda: lab.node(1).sequence() > 0, timeout=15)
+
+
+def test_zookeeper_is_stopped_and_started(lab: Lab, panel: Controls) -> None:
+    panel.zookeeper.value = False
+    lab.wait_until(lambda: "does not answer" in panel.tree.value)
+    lab.wait_until(lambda: panel.zookeeper.description == "ZooKeeper: off")
+    lab.wait_until(lambda: 'class="down"' in panel.picture.value)
+    panel.zookeeper.value = True
+    lab.wait_until(lambda: lab.node(1).sequence() == 1, timeout=15)
+    assert panel.zookeeper.value
+
+
+def test_every_error_is_shown(lab: Lab, panel: Controls) -> None:
+    lab.zookeeper.stop()
+    lab.wait_until(lambda: lab.node(1).status()["number"] is None)
+    panel._rows["node1"].ask.click()
+    lab.wait_until(lambda: "503" in panel.message.value)
+    assert 'role="alert"' in panel.message.value
+    lab.zookeeper.start()
+    panel.do("a mistake", lambda: 1 / 0)
+    lab.wait_until(lambda: "ZeroDivisionError" in panel.message.value)
+
+
+def test_what_cells_do_is_shown_too(lab: Lab, panel: Controls) -> None:
+    lab.node(1).kill()
+    lab.wait_until(lambda: panel.slider.value == 3)
+    time.sleep(0.3)  # the slider followed; nobody scaled
+    assert len(alive(lab)) == 3
+    assert not [e for e in lab.timeline if e.data.get("verb") == "scale"]
+
+
+def test_a_session_timeout_for_new_nodes(lab: Lab, panel: Controls) -> None:
+    panel.session_timeout.value = 3.0
+    node = lab.add_node()
+    lab.wait_until(lambda: node.status()["session_timeout_ms"] == 3000)
+    assert lab.node(1).status()["session_timeout_ms"] == 1000
+
+
+def test_no_updates_while_nobody_looks(lab: Lab, panel: Controls) -> None:
+    panel._view_count = 1  # as the browser reports it
+    panel._view_count = 0
+    time.sleep(0.5)
+    before = panel.pictures
+    time.sleep(0.5)
+    assert panel.pictures == before
+    panel._view_count = 1
+    lab.wait_until(lambda: panel.pictures > before)
+
+
+def test_closing_the_lab_ends_the_updates(lab: Lab, panel: Controls) -> None:
+    lab.close()
+    panel._painter.join(timeout=3)
+    assert not panel._painter.is_alive()
+    panel.slider.value = 1
+    assert "closed" in panel.messages[-1]
+
+
+def test_closing_leaves_no_thread(lab: Lab) -> None:
+    panel = controls(lab)
+    panel._rows["node1"].ask.click()
+    panel.close()
+    panel.close()
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if name.startswith(("labkit-controls", "labkit-verb"))]
+
+
+def test_five_pictures_a_second_with_sixteen_nodes() -> None:
+    with Lab(nodes=16, backend="process", session_timeout=2) as lab:
+        panel = controls(lab)
+        try:
+            for _ in range(3):
+                for node in lab.nodes:
+                    node.sequence()
+            before, began = panel.pictures, time.monotonic()
+            time.sleep(3.0)
+            rate = (panel.pictures - before) / (time.monotonic() - began)
+        finally:
+            panel.close()
+        assert rate >= 5, f"{rate:.1f} pictures a second"
+        assert panel.picture.value.count('class="bar"') == 16
