@@ -6,15 +6,23 @@ import asyncio
 import html
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from labkit.backends.base import Endpoint, Progress
-from labkit.faults import FAULT_KINDS, LEADER, FaultKind, ScheduledFault, is_zookeeper, schedule
+from labkit.faults import (
+    FAULT_KINDS,
+    LEADER,
+    FaultKind,
+    ScheduledFault,
+    conflict,
+    is_zookeeper,
+    schedule,
+)
 from labkit.history import Report, check, silences
 from labkit.lab import Lab, Node, ZooKeeperServer
 
@@ -122,7 +130,7 @@ def chaos(
     return ChaosReport(
         seed=seed,
         seconds=end - begin,
-        faults=tuple(sorted(breaker.done, key=lambda fault: fault.begin)),
+        faults=tuple(breaker.done),
         silences=silences(events),
         report=check(events, session_timeout=lab.session_timeout),
     )
@@ -137,13 +145,10 @@ class _Breaker:
     def __init__(self, lab: Lab, plan: Sequence[ScheduledFault]) -> None:
         self._lab = lab
         self._plan = plan
-        self._origin = lab.timeline.now()
+        self._origin = 0.0
         self._stop = threading.Event()
-        self._held: set[str] = set()  # servers that a fault has in its grip
-        self._released = threading.Condition()
         self._pool = ThreadPoolExecutor(max_workers=max(len(plan), 1), thread_name_prefix="fault")
-        self._running: list[Future[None]] = []
-        self.done: list[ScheduledFault] = []
+        self._futures: list[Future[ScheduledFault | None]] = []
 
     def __enter__(self) -> _Breaker:
         self._origin = self._lab.timeline.now()
@@ -151,21 +156,31 @@ class _Breaker:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        with self._released:
-            self._released.notify_all()
         self._pool.shutdown()  # a fault that has begun heals what it broke
+
+    @property
+    def done(self) -> list[ScheduledFault]:
+        """What was carried out, with the real times."""
+        faults = [future.result() for future in self._futures]
+        return sorted((fault for fault in faults if fault is not None), key=lambda f: f.begin)
 
     def run(self, seconds: float, progress: Progress | None) -> None:
         """Break and heal, then leave the time in which everybody has to answer again."""
-        self._running = [self._pool.submit(self._carry_out, fault) for fault in self._plan]
+        for fault in self._plan:
+            before = [
+                (earlier, future)
+                for earlier, future in zip(self._plan, self._futures, strict=False)
+                if conflict(earlier, fault)
+            ]
+            self._futures.append(self._pool.submit(self._carry_out, fault, before))
         # A ticket that is left shows only after the time in which one may be waiting.
         quiet = self._lab.session_timeout + 1.5
         end = self._origin + seconds
         while (now := self._lab.timeline.now()) < end:
-            for future in self._running:
+            for future in self._futures:
                 if future.done():
                     future.result()  # a verb that failed ends the run
-            if not all(future.done() for future in self._running):
+            if not all(future.done() for future in self._futures):
                 end = max(end, now + quiet)
             if progress is not None:
                 progress(self._describe(), min((now - self._origin) / (end - self._origin), 1.0))
@@ -176,43 +191,37 @@ class _Breaker:
         current = [f for f in self._plan if f.begin <= now < f.end]
         return "; ".join(f"{f.kind} {', '.join(f.targets)}" for f in current) or "no fault"
 
-    def _carry_out(self, fault: ScheduledFault) -> None:
-        if self._stop.wait(max(0.0, self._origin + fault.begin - self._lab.timeline.now())):
-            return
-        with self._grip(fault):
-            if self._stop.is_set():
-                return
-            servers = [self._server(target) for target in fault.targets]
-            subject = ",".join(server.name for server in servers)
-            number = self._lab._next_id()
-            link = {} if fault.link is None else asdict(fault.link)
-            begin = self._record(subject, fault, phase="begin", id=number, **link)
-            try:
-                self._break(fault, servers)
-                self._stop.wait(fault.end - fault.begin)
-            finally:
-                self._mend(fault, servers)
-                end = self._record(subject, fault, phase="end", id=number)
-            names = tuple(server.name for server in servers)
-            self.done.append(replace(fault, begin=begin, end=end, targets=names))
+    def _carry_out(
+        self,
+        fault: ScheduledFault,
+        before: Sequence[tuple[ScheduledFault, Future[ScheduledFault | None]]],
+    ) -> ScheduledFault | None:
+        """Carry out one fault, after those `before` it that touch the same servers.
+
+        Mending may take longer than planned; then the respite after it still lasts as long.
+        """
+        due = fault.begin
+        for earlier, future in before:
+            if (done := future.result()) is not None:
+                due = max(due, done.end + fault.begin - earlier.end)
+        if self._stop.wait(max(0.0, self._origin + due - self._lab.timeline.now())):
+            return None
+        servers = [self._server(target) for target in fault.targets]
+        subject = ",".join(server.name for server in servers)
+        number = self._lab._next_id()
+        link = {} if fault.link is None else asdict(fault.link)
+        begin = self._record(subject, fault, phase="begin", id=number, **link)
+        try:
+            self._break(fault, servers)
+            self._stop.wait(fault.end - fault.begin)
+        finally:
+            self._mend(fault, servers)
+            end = self._record(subject, fault, phase="end", id=number)
+        return replace(fault, begin=begin, end=end, targets=tuple(subject.split(",")))
 
     def _record(self, subject: str, fault: ScheduledFault, **data: Any) -> float:
         event = self._lab.timeline.record("fault", subject, fault=fault.kind, **data)
         return round(event.t - self._origin, 3)
-
-    @contextmanager
-    def _grip(self, fault: ScheduledFault) -> Iterator[None]:
-        """Wait until no other fault has these servers: mending may take longer than planned."""
-        wanted = {"zookeeper" if is_zookeeper(target) else target for target in fault.targets}
-        with self._released:
-            self._released.wait_for(lambda: self._stop.is_set() or not wanted & self._held)
-            self._held |= wanted
-        try:
-            yield
-        finally:
-            with self._released:
-                self._held -= wanted
-                self._released.notify_all()
 
     def _server(self, target: str) -> Node | ZooKeeperServer:
         zookeeper = self._lab.zookeeper

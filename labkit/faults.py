@@ -535,7 +535,9 @@ def schedule(
     while kinds:
         for kind in rng.sample(list(kinds), len(kinds)):
             fault = _draw(rng, kind, at, nodes, servers, session_timeout)
-            begin = max([at, *(f.end + 0.2 for f in drawn if _conflict(f, fault))])
+            # After a fault of ZooKeeper's, let the nodes come back before the next such fault.
+            respite = session_timeout * rng.uniform(0.75, 1.5) if _hits_zookeeper(fault) else 0.2
+            begin = max([at, *(f.end + respite for f in drawn if conflict(f, fault))])
             length = min(fault.end - fault.begin, last - begin)
             if length < _SHORTEST:
                 return drawn
@@ -589,11 +591,15 @@ def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(rng.sample(list(servers), count), key=servers.index))
 
 
-def _conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
+def conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
     """Two faults may not hold one server; one of ZooKeeper's at a time, for the leader changes."""
-    if any(map(is_zookeeper, one.targets)) and any(map(is_zookeeper, other.targets)):
+    if _hits_zookeeper(one) and _hits_zookeeper(other):
         return True
     return bool(set(one.targets) & set(other.targets))
+
+
+def _hits_zookeeper(fault: ScheduledFault) -> bool:
+    return any(map(is_zookeeper, fault.targets))
 
 
 def is_zookeeper(target: str) -> bool:
