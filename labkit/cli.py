@@ -46,15 +46,13 @@ def main() -> None:
     """Run the command line, turning errors into messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except LabError as error:
         err.print(f"[bold red]labkit:[/] {error}", highlight=False)
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         err.print("labkit: interrupted; nothing is left running.")
         sys.exit(130)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
     except Exception as error:
         # Usage errors know how to show themselves; anything else is a bug of ours.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -180,7 +178,7 @@ def up(
 
 
 def _lab_table(lab: Any) -> Table:
-    table = Table("name", "at", title=lab._title())
+    table = Table("name", "at", title=lab._title(), min_width=60)
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:

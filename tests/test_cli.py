@@ -1,0 +1,163 @@
+"""The command line: what it prints, and how it exits on good days and bad ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from labkit.backends import watchdog
+
+LABKIT = [sys.executable, "-m", "labkit.cli"]
+
+
+def run(*arguments: str, timeout: float = 90, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LABKIT, *arguments],
+        capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "COLUMNS": "200", "LABKIT_BACKEND": "process", **environ},
+    )  # fmt: skip
+
+
+def test_the_tour_shows_what_was_expected() -> None:
+    done = run("tour", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["ok"] is True
+    assert result["backend"] == "process"
+    assert re.fullmatch(r"3\.\d+\.\d+", result["zookeeper"])
+    observed = [step["observed"] for step in result["steps"]]
+    kept = "node1: 1, node2: 4, node3: 3, node4: 2"
+    refused = "node1: 503, node2: 503, node3: 503, node4: 503"
+    assert observed == ["1", "2", "3", "1, 3", "2", "4", refused, kept, refused, kept]
+    assert observed == [step["expected"] for step in result["steps"]]
+
+
+def test_the_tour_tells_a_difference() -> None:
+    from labkit.tour import Step
+
+    assert not Step("node2 asks", "2", "503").ok
+
+
+@pytest.mark.parametrize("nodes", ["0", "-1", "9999", "many"])
+def test_up_refuses_a_silly_number_of_nodes(nodes: str) -> None:
+    done = run("up", "--nodes", nodes)
+    assert done.returncode == 2
+    assert "--nodes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_to_run_on() -> None:
+    done = run("tour", ZOOKEEPER_HOME="/nowhere")
+    assert done.returncode == 1
+    assert "ZOOKEEPER_HOME is /nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_backend() -> None:
+    done = run("tour", "--backend", "cloud")
+    assert done.returncode == 1
+    assert "Choose one of: docker, process" in done.stderr
+
+
+def test_doctor_knows_this_machine_and_a_poorer_one() -> None:
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "A lab can run here." in done.stdout
+    poor = run("doctor", ZOOKEEPER_HOME="/nowhere", DOCKER_HOST="tcp://127.0.0.1:1")
+    assert poor.returncode == 1
+    assert "ZOOKEEPER_HOME is /nowhere" in re.sub(r"\s+", " ", poor.stdout)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> subprocess.Popen[str]:
+    """`labkit up --nodes 2`, when it has printed its URLs."""
+    with open(tmp_path / "out", "w") as out:
+        process = subprocess.Popen(
+            [*LABKIT, "up", "--nodes", "2", "--backend", "process"],
+            stdout=out, stderr=out, text=True, env={**os.environ, "COLUMNS": "200"},
+        )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while "Ctrl-C" not in (tmp_path / "out").read_text():
+        assert process.poll() is None, (tmp_path / "out").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def lab_of(process: subprocess.Popen[str]) -> watchdog.Registration:
+    [lab] = [lab for lab in watchdog.registered() if lab.owner == process.pid]
+    return lab
+
+
+def gone(lab: watchdog.Registration, seconds: float = 5) -> bool:
+    deadline = time.monotonic() + seconds
+    while watchdog._processes(lab.lab_id) or watchdog.directory(lab.lab_id).exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_up_serves_and_leaves_nothing(
+    running: subprocess.Popen[str], number: signal.Signals, code: int
+) -> None:
+    lab = lab_of(running)
+    urls = list(lab.nodes.values())
+    assert [requests.get(url + "/sequence", timeout=5).json() for url in urls] == [1, 2]
+    assert "swagger" in requests.get(urls[0] + "/swagger", timeout=5).text.lower()
+    assert lab.lab_id in run("ps").stdout
+    running.send_signal(number)
+    assert running.wait(10) == code
+    assert gone(lab)
+
+
+def test_down_takes_it_down_from_elsewhere(running: subprocess.Popen[str]) -> None:
+    lab = lab_of(running)
+    assert run("down", lab.lab_id).returncode == 0
+    assert running.wait(10) == 0
+    assert gone(lab)
+    again = run("down", lab.lab_id)
+    assert again.returncode == 1
+    assert f"There is no lab {lab.lab_id}" in again.stderr
+
+
+def test_ctrl_c_while_it_starts() -> None:
+    process = subprocess.Popen(
+        [*LABKIT, "up", "--nodes", "8", "--backend", "process"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 20
+    while not (found := [e for e in watchdog.registered() if e.owner == process.pid]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in message
+    assert gone(found[0])
+
+
+def test_chaos_speaks_json() -> None:
+    done = run(
+        "chaos", "--nodes", "2", "--seconds", "8", "--faults", "kill", "--json", "--seed", "7"
+    )
+    result = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert result["seed"] == 7
+    assert result["answered"] > 0
+    assert result["violations"] == []
+    assert result["vacuous"] is False
+    assert {fault["kind"] for fault in result["faults"]} == {"kill"}
+    assert run("chaos", "--faults", "earthquake").returncode == 1
