@@ -104,9 +104,11 @@ def _connect() -> docker.DockerClient:
                 probe.connect(url.path)
         # The system's ssh, because it knows the user's keys and aliases.
         over_ssh = url.scheme == "ssh"
-        return docker.from_env(timeout=60, max_pool_size=64, use_ssh_client=over_ssh)
+        client = docker.from_env(timeout=10, max_pool_size=64, use_ssh_client=over_ssh)
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
         raise BackendUnavailable(_why_no_engine(error)) from error
+    client.api.timeout = 60  # some verbs take their time; a greeting does not
+    return client
 
 
 def _engine_url() -> str:
@@ -377,6 +379,13 @@ def leftovers() -> list[str]:
 _unremoved: set[str] = set()
 
 
+def _forget(lab_id: str) -> None:
+    """Nothing of the lab is left on the engine: remove what is left of it here."""
+    shutil.rmtree(watchdog.directory(lab_id), ignore_errors=True)
+    watchdog.disarm(lab_id)
+    _unremoved.discard(lab_id)
+
+
 def _owner(lab_id: str, labels: Mapping[str, str]) -> watchdog.Registration:
     return watchdog.Registration(
         lab_id, "docker", int(labels[_OWNER]), float(labels[_STARTED]), nodes={}
@@ -436,7 +445,7 @@ class DockerBackend:
         self._engine = _connect()
         for lab_id in leftovers():
             remove_lab(lab_id)
-            _unremoved.discard(lab_id)
+            _forget(lab_id)
         with _explained():
             _pull(self._engine, _zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
             self._zookeeper_image = _inspect_image(self._engine, _zookeeper_image()) or {}
@@ -794,8 +803,7 @@ class DockerBackend:
             self._servers.clear()
             self._zookeepers.clear()
             self._ports.close()
-        shutil.rmtree(watchdog.directory(self.lab_id), ignore_errors=True)
-        watchdog.disarm(self.lab_id)
+        _forget(self.lab_id)
 
     # --- inside -------------------------------------------------------------------------------
 
