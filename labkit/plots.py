@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ class Chart(Figure):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         width, height = (round(inches * 96) for inches in self.get_size_inches())
-        data = {"image/png": self.png(), "text/plain": self.alt}
+        data = {"image/png": b64encode(self.png()).decode(), "text/plain": self.alt}
         return data, {"image/png": {"width": width, "height": height, "alt": self.alt}}
 
     def png(self, dpi: int = 160) -> bytes:

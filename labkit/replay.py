@@ -6,8 +6,8 @@ untrusted notebook, paper) what is left of it is the static figure.
 
 from __future__ import annotations
 
-import base64
 import json
+from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
@@ -63,11 +63,11 @@ class Replay:
             "captions": sorted(said for said in _captions(story, until) if said[0] >= since),
         }  # fmt: skip
         self.alt = still.alt
-        self.still = still.png(dpi=110)
+        self.still = b64encode(still.png(dpi=110)).decode()
         self.html = _PAGE.format(
             uid=uid,
             alt=escape(self.alt),
-            png=base64.b64encode(self.still).decode(),
+            png=self.still,
             data=json.dumps(data).replace("</", "<\\/"),
             script=files("labkit").joinpath("replay.js").read_text(),
         )

@@ -1,0 +1,213 @@
+"""The figures, by what they show of runs of which it is known."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import runs
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from labkit import plots, style
+from labkit.plots import Chart
+from labkit.timeline import Event
+
+
+def axes_of(chart: Chart) -> Axes:
+    chart.draw_without_rendering()
+    (axes,) = chart.axes
+    return axes
+
+
+def boxes(chart: Chart) -> dict[str, list[tuple[float, float, int]]]:
+    """Bars by what they say: when they begin and end, and in which lane."""
+    found: dict[str, list[tuple[float, float, int]]] = {}
+    for patch in axes_of(chart).patches:
+        if isinstance(patch, Rectangle) and patch.get_gid() and ":" in patch.get_gid():
+            x, y = patch.get_xy()
+            lane = round(y + patch.get_height() / 2 - 0.2)
+            extent = round(x, 2), round(x + patch.get_width(), 2), lane
+            found.setdefault(patch.get_gid(), []).append(extent)
+    return found
+
+
+def texts(chart: Chart) -> list[str]:
+    return [text.get_text().strip() for text in axes_of(chart).texts]
+
+
+def lanes(chart: Chart) -> list[str]:
+    return [label.get_text() for label in axes_of(chart).get_yticklabels()]
+
+
+def key(chart: Chart) -> list[str]:
+    return [text.get_text() for legend in chart.legends for text in legend.get_texts()]
+
+
+def test_numbers_pass_from_dead_nodes_to_new_ones() -> None:
+    chart = plots.assignment(runs.passing_on())
+    assert lanes(chart) == [f"node{i}" for i in range(1, 7)]
+    assert boxes(chart) == {
+        "node1:1:both": [(1.1, 3.06, 0)],
+        "node1:1:zookeeper": [(3.06, 8.1, 0)],
+        "node2:2:both": [(1.2, 3.11, 1)],
+        "node2:2:zookeeper": [(3.11, 8.1, 1)],
+        "node3:3:both": [(1.3, 12.0, 2)],
+        "node4:4:both": [(1.4, 12.0, 3)],
+        "node5:1:both": [(9.55, 12.0, 4)],
+        "node6:2:both": [(9.56, 12.0, 5)],
+    }
+    assert texts(chart).count("1") == 3  # on both of node1's bars and on node5's
+    assert texts(chart).count("kill") == 2
+    assert "ZooKeeper holds it, no answer" in key(chart)
+    assert "answers it, does not hold it" not in key(chart)
+
+
+def test_one_number_has_one_colour_and_the_two_words_look_different() -> None:
+    chart = plots.assignment(runs.zombie())
+    look = {
+        patch.get_gid(): (to_hex(patch.get_facecolor()), patch.get_hatch(), patch.get_linestyle())
+        for patch in axes_of(chart).patches
+        if patch.get_gid()
+    }
+    solid, hollow, false = (look[f"node2:2:{word}"] for word in ("both", "zookeeper", "node"))
+    assert solid == look["node3:2:both"]
+    assert solid[0] == style.colour(2).lower()
+    assert solid[0] != look["node1:1:both"][0]
+    assert len({solid[0], hollow[0], false[0]}) == 3
+    # In black and white too: dashes for what is only held, a hatch for what is only answered.
+    assert hollow[2] != solid[2]
+    assert (bool(solid[1]), bool(hollow[1]), bool(false[1])) == (False, False, True)
+
+
+def test_what_was_done_and_what_was_asked_is_marked() -> None:
+    chart = plots.assignment(runs.zombie())
+    assert {"pause", "resume", "partition", "heal", "link cut", "503 session lost"} <= set(
+        texts(chart)
+    )
+    asked = {
+        line.get_gid(): [round(float(x), 2) for x in line.get_xdata()]
+        for line in axes_of(chart).lines
+        if line.get_gid()
+    }
+    assert asked == {"node1:fail": [10.21], "node2:ok": [8.51], "node3:ok": [7.51]}
+    assert {"asked: answered", "asked: 503"} <= set(key(chart))
+
+
+def test_zookeepers_absence_is_a_band() -> None:
+    chart = plots.assignment(runs.outage())
+    (band,) = (p for p in axes_of(chart).patches if p.get_gid() == "zookeeper-down")
+    assert isinstance(band, Rectangle)
+    assert (band.get_x(), band.get_x() + band.get_width()) == (2.0, 5.5)
+    assert "ZooKeeper down" in texts(chart)
+
+
+def test_a_ghost_stands_beside_its_successor_without_covering_it() -> None:
+    chart = plots.assignment(runs.outage())
+    ghost, new = (
+        next(p for p in axes_of(chart).patches if p.get_gid() == gid)
+        for gid in ("node1:1:zookeeper", "node1:5:both")
+    )
+    assert isinstance(ghost, Rectangle)
+    assert isinstance(new, Rectangle)
+    assert not ghost.get_bbox().get_points()[0][1] < new.get_bbox().get_points()[1][1] - 1e-9
+
+
+def test_a_part_of_a_run() -> None:
+    chart = plots.assignment(runs.passing_on(), since=5.0, until=9.0)
+    assert axes_of(chart).get_xlim() == (5.0, 9.0)
+    assert set(boxes(chart)) == {
+        "node1:1:zookeeper", "node2:2:zookeeper", "node3:3:both", "node4:4:both",
+    }  # fmt: skip
+
+
+def test_the_future_is_not_known() -> None:
+    chart = plots.assignment(runs.passing_on(), until=5.0)
+    assert boxes(chart)["node1:1:zookeeper"] == [(3.06, 5.0, 0)]
+    assert lanes(chart) == ["node1", "node2", "node3", "node4"]
+
+
+def test_who_held_each_number() -> None:
+    chart = plots.numbers(runs.passing_on())
+    assert lanes(chart) == ["1", "2", "3", "4"]
+    found = boxes(chart)
+    assert found["node1:1:both"] == [(1.1, 8.1, 0)]
+    assert found["node5:1:both"] == [(9.55, 12.0, 0)]
+    tokens = [text for text in texts(chart) if "token" in text]
+    assert len(tokens) == 6
+    assert "node1 · token 101" in tokens
+
+
+def test_an_answer_by_somebody_else_is_seen_beside_the_holder() -> None:
+    chart = plots.numbers(runs.zombie())
+    assert boxes(chart)["node2:2:node"] == [(8.1, 9.0, 1)]
+    assert "node2 still answers 2" in texts(chart)
+
+
+def test_modes_of_an_ensemble() -> None:
+    chart = plots.quorum(runs.ensemble())
+    assert lanes(chart) == ["zookeeper1", "zookeeper2", "zookeeper3", "node1"]
+    assert texts(chart).count("leader") == 3
+    assert texts(chart).count("follower") == 4
+    assert "no majority" in texts(chart)
+    (failed,) = (line for line in axes_of(chart).lines if line.get_gid() == "node1:fail")
+    assert [5.2 < x < 8 for x in failed.get_xdata()] == [True] * 5
+
+
+def test_a_storms_growth_is_written_at_its_curve() -> None:
+    square = {n: float(n * n) for n in (1, 2, 4, 8, 16)}
+    flat = dict.fromkeys((1, 2, 4, 8, 16), 3.0)
+    chart = plots.storm({"retry": square, "rank": flat}, measure="attempts")
+    axes = axes_of(chart)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert texts(chart) == ["rank  constant", "retry  ∝ N^2.0"]
+    retry = next(line for line in axes.lines if line.get_label() == "retry")
+    assert list(retry.get_ydata()) == list(square.values())
+    assert len({line.get_marker() for line in axes.lines}) == 2  # a second cue beside colour
+
+
+def test_times_to_free_and_their_picture() -> None:
+    freed = plots.times_to_free(runs.passing_on())
+    assert freed == {"kill": [pytest.approx(5.05), pytest.approx(5.0)]}
+    chart = plots.latency({**freed, "stop": [0.004, 0.006, 0.005]}, session_timeout=5.0)
+    assert lanes(chart) == ["kill", "stop"]
+    assert {"median 5.03 s", "median 5 ms", "session timeout 5 s"} <= set(texts(chart))
+    dots = axes_of(chart).lines[1].get_xdata()
+    assert list(dots) == [0.004, 0.005, 0.006]
+
+
+@pytest.mark.parametrize("name", ["passing_on", "zombie", "outage"])
+def test_in_black_and_white_every_bar_is_seen(name: str) -> None:
+    chart = plots.assignment(getattr(runs, name)())
+    axes = axes_of(chart)
+    dpi = 160
+    grey = np.asarray(Image.open(io.BytesIO(chart.png(dpi))).convert("L"))
+    for patch in axes.patches:
+        if not (isinstance(patch, Rectangle) and ":" in (patch.get_gid() or "")):
+            continue
+        x, y = patch.get_xy()
+        left, middle = axes.transData.transform((x, y + patch.get_height() / 2)) * dpi / chart.dpi
+        across = grey[round(grey.shape[0] - middle), round(left) - 3 : round(left) + 8]
+        assert int(across.max()) - int(across.min()) > 40, patch.get_gid()
+
+
+def test_a_chart_shows_itself_and_says_what_it_shows() -> None:
+    chart = plots.assignment(runs.zombie())
+    data, about = chart._repr_mimebundle_()
+    size = Image.open(io.BytesIO(b64decode(data["image/png"]))).size
+    assert size[0] > 1.5 * about["image/png"]["width"]  # sharp on a dense screen
+    assert about["image/png"]["width"] <= 900  # as wide as a notebook
+    assert "node2: 2 from 1.0 to 2.0 s" in about["image/png"]["alt"]
+    assert "2 from 8.1 to 9.0 s (answered, not held)" in data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "draw", [plots.assignment, plots.numbers, plots.quorum], ids=lambda draw: draw.__name__
+)
+@pytest.mark.parametrize("events", [[], [Event(1.0, "session", "lab", {"state": "CONNECTED"})]])
+def test_nothing_happened(draw: object, events: list[Event]) -> None:
+    assert draw(events).png()  # type: ignore[operator]

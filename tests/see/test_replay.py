@@ -1,0 +1,154 @@
+"""A replay in a page that was exported: no kernel, no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+import runs
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, Page
+
+from labkit.replay import replay
+
+pytestmark = pytest.mark.browser
+
+
+def exported(*bundles: dict[str, object]) -> str:
+    """A notebook with these outputs, as nbconvert writes it."""
+    outputs = [nbformat.v4.new_output("display_data", data=bundle) for bundle in bundles]
+    cell = nbformat.v4.new_code_cell("replay(lab.timeline)", outputs=outputs)
+    # The template asks other sites for what other outputs may need; a replay needs none of it.
+    elsewhere = dict.fromkeys(("mathjax_url", "require_js_url", "mermaid_js_url", "jquery_url"), "")
+    html, _ = HTMLExporter(**elsewhere).from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    return html
+
+
+@pytest.fixture
+def page(chromium: Browser, tmp_path: Path) -> Iterator[Page]:
+    file = tmp_path / "page.html"
+    file.write_text(
+        exported(
+            replay(runs.zombie())._repr_mimebundle_(), replay(runs.outage())._repr_mimebundle_()
+        )
+    )
+    context = chromium.new_context(offline=True, viewport={"width": 1000, "height": 900})
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda asked: asked.url.startswith("http") and problems.append(asked.url))
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+    assert problems == []
+
+
+def word(page: Page, node: str, which: int = 0) -> str | None:
+    item = page.locator(".labkit-replay").nth(which).locator(".now > span", has_text=node)
+    return item.get_attribute("data-word")
+
+
+def shown(page: Page, which: int = 0) -> float:
+    """How much of the drawing has been uncovered, in its own units."""
+    past = page.locator(".labkit-replay").nth(which).locator("clipPath > rect")
+    return float(past.get_attribute("width") or 0)
+
+
+def test_the_slider_moves_the_picture(page: Page) -> None:
+    slider = page.get_by_label("time in the run").first
+    assert shown(page) == pytest.approx(888)
+    slider.fill("4")
+    assert shown(page) == pytest.approx(74 + (4 - 0.5) / 12 * 814)
+    assert word(page, "node2") == "zookeeper"  # frozen
+    slider.fill("8.5")
+    assert word(page, "node2") == "node"  # awake, and wrong
+    assert word(page, "node3") == "both"
+    assert "node2 answers 2, which it does not hold" in page.locator(".caption").first.inner_text()
+
+
+def test_by_keyboard_alone(page: Page) -> None:
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.tagName") != "INPUT":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Home")
+    start = shown(page)
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert shown(page) == pytest.approx(start + 3 * 8.14)
+    page.keyboard.press("Space")  # plays
+    page.wait_for_function(
+        "w => document.querySelector('clipPath > rect').getAttribute('width') > w + 20",
+        arg=shown(page),
+    )
+    page.keyboard.press("Space")  # pauses
+    at = shown(page)
+    page.wait_for_timeout(200)
+    assert shown(page) == at
+
+
+def test_play_runs_to_the_end(page: Page) -> None:
+    page.get_by_label("time in the run").first.fill("12.2")
+    play = page.get_by_role("button", name="play").first
+    play.click()
+    page.get_by_role("button", name="pause").first.wait_for()
+    page.wait_for_function(
+        "document.querySelector('clipPath > rect').getAttribute('width') >= 888", timeout=5000
+    )
+    page.wait_for_function("!document.querySelector('[aria-label=pause]')")
+
+
+def test_from_event_to_event(page: Page) -> None:
+    caption = page.locator(".caption").first
+    page.get_by_label("time in the run").first.fill("1.5")
+    page.get_by_role("button", name="next event").first.click()
+    assert caption.inner_text() == "2.00 s: pause node2"
+    page.get_by_role("button", name="next event").first.click()
+    assert caption.inner_text() == "7.00 s: number 2 of node2 is free"
+    page.get_by_role("button", name="event before").first.click()
+    assert caption.inner_text() == "2.00 s: pause node2"
+
+
+def test_two_replays_on_a_page_do_not_meet(page: Page) -> None:
+    assert page.locator(".labkit-replay svg .time").count() == 2
+    page.get_by_label("time in the run").nth(1).fill("3")
+    assert word(page, "node1", which=1) == "none"
+    assert shown(page, 1) < 300
+    assert shown(page, 0) == pytest.approx(888)
+    ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
+    replays = [name for name in ids if name.startswith("replay-")]
+    assert len(replays) == len(set(replays)) == 6
+
+
+def test_without_a_script_the_figure_stands(chromium: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(exported(replay(runs.zombie())._repr_mimebundle_()))
+    context = chromium.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    figure = page.get_by_alt_text(re.compile("Numbers of each node over time"))
+    box = figure.bounding_box()
+    assert box is not None
+    assert box["width"] > 500
+    context.close()
+
+
+@pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#222222"), ("#111111", "#dddddd")])
+def test_text_is_as_legible_as_the_pages_own(
+    chromium: Browser, tmp_path: Path, paper: str, ink: str
+) -> None:
+    file = tmp_path / "page.html"
+    body = replay(runs.zombie()).html
+    file.write_text(f"<meta charset=utf-8><body style='background:{paper};color:{ink}'>{body}")
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    names = page.locator(".labkit-replay svg > text", has_text="node")
+    assert names.count() == 3
+    wanted = f"rgb({int(ink[1:3], 16)}, {int(ink[3:5], 16)}, {int(ink[5:7], 16)})"
+    fills = names.evaluate_all("all => all.map(one => getComputedStyle(one).fill)")
+    assert fills == [wanted] * 3
+    context.close()
