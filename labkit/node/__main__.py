@@ -14,20 +14,24 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from waitress.server import create_server
 
 from labkit.node.app import create_app
-from labkit.node.holder import Holder
+from labkit.node.holder import Holder, NumberSource
 from labkit.node.original import Original
 from labkit.node.session import Session
+from labkit.node.snowflake import EPOCH_MS, Ids
 
 log = logging.getLogger("labkit.node")
+_KAZOO_LOG = logging.getLogger("labkit.node.kazoo")
 
-_THREADS = 16  # half of which may wait for a claim, so that /status always finds one
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+
+_THREADS = 20  # 8 may wait for a claim and 8 for IDs, so that /status always finds one
 _FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
 
 
@@ -79,7 +83,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         session_timeout_ms=number("SESSION_TIMEOUT_MS", 5000, 1, 3_600_000),
         request_deadline_ms=number("REQUEST_DEADLINE_MS", 2000, 1, 600_000),
         max_number=number("MAX_NUMBER", 1023, 1, 1_000_000),
-        snowflake_epoch_ms=number("SNOWFLAKE_EPOCH_MS", 1_288_834_974_657, 0, 2**43),
+        snowflake_epoch_ms=number("SNOWFLAKE_EPOCH_MS", EPOCH_MS, 0, time.time_ns() // 1_000_000),
         name=name,
         url=environ.get("NODE_URL") or f"http://{name}:{port}",
         host=environ.get("HOST") or "0.0.0.0",
@@ -93,7 +97,9 @@ def main(environ: Mapping[str, str]) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("kazoo").setLevel(logging.ERROR)
+    # That connections break is what a node is made for, and it says so itself.
+    for name in (_KAZOO_LOG.name, "kazoo"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         settings = configuration(environ)
     except BadConfiguration as error:
@@ -107,28 +113,26 @@ class _Service:
 
     def __init__(self, settings: Configuration) -> None:
         self._settings = settings
-        self._quiet = logging.getLogger("labkit.node.kazoo")
-        self._quiet.setLevel(logging.ERROR)
+        self._patience = settings.request_deadline_ms / 1000
         data = json.dumps({"owner": settings.name, "url": settings.url}).encode()
-        self._holder: Holder | Original = (
-            Original(self._session, data)
-            if settings.claim == "original"
-            else Holder(self._session(), data, settings.max_number)
-        )
+        self._source: NumberSource
+        if settings.claim == "original":
+            self._source = Original(self._session, data)
+        else:
+            self._source = Holder(self._session(), data, settings.max_number)
+        self._ids = Ids(self._source, settings.name, settings.snowflake_epoch_ms, self._patience)
 
     def _session(self) -> Session:
         settings = self._settings
-        return Session(settings.hosts, settings.session_timeout_ms / 1000, self._quiet)
+        return Session(settings.hosts, settings.session_timeout_ms / 1000, _KAZOO_LOG)
 
     def run(self) -> None:
         settings = self._settings
-        about: dict[str, Any] = {
-            "name": settings.name,
-            "claim": settings.claim,
-            "pid": os.getpid(),
-            "zookeeper": settings.hosts,
-        }
-        app = create_app(self._holder, about, settings.request_deadline_ms / 1000)
+        # Blocked before any thread starts, so that all of them leave the signals to sigwait. It
+        # gets them as process 1 of a container too, for which the system has no default actions.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        about = {"name": settings.name, "claim": settings.claim, "pid": os.getpid()}
+        app = create_app(self._source, self._ids, about, self._patience)
         try:
             server = create_server(
                 app, host=settings.host, port=settings.port, threads=_THREADS, backlog=512,
@@ -137,17 +141,14 @@ class _Service:
         except OSError as error:
             print(f"Port {settings.port} of {settings.host}: {error.strerror}.", file=sys.stderr)
             sys.exit(1)
-        # Blocked before any thread starts, so that they wait for us in sigwait, and PID 1, which
-        # has no default handlers, gets them too.
-        ends = {signal.SIGTERM, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-        self._holder.start()
-        self._holder.wait_connected(_FIRST_CONNECTION)
+        self._source.start()
+        self._source.wait_connected(_FIRST_CONNECTION)
         log.info("%s listens on %s:%d", settings.name, settings.host, settings.port)
         threading.Thread(target=server.run, name="http", daemon=True).start()
-        signal.sigwait(ends)
+        signal.sigwait(_ENDS)
         log.info("%s ends", settings.name)
-        self._holder.close()
+        self._ids.close()
+        self._source.close()
         server.close()
 
 

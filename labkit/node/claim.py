@@ -11,9 +11,11 @@ A znode's creation transaction (czxid) orders the claims of a number; it is the 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from kazoo.client import KazooClient
@@ -28,8 +30,9 @@ from kazoo.exceptions import (
 from labkit.node.session import Session
 
 ROOT = "/sequence"
-_TICKET = "ticket-"
-_SEQUENCE_DIGITS = 10  # what ZooKeeper appends to a sequential znode
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_TICKET = re.compile(r"ticket-([0-9a-f]{32})-([0-9]{10})", re.ASCII)
 
 
 class ClaimError(Exception):
@@ -46,12 +49,13 @@ class SessionEnded(ClaimError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A number that a session holds."""
+    """A number that a session holds. Times are in seconds of the claimer's clock."""
 
     number: int
-    token: int | None  # the fencing token
+    token: int  # the fencing token
     session: int
-    sent: float  # the caller's clock, just before the transaction that claimed it was sent
+    ticketed: float  # just before its ticket, the session's write before this, was sent
+    sent: float  # just before the transaction that claimed it was sent
 
     @property
     def path(self) -> str:
@@ -60,15 +64,13 @@ class Claim:
 
 def numbers(children: Iterable[str]) -> set[int]:
     """The numbers that are held; children that are not a plain positive number are ignored."""
-    return {int(name) for name in children if name.isascii() and name.isdigit() and name[0] != "0"}
+    return {int(name) for name in children if _NUMBER.fullmatch(name)}
 
 
 def tickets(children: Iterable[str]) -> list[str]:
-    """The tickets, first come first."""
-    found = [
-        name for name in children if name.startswith(_TICKET) and name[-_SEQUENCE_DIGITS:].isdigit()
-    ]
-    return sorted(found, key=lambda name: int(name[-_SEQUENCE_DIGITS:]))
+    """The tickets, first come first; whatever only looks similar is ignored."""
+    found = [match for name in children if (match := _TICKET.fullmatch(name))]
+    return [match[0] for match in sorted(found, key=lambda match: match[2])]
 
 
 def target(children: Iterable[str], ticket: str) -> int:
@@ -87,11 +89,28 @@ def target(children: Iterable[str], ticket: str) -> int:
     return number
 
 
+@dataclass
+class _Attempt:
+    """One way from a ticket to a number, within one session."""
+
+    session: int
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    asked: bool = False  # its ticket may exist
+    ticketed: float = 0.0
+    aims: dict[int, float] = field(default_factory=dict)  # numbers tried for, and when
+    in_doubt: bool = False  # a reply was lost
+
+    def ticket(self, children: Iterable[str]) -> str | None:
+        mine = f"ticket-{self.name}-"
+        return next((name for name in tickets(children) if name.startswith(mine)), None)
+
+
 class Claimer:
     """Claims numbers in one session after another, one at a time.
 
-    `data` is what the claimed znode holds; `connected` blocks until the session is connected
-    again and raises `SessionEnded` if it has ended; `clock` gives seconds.
+    `data` is what the claimed znode holds; `connected` blocks until the given session is
+    connected again and raises `SessionEnded` if it has ended; `clock` gives seconds; `deleted` is
+    called by kazoo's thread when a claimed znode is deleted, and must not block.
     """
 
     def __init__(
@@ -101,6 +120,7 @@ class Claimer:
         max_number: int,
         connected: Callable[[int], None],
         clock: Callable[[], float],
+        deleted: Callable[[Any], None] | None = None,
     ) -> None:
         self._session = session
         self._zk: KazooClient = session
@@ -108,111 +128,118 @@ class Claimer:
         self._max_number = max_number
         self._connected = connected
         self._clock = clock
+        self._deleted = deleted
+        self._attempt: _Attempt | None = None
 
     def claim(self) -> Claim:
         """Claim the lowest free number.
 
         Raises `NoFreeNumber` (the ticket has been given back) or `SessionEnded`. A connection
         that is lost in any step is waited for; what had been done by then is found, not redone.
+        After any other error the attempt's ticket may be left, and the next call goes on with it.
         """
-        session = self._session.session_id
-        if session is None:
-            raise SessionEnded
-        attempt = uuid.uuid4().hex
-        ticket: str | None = None
-        aim: int | None = None  # the number that the last transaction tried to create
-        sent = self._clock()
+        attempt = self._attempt
+        if attempt is None or attempt.session != self._session.session_id:
+            attempt = self._attempt = _Attempt(self._live_session())
         while True:
-            self._check(session)
+            if self._session.session_id != attempt.session:
+                raise SessionEnded
             try:
-                if ticket is None:
-                    children, ticket = self._take_ticket(attempt)
-                else:
-                    children = self._zk.get_children(ROOT)
-                    if ticket not in children:
-                        # The transaction may have been done although its reply was lost.
-                        if aim is not None and (claim := self._find(aim, session, sent)):
-                            return claim
-                        ticket = None
-                        continue
-                aim = target(children, ticket)
-                if aim > self._max_number:
-                    self._zk.delete(f"{ROOT}/{ticket}")
-                    raise NoFreeNumber
-                sent = self._clock()
-                if claim := self._transact(aim, ticket, session, sent):
+                if claim := self._advance(attempt):
+                    self._attempt = None
                     return claim
+            except NoFreeNumber:
+                self._attempt = None
+                raise
             except SessionExpiredError:
                 raise SessionEnded from None
             except ConnectionLoss:
-                self._connected(session)
-                if ticket is None:
-                    ticket = self._recover(attempt)
+                attempt.in_doubt = True
+                self._connected(attempt.session)
 
-    def _take_ticket(self, attempt: str) -> tuple[list[str], str]:
-        """A new ticket, and the children as they are right after."""
-        created = self._zk.create_async(
-            f"{ROOT}/{_TICKET}{attempt}-", b"", ephemeral=True, sequence=True
-        )
-        listed = self._zk.get_children_async(ROOT)  # sent at once: the session keeps the order
-        try:
-            ticket: str = created.get().rsplit("/", 1)[-1]
-        except NoNodeError:
-            _ended(listed)
+    def _live_session(self) -> int:
+        session = self._session.session_id
+        if session is None:
+            raise SessionEnded
+        return session
+
+    def _advance(self, attempt: _Attempt) -> Claim | None:
+        """Go from what ZooKeeper shows to the next step; None to look again."""
+        children = self._look(attempt) if attempt.asked else self._ask(attempt)
+        if children is None:
             self._zk.ensure_path(ROOT)
-            return self._take_ticket(attempt)
-        children: list[str] = listed.get()
-        return children, ticket
+            attempt.asked = False
+            return None
+        ticket = attempt.ticket(children)
+        if ticket is None:
+            # Either the transaction was done and its reply was lost, or the ticket never was.
+            attempt.asked = False
+            return self._find(attempt, numbers(children))
+        number = target(children, ticket)
+        if number > self._max_number:
+            with suppress(NoNodeError):
+                self._zk.delete(f"{ROOT}/{ticket}")
+            raise NoFreeNumber
+        return self._transact(attempt, number, ticket)
 
-    def _transact(self, number: int, ticket: str, session: int, sent: float) -> Claim | None:
-        """Take the number and give the ticket back, or neither; None if the number is taken."""
+    def _ask(self, attempt: _Attempt) -> list[str] | None:
+        """Take a ticket; the children right after, or None if there is no parent yet."""
+        attempt.asked = True
+        attempt.ticketed = self._clock()
+        path = f"{ROOT}/ticket-{attempt.name}-"
+        created = self._zk.create_async(path, b"", ephemeral=True, sequence=True)
+        listed = self._zk.get_children_async(ROOT)  # sent at once: a session keeps its order
+        try:
+            created.get()
+        except NoNodeError:
+            listed.wait()
+            return None
+        children: list[str] = listed.get()
+        return children
+
+    def _look(self, attempt: _Attempt) -> list[str] | None:
+        try:
+            if attempt.in_doubt:
+                self._zk.sync(ROOT)  # another server may not have heard yet of what was done
+                attempt.in_doubt = False
+            children: list[str] = self._zk.get_children(ROOT)
+        except NoNodeError:
+            return None
+        return children
+
+    def _transact(self, attempt: _Attempt, number: int, ticket: str) -> Claim | None:
+        """Take the number and give the ticket back, or neither; None if it has to look again."""
         path = f"{ROOT}/{number}"
+        sent = self._clock()
+        attempt.aims.setdefault(number, sent)
         transaction = self._zk.transaction()
         transaction.create(path, self._data, ephemeral=True)
         transaction.delete(f"{ROOT}/{ticket}")
         committed = transaction.commit_async()
-        looked_up = self._zk.exists_async(path)
+        # A listing's watch, unlike that of a plain look, is not spent on our own heartbeats.
+        seen = self._zk.get_children_async(path, watch=self._deleted, include_data=True)
         results: list[Any] = committed.get()
-        if not any(isinstance(result, KazooException) for result in results):
-            return self._as_claim(number, looked_up.get(), session, sent)
-        _ended(looked_up)
-        for result in results:
-            if isinstance(result, SessionExpiredError | ConnectionLoss):
-                raise result
-        if isinstance(results[1], NoNodeError) or isinstance(results[0], NodeExistsError):
-            return None  # list again: somebody's number, or a ticket that somebody deleted
-        raise next(result for result in results if isinstance(result, KazooException))
+        errors = [result for result in results if isinstance(result, KazooException)]
+        if not errors:
+            return self._as_claim(attempt, number, seen.get()[1], sent)
+        seen.wait()
+        if any(isinstance(error, NodeExistsError | NoNodeError) for error in errors):
+            return None  # somebody's number, or somebody deleted our ticket
+        raise ClaimError(f"ZooKeeper refused to create {path}: {errors}")
 
-    def _find(self, number: int, session: int, sent: float) -> Claim | None:
-        return self._as_claim(number, self._zk.exists(f"{ROOT}/{number}"), session, sent)
+    def _find(self, attempt: _Attempt, held: set[int]) -> Claim | None:
+        """The number that this attempt has got without learning of it."""
+        for number, sent in attempt.aims.items():
+            if number in held:
+                path = f"{ROOT}/{number}"
+                with suppress(NoNodeError):
+                    seen = self._zk.get_children(path, watch=self._deleted, include_data=True)
+                    if claim := self._as_claim(attempt, number, seen[1], sent):
+                        return claim
+        return None
 
     @staticmethod
-    def _as_claim(number: int, stat: Any, session: int, sent: float) -> Claim | None:
-        if stat is None or stat.ephemeralOwner != session:
+    def _as_claim(attempt: _Attempt, number: int, stat: Any, sent: float) -> Claim | None:
+        if stat.ephemeralOwner != attempt.session:
             return None
-        return Claim(number, stat.czxid, session, sent)
-
-    def _recover(self, attempt: str) -> str | None:
-        """The ticket of an attempt whose reply was lost, if it was created."""
-        while True:
-            session = self._session.session_id
-            try:
-                children = self._zk.get_children(ROOT)
-            except NoNodeError:
-                return None
-            except SessionExpiredError:
-                raise SessionEnded from None
-            except ConnectionLoss:
-                self._connected(session or 0)
-            else:
-                mine = [name for name in tickets(children) if attempt in name]
-                return mine[0] if mine else None
-
-    def _check(self, session: int) -> None:
-        if self._session.session_id != session:
-            raise SessionEnded
-
-
-def _ended(result: Any) -> None:
-    """Wait for an answer that is not needed any more, whatever it is."""
-    result.wait()
+        return Claim(number, stat.czxid, attempt.session, attempt.ticketed, sent)

@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
+from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.protocol.states import KazooState
 
 from labkit.node.claim import Claim, Claimer, NoFreeNumber, SessionEnded
@@ -19,6 +19,8 @@ from labkit.node.session import Session
 log = logging.getLogger("labkit.node")
 
 _MAX_WAITING = 8  # requests that wait for a claim at a time; the rest are told to come back
+_REST = 0.05  # seconds between an error and the next try
+_FAREWELL = 2.0  # seconds that closing waits for ZooKeeper to hear of it
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,37 @@ class Refusal(Exception):
         self.reason = reason
 
 
-def _no_connection() -> Refusal:
+class NumberSource(Protocol):
+    """Where a node's number comes from: a `Holder`, or the specimen in `original`."""
+
+    def start(self) -> None:
+        """Connect in the background."""
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Wait for the first connection, at most `timeout` seconds; whether there is one."""
+
+    def close(self) -> None:
+        """The node ends."""
+
+    @property
+    def client(self) -> KazooClient | None:
+        """The connected client, for what else the node keeps in ZooKeeper."""
+
+    def peek(self) -> Held | Refusal:
+        """What may be answered right now, without claiming and without waiting."""
+
+    def number(self, patience: float) -> Held:
+        """The number, claimed if need be within `patience` seconds; raises `Refusal`."""
+
+    def status(self) -> dict[str, Any]:
+        """What is known, without claiming."""
+
+
+def no_connection() -> Refusal:
     return Refusal("no-connection", "This node has no connection to ZooKeeper; it keeps trying.")
 
 
-def _session_lost() -> Refusal:
+def session_lost() -> Refusal:
     return Refusal(
         "session-lost",
         "ZooKeeper has ended this node's session, and the number with it; the node will claim "
@@ -58,12 +86,20 @@ def _lease_lapsed() -> Refusal:
     )
 
 
-def _still_claiming() -> Refusal:
+def still_claiming() -> Refusal:
     return Refusal("still-claiming", "This node's claim is under way; ask again in a moment.")
 
 
-def _no_free_number(limit: int) -> Refusal:
+def no_free_number(limit: int) -> Refusal:
     return Refusal("no-free-number", f"Every number from 1 to {limit} is held by somebody.")
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """A claim and its lease, replaced as one, so that no reader ever pairs two claims' parts."""
+
+    claim: Claim
+    lease: Lease
 
 
 class Holder:
@@ -84,12 +120,14 @@ class Holder:
         self._data = data
         self._max_number = max_number
         self._clock = clock
-        self._claimer = Claimer(session, data, max_number, self._wait_connected, clock)
+        self._claimer = Claimer(
+            session, data, max_number, self._wait_connected, clock, self._on_deleted
+        )
         self._changed = threading.Condition()
         self._places = threading.BoundedSemaphore(_MAX_WAITING)
         self._connection = "CONNECTING"
-        self._claim: Claim | None = None
-        self._lease: Lease | None = None
+        self._hold: _Hold | None = None
+        self._beat = 0.0  # when the next heartbeat is due
         self._wanted = False
         self._exhausted = 0  # attempts that found no free number
         self._is_exhausted = False
@@ -99,7 +137,7 @@ class Holder:
     def start(self) -> None:
         """Connect in the background, and be ready to claim."""
         self._zk.add_listener(self._on_state)
-        self._zk.start_async()
+        self._session.connect()
         self._thread.start()
 
     def wait_connected(self, timeout: float) -> bool:
@@ -107,31 +145,41 @@ class Holder:
         with self._changed:
             return self._changed.wait_for(lambda: self._connection == "CONNECTED", timeout)
 
+    @property
+    def client(self) -> KazooClient | None:
+        """The connected client, for what else the node keeps in ZooKeeper."""
+        return self._zk if self._connection == "CONNECTED" else None
+
     def close(self) -> None:
-        """End the session: the number is free at once."""
+        """End the session: the number is free at once. Waits at most two seconds for that."""
         with self._changed:
             self._closing = True
-            self._claim = self._lease = None
+            self._hold = None
             self._changed.notify_all()
+        # A thread, for kazoo waits for a ZooKeeper that may be out of reach.
+        farewell = threading.Thread(target=self._end_session, name="farewell", daemon=True)
+        farewell.start()
+        farewell.join(_FAREWELL)
+
+    def _end_session(self) -> None:
         self._zk.stop()
         self._zk.close()
-        self._thread.join(timeout=5)
+        self._thread.join()
 
     # --- answering ----------------------------------------------------------------------------
 
     def peek(self) -> Held | Refusal:
         """What may be answered right now, without claiming and without waiting."""
-        claim, lease = self._claim, self._lease
-        if self._connection == "CONNECTED":
-            if claim is None or lease is None:
-                return (
-                    _no_free_number(self._max_number) if self._is_exhausted else _still_claiming()
-                )
-            if claim.session == self._session.session_id:
-                remaining = lease.remaining()
-                return Held(claim.number, claim.token, remaining) if remaining else _lease_lapsed()
-            return _session_lost()
-        return _session_lost() if self._connection == "LOST" else _no_connection()
+        hold = self._hold
+        if self._connection != "CONNECTED":
+            return session_lost() if self._connection == "LOST" else no_connection()
+        if hold is None:
+            return no_free_number(self._max_number) if self._is_exhausted else still_claiming()
+        claim = hold.claim
+        if claim.session != self._session.session_id:
+            return session_lost()
+        remaining = hold.lease.remaining()  # last, so that nothing comes between it and the answer
+        return Held(claim.number, claim.token, remaining) if remaining else _lease_lapsed()
 
     def number(self, patience: float) -> Held:
         """The number, claiming one if this is the first time anybody asks.
@@ -162,7 +210,7 @@ class Holder:
                 if isinstance(answer, Held):
                     return answer
                 if self._exhausted != exhausted:
-                    raise _no_free_number(self._max_number)
+                    raise no_free_number(self._max_number)
                 left = deadline - self._clock()
                 if answer.reason != "still-claiming" or left <= 0:
                     raise answer
@@ -170,124 +218,132 @@ class Holder:
 
     def status(self) -> dict[str, Any]:
         """What is known, for GET /status."""
-        answer, claim, lease = self.peek(), self._claim, self._lease
-        held = isinstance(answer, Held)
+        answer, hold, timeout = self.peek(), self._hold, self._session.timeout
+        session = self._session.session_id
+        held = answer if isinstance(answer, Held) else None
         reason = None if isinstance(answer, Held) else answer.reason
         if reason == "still-claiming" and not self._wanted:
             reason = "not-asked"
-        session, timeout = self._session.session_id, self._session.negotiated_timeout
         return {
-            "number": answer.number if isinstance(answer, Held) else None,
-            "claimed": claim.number if claim else None,
+            "number": held.number if held else None,
+            "claimed": hold.claim.number if hold else None,
             "reason": reason,
             "session": f"0x{session:x}" if session else None,
             "connection": self._connection,
             "session_timeout_ms": round(timeout * 1000) if timeout else None,
-            "lease_ms": round(lease.remaining() * 1000, 1) if lease and held else None,
-            "token": claim.token if claim else None,
+            "lease_ms": round(held.lease * 1000, 1) if held and held.lease else None,
+            "token": hold.claim.token if hold else None,
+            "zookeeper": self._session.server,
         }
 
     # --- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        beat = 0.0  # when the next heartbeat is due
-        while True:
-            with self._changed:
-                if not self._has_work():
-                    self._changed.wait(self._idle_time(beat))
-                if self._closing:
-                    return
-                if self._connection != "CONNECTED":
-                    continue
-                self._drop_if_ended()
-                claim, lease = self._claim, self._lease
+        while self._wait_for_work():
             try:
-                if claim is None or lease is None:
-                    if self._wanted:
-                        beat = self._claim_one()
-                elif self._clock() >= beat:
-                    beat = self._heartbeat(claim, lease)
+                self._work()
             except KazooException as error:
                 log.info("ZooKeeper: %s", type(error).__name__)
+                self._rest(_REST)
             except Exception:
                 log.exception("unexpected; going on")
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closing, 1.0)
+                self._rest(1.0)
 
-    def _has_work(self) -> bool:
-        if self._closing:
-            return True
-        ended = self._claim is not None and self._claim.session != self._session.session_id
-        return self._connection == "CONNECTED" and (ended or (self._wanted and not self._claim))
+    def _wait_for_work(self) -> bool:
+        """Wait until there is something to do; False when it is over."""
+        with self._changed:
+            while not self._closing:
+                left: float | None = None
+                if self._connection == "CONNECTED":
+                    self._drop_if_ended()
+                    if self._hold is not None:
+                        left = self._beat - self._clock()
+                    elif self._wanted:
+                        left = 0.0
+                if left is not None and left <= 0:
+                    return True
+                self._changed.wait(left)
+            return False
 
-    def _idle_time(self, beat: float) -> float | None:
-        if self._claim is None or self._connection != "CONNECTED":
-            return None
-        return max(0.0, beat - self._clock())
+    def _work(self) -> None:
+        hold = self._hold
+        if hold is None:
+            self._claim_one()
+        else:
+            self._heartbeat(hold)
+
+    def _rest(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
 
     def _drop_if_ended(self) -> None:
-        if self._claim is not None and self._claim.session != self._session.session_id:
-            log.info("number %d is lost with its session", self._claim.number)
-            self._claim = self._lease = None
+        if self._hold is not None and self._hold.claim.session != self._session.session_id:
+            log.info("number %d is lost with its session", self._hold.claim.number)
+            self._hold = None
             self._changed.notify_all()
 
-    def _claim_one(self) -> float:
-        """Claim a number; when its first heartbeat is due."""
+    def _claim_one(self) -> None:
         try:
             claim = self._claimer.claim()
         except SessionEnded:
-            return 0.0
+            self._rest(_REST)
+            return
         except NoFreeNumber:
             with self._changed:
                 self._wanted = False
                 self._is_exhausted = True
                 self._exhausted += 1
                 self._changed.notify_all()
-            return 0.0
-        timeout = self._timeout
+            return
+        timeout = self._session.timeout or 0.0
+        # The ticket was an acknowledged write too; a transaction sent long after it is judged
+        # like a heartbeat that comes after a silence.
+        lease = Lease(self._clock, timeout, claim.ticketed)
+        lease.acknowledged(claim.sent)
         with self._changed:
-            if self._closing:
-                return 0.0
-            self._claim, self._lease = claim, Lease(self._clock, timeout, claim.sent)
-            self._changed.notify_all()
-        log.info("claimed number %d, token %s", claim.number, claim.token)
-        return claim.sent + HEARTBEAT * timeout
+            if not self._closing:
+                self._hold = _Hold(claim, lease)
+                self._beat = claim.sent + HEARTBEAT * timeout
+                self._changed.notify_all()
+        log.info("claimed number %d, token %d", claim.number, claim.token)
 
-    def _heartbeat(self, claim: Claim, lease: Lease) -> float:
-        """One acknowledged write on the claim; when the next one is due.
+    def _heartbeat(self, hold: _Hold) -> None:
+        """One acknowledged write on the claim.
 
-        Sends nothing more while an answer is overdue: kazoo finds a dead connection only by the
-        silence after a ping, and takes every request that it sends for a ping.
+        Nothing more is sent while the answer is overdue: kazoo finds a dead connection by the
+        silence after a ping, and takes every request that it sends for a ping. When it has found
+        one, it ends the wait.
         """
         sent = self._clock()
-        result = self._zk.set_async(claim.path, self._data)
-        result.wait()  # kazoo ends it when the connection does
+        self._beat = sent + HEARTBEAT * (self._session.timeout or 0.0)
         try:
-            stat = result.get()
-        except (NoNodeError, BadVersionError):
+            stat = self._zk.set_async(hold.claim.path, self._data).get()
+        except NoNodeError:
             stat = None
         with self._changed:
-            if self._claim is not claim:
-                return 0.0
-            if stat is None or stat.czxid != claim.token:
-                log.warning("number %d was deleted by somebody else", claim.number)
-                self._claim = self._lease = None
+            if self._hold is not hold:
+                return
+            if stat is None or stat.czxid != hold.claim.token:
+                log.warning("number %d was deleted by somebody else", hold.claim.number)
+                self._hold = None
             else:
-                lease.acknowledged(sent)
+                hold.lease.acknowledged(sent)
             self._changed.notify_all()
-        return sent + HEARTBEAT * self._timeout
-
-    @property
-    def _timeout(self) -> float:
-        return self._session.negotiated_timeout or 0.0
 
     def _on_state(self, state: str) -> None:
         """Called by kazoo's connection thread, which must not wait."""
         with self._changed:
             known = {KazooState.CONNECTED: "CONNECTED", KazooState.SUSPENDED: "SUSPENDED"}
             self._connection = "CLOSED" if self._closing else known.get(state, "LOST")
-            if self._lease is not None and state != KazooState.CONNECTED:
-                self._lease.interrupted()
+            if self._hold is not None and state != KazooState.CONNECTED:
+                self._hold.lease.interrupted()
+            self._beat = 0.0  # on a new connection, a sign of life first
+            self._changed.notify_all()
+
+    def _on_deleted(self, _: Any) -> None:
+        """Called by kazoo's thread when a claimed znode may be gone: the heartbeat finds out."""
+        with self._changed:
+            self._beat = 0.0
             self._changed.notify_all()
 
     def _wait_connected(self, session: int) -> None:

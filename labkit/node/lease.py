@@ -13,6 +13,11 @@ be unreported; one heartbeat, T/10, may have been the last; the rest, 3T/20, is 
 stalls and clocks that drift. That much is assumed. Nothing covers a pause between the check and
 the answer's arrival: that takes a fencing token.
 
+A lapsed lease is not a lost claim, because ZooKeeper's own downtime ends nobody's session: a
+restart gives each a full timeout. But one write is not enough to begin again, for it can succeed
+on a session that is already being ended. So it takes two, sent at least T/2 apart, with nothing
+between them that would itself have made a lease lapse: neither a silence nor a lost connection.
+
 Sources: ZooKeeper's SessionTrackerImpl, ExpiryQueue, LearnerHandler and Learner.ping.
 """
 
@@ -39,31 +44,32 @@ class Lease:
     """The lease on one claim. All times are in seconds of the `clock` handed in."""
 
     def __init__(self, clock: Callable[[], float], timeout: float, sent: float) -> None:
-        """A claim was acknowledged; its transaction was sent at `sent`."""
+        """The session's last write, sent at `sent`, was acknowledged; its timeout is `timeout`."""
         self._clock = clock
         self._length = LEASE * timeout
         self._end = sent + self._length
-        self._first: float | None = None  # when the first write after a lapse was sent
+        # After a lapse: when the first write of an unbroken row was sent, and until when the
+        # row is unbroken.
+        self._since: float | None = None
+        self._unbroken = 0.0
 
     def remaining(self) -> float:
         """Seconds for which an answer may still be given; 0 when the lease has lapsed."""
         return max(0.0, self._end - self._clock())
 
     def acknowledged(self, sent: float) -> None:
-        """A write on the claim, sent at `sent`, was acknowledged, the claim being unchanged.
-
-        A lapsed lease is not a lost claim: ZooKeeper's own downtime ends nobody's session. It
-        begins again with the second of two writes sent at least half a session timeout apart.
-        One is not enough, for it can still succeed on a session that is already being ended.
-        """
-        if self.remaining() > 0:
+        """A write on the claim, sent at `sent`, was acknowledged just now, the claim unchanged."""
+        now = self._clock()
+        if now < self._end:
             self._end = max(self._end, sent + self._length)
-        elif self._first is None:
-            self._first = sent
-        elif sent - self._first >= self._length:
-            self._end = sent + self._length
-            self._first = None
+            return
+        if self._since is None or now >= self._unbroken:
+            self._since = sent
+        self._unbroken = sent + self._length
+        if sent - self._since >= self._length:
+            self._end = self._unbroken
+            self._since = None
 
     def interrupted(self) -> None:
         """The connection was lost: what was acknowledged after a lapse does not count."""
-        self._first = None
+        self._since = None

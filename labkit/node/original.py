@@ -42,7 +42,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 
 from labkit.node.claim import ROOT
-from labkit.node.holder import Held, Refusal
+from labkit.node.holder import Held, Refusal, no_connection, still_claiming
 from labkit.node.session import Session
 
 log = logging.getLogger("labkit.node")
@@ -86,6 +86,11 @@ class Original:
         """Wait for the first connection, at most `timeout` seconds; whether there is one."""
         return self._connected.wait(timeout)
 
+    @property
+    def client(self) -> KazooClient | None:
+        """The connected client, for what else the node keeps in ZooKeeper."""
+        return self._current if self._connected.is_set() else None
+
     def close(self) -> None:
         """Nothing: the sample leaves its session to time out."""
 
@@ -105,11 +110,17 @@ class Original:
             raise Refusal("no-connection", "ZooKeeper did not answer in time.") from None
         return Held(number, None, None)
 
+    def peek(self) -> Held | Refusal:
+        """What it would answer, as far as can be told without asking ZooKeeper."""
+        if number := self._number:
+            return Held(number, None, None)
+        return still_claiming() if self._connected.is_set() else no_connection()
+
     def status(self) -> dict[str, Any]:
         """What is known, for GET /status."""
         session, connected = self._current, self._connected.is_set()
         session_id = session.session_id if session else None
-        timeout = session.negotiated_timeout if session else None
+        timeout = session.timeout if session else None
         number = self._number or None
         reason = None if number else "not-asked" if connected else "no-connection"
         return {
@@ -121,6 +132,7 @@ class Original:
             "session_timeout_ms": round(timeout * 1000) if timeout else None,
             "lease_ms": None,
             "token": None,
+            "zookeeper": session.server if session else None,
         }
 
     def _initialize(self, deadline: float) -> None:
@@ -167,7 +179,7 @@ class Original:
                 self._abandon(session)
 
         client.add_listener(on_state)
-        client.start_async()
+        session.connect()
 
     def _abandon(self, session: Session) -> None:
         """Forget the session, but do not close it."""

@@ -1,10 +1,11 @@
 # mypy: disable-error-code="no-untyped-call"
 # kazoo, which is extended here, has no annotations.
-"""A ZooKeeper session whose facts are told: its id, its negotiated timeout, its connection."""
+"""A ZooKeeper session whose facts are told: its id, its negotiated timeout, its server."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from kazoo.client import KazooClient
@@ -13,34 +14,62 @@ from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Connect
 from kazoo.retry import KazooRetry
 
-# kazoo would wait a whole session timeout for a handshake that never comes, and its back-off
-# doubles without a useful bound: a server that is back should be found back within a second.
+# kazoo waits a whole session timeout for a handshake that may never come, and its back-off
+# doubles without a useful bound. A server that is back should be found within about a second;
+# each handshake that fails doubles the patience for the next, for the sake of slow links.
 _HANDSHAKE = 1.0  # seconds
 _MAX_DELAY = 1.0  # seconds
 
 
+@dataclass(frozen=True)
+class Granted:
+    """What a server granted in the last handshake."""
+
+    session: int
+    timeout: float  # seconds
+
+
 class _Handler(SequentialThreadingHandler):
+    """kazoo's handler, with a bound on connecting, and the address it connects to."""
+
+    patience = _HANDSHAKE
+    address: tuple[str, int] | None = None
+
     def create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["timeout"] = min(kwargs.get("timeout", _HANDSHAKE), _HANDSHAKE)
+        self.address = kwargs.get("address")
+        kwargs["timeout"] = min(kwargs.get("timeout", self.patience), self.patience)
         return super().create_connection(*args, **kwargs)
 
 
 class _Connection(ConnectionHandler):
-    """kazoo's connection, with a bound on the handshake, and the timeout that it negotiates."""
+    """kazoo's connection, with a bound on the handshake, and what is granted in it."""
+
+    def _connect_attempt(self, *args: Any) -> Any:
+        handler: _Handler = self.handler
+        granted = self.client.granted
+        try:
+            return super()._connect_attempt(*args)
+        finally:  # reached when the connection ends, or was never made
+            made = self.client.granted is not granted
+            longest = max(self.client._session_timeout / 1000, _HANDSHAKE)
+            handler.patience = _HANDSHAKE if made else min(2 * handler.patience, longest)
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
         if not isinstance(request, Connect):
             return super()._invoke(timeout, request, xid)
-        result = super()._invoke(min(timeout, _HANDSHAKE), request, xid)
-        self.client.negotiated_timeout = result[0].time_out / 1000
+        result = super()._invoke(min(timeout, self.handler.patience), request, xid)
+        reply = result[0]
+        accepted = reply.time_out > 0  # 0 says that the session has expired
+        self.client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
         return result
 
 
 class Session(KazooClient):
     """A client that always comes back, and knows what the server granted it."""
 
-    #: seconds; None until the first handshake. The server may grant other than was asked for.
-    negotiated_timeout: float | None = None
+    #: None until the first handshake, and while a new session replaces one that has expired.
+    #: Stays while the connection is lost, because the session does.
+    granted: Granted | None = None
 
     def __init__(self, hosts: str, timeout: float, logger: logging.Logger) -> None:
         forever = KazooRetry(max_tries=-1, delay=0.05, max_delay=_MAX_DELAY, ignore_expire=False)
@@ -55,7 +84,29 @@ class Session(KazooClient):
             self, forever.copy(), logger=logger, sasl_options=self._connection.sasl_options
         )
 
+    def connect(self) -> None:
+        """Begin to connect, in the background."""
+        self._up = self.start_async()
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Wait for a connection, at most `timeout` seconds; whether there is one."""
+        return bool(self._up.wait(timeout))
+
     @property
     def session_id(self) -> int | None:
         """The session's id; None before the first handshake."""
-        return self.client_id[0] if self.client_id else None
+        granted = self.granted
+        return granted.session if granted else None
+
+    @property
+    def timeout(self) -> float | None:
+        """The session timeout in seconds, as the server granted it: other than asked, maybe."""
+        granted = self.granted
+        return granted.timeout if granted else None
+
+    @property
+    def server(self) -> str | None:
+        """The server it is connected to, as host:port."""
+        handler: Any = self.handler
+        address = handler.address
+        return f"{address[0]}:{address[1]}" if self.connected and address else None
