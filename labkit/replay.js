@@ -4,7 +4,7 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   const views = (window.labkitReplays = (window.labkitReplays || 0) + 1);
   const uid = `${data.uid}-${views}`;
   host.innerHTML = `
-    <div class="picture">${data.svg.replaceAll(data.uid, uid)}</div>
+    <div class="picture" tabindex="0" role="group" aria-label="the run">${data.svg.replaceAll(data.uid, uid)}</div>
     <div style="display:flex;gap:.5em;align-items:center;margin:.4em 0">
       <button type="button" class="back" aria-label="to the event before" title="event before">❘◀</button>
       <button type="button" class="play" aria-label="play">▶</button>

@@ -50,7 +50,7 @@ class Replay:
         data = {
             "uid": uid,
             "since": since,
-            "until": until,
+            "until": round(until, 3),  # as the ends of the bars are
             "left": svg.LEFT,
             "right": svg.WIDTH - svg.RIGHT,
             "svg": svg.assignment(story, since=since, until=until, uid=uid, label=still.alt)

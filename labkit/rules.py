@@ -222,7 +222,7 @@ def _texts(data: NotebookNode) -> list[str]:
 
 def _section(page: Page, at: int) -> list[NotebookNode]:
     """The cell, and those after it up to the next heading of the second level."""
-    cells = page.notebook.cells[at:]
+    cells: list[NotebookNode] = page.notebook.cells[at:]
     ends = (
         i
         for i, c in enumerate(cells)
