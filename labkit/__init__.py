@@ -15,6 +15,8 @@ _HOMES = {
     "LabError": "labkit.errors",
     "Timeline": "labkit.timeline",
     "assignment": "labkit.plots",
+    "chaos": "labkit.chaos",
+    "check": "labkit.history",
     "controls": "labkit.controls",
     "latency": "labkit.plots",
     "numbers": "labkit.plots",
@@ -22,6 +24,7 @@ _HOMES = {
     "replay": "labkit.replay",
     "storm": "labkit.plots",
     "times_to_free": "labkit.plots",
+    "verdict": "labkit.verdict",
 }
 
 __all__ = list(_HOMES)

@@ -1,0 +1,45 @@
+"""A verdict's figure: the moment is marked, the sentence is there, in the picture and in words."""
+
+from __future__ import annotations
+
+import pytest
+from story import Story
+from test_history import NODES, judge, told
+
+from labkit import style
+from labkit.verdict import verdict
+
+
+def _zombie() -> Story:
+    story = told()
+    old = story.node("node1").token
+    story.leave("node1")
+    story.settle("node4")
+    story.ask("node4")
+    story.t += 5
+    story.claims("node1", 1, old)
+    return story
+
+
+def test_the_moment_of_a_violation_is_marked() -> None:
+    events = _zombie().end(*NODES)
+    report = judge(events)
+    chart = verdict(events, report, around=0.5)
+    (axes,) = chart.axes
+    violation = report.violations[0]
+    assert axes.get_xlim() == pytest.approx((violation.begin - 0.5, violation.end + 0.51), abs=0.02)
+    assert {line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"} >= {
+        violation.begin
+    }
+    blamed = [t.get_text() for t in axes.get_yticklabels() if t.get_color() == style.ALARM]
+    assert blamed == ["node1"]
+    assert axes.get_title(loc="left").replace("\n", " ") == f"answers: {violation.message}"
+    assert chart.alt.startswith(violation.message)
+    assert verdict(events, report, which=1).alt.startswith(report.violations[1].message)
+
+
+def test_a_clean_run_is_shown_whole() -> None:
+    events = told().end(*NODES[:3])
+    chart = verdict(events, judge(events))
+    assert "No rule was broken; 9 answers" in chart.axes[0].get_title(loc="left")
+    assert chart.axes[0].get_xlim()[1] == pytest.approx(max(event.t for event in events))
