@@ -1,0 +1,235 @@
+"""The hold on a number: kept through what leaves the session alive, given up in time otherwise."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from conftest import MakeHolder, Tree
+from probe import Probe
+
+from labkit.faults import Forwarder, LinkFault
+from labkit.lab import Lab, Node
+from labkit.node.holder import Held, Holder, Refusal
+
+T = 1.0  # the labs' session timeout, seconds
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A node's reply to GET /sequence, and when it was complete."""
+
+    status: int
+    body: Any
+    at: float
+    took: float
+
+
+def ask(node: Node, path: str = "/sequence", patience: float = 30.0) -> Reply:
+    """One request on a connection of its own."""
+    began = time.monotonic()
+    endpoint = node.endpoint
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=patience)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = json.loads(response.read())
+        now = time.monotonic()
+        return Reply(response.status, body, now, now - began)
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Lab]:
+    """Two nodes with a session timeout of a second."""
+    with Lab(
+        nodes=2, backend="process", session_timeout=T, request_deadline=0.5, record=False
+    ) as lab:
+        yield lab
+
+
+def is_free(lab: Lab, number: int) -> bool:
+    return not lab.zk.exists(f"/sequence/{number}")
+
+
+# --- zombies ----------------------------------------------------------------------------------
+
+
+def test_what_was_queued_during_a_pause_is_not_answered_with_the_old_number(pair: Lab) -> None:
+    zombie, heir = pair.nodes
+    assert zombie.sequence() == 1
+    zombie.pause()
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(ask, zombie) for _ in range(32)]
+        pair.wait_until(lambda: is_free(pair, 1), timeout=3 * T)
+        assert heir.sequence() == 1
+        time.sleep(2 * T)
+        assert not any(request.done() for request in asked)
+        zombie.resume()
+        replies = [request.result() for request in asked]
+    assert {reply.status for reply in replies} <= {200, 503}
+    assert 1 not in [reply.body for reply in replies]
+    assert pair.wait_until(zombie.sequence) == 2
+
+
+def test_traffic_over_a_black_hole_does_not_hide_it(pair: Lab) -> None:
+    zombie, heir = pair.nodes
+    assert zombie.sequence() == 1
+    replies: list[Reply] = []
+    pair.partition(1, kind="drop")
+    cut = time.monotonic()
+    freed = None
+    with ThreadPoolExecutor(4) as pool:
+        while time.monotonic() < cut + 4 * T:
+            replies += pool.map(lambda _: ask(zombie), range(4))
+            if freed is None and is_free(pair, 1):
+                freed = time.monotonic()
+                assert heir.sequence() == 1
+    answered = [reply.at for reply in replies if reply.status == 200]
+    assert freed is not None
+    assert answered, "the lease outlives the cut by a moment"
+    assert max(answered) < cut + T / 2 + 0.1 < freed
+    assert len(replies) > 100
+    pair.heal(1)
+    assert pair.wait_until(zombie.sequence, timeout=10) == 2
+
+
+def test_a_black_hole_is_found_although_the_node_is_asked_all_the_time(pair: Lab) -> None:
+    node = pair.node(1)
+    node.sequence()
+    pair.partition(1, kind="drop")
+
+    def suspended() -> bool:
+        ask(node)
+        return bool(node.status()["connection"] != "CONNECTED")
+
+    pair.wait_until(suspended, timeout=2 * T)
+
+
+# --- what it keeps, what it loses -------------------------------------------------------------
+
+
+def held(holder: Holder) -> Held | None:
+    try:
+        return holder.number(1)
+    except Refusal:
+        return None
+
+
+def test_a_restart_of_zookeeper_leaves_number_and_token(pair: Lab) -> None:
+    before = [pair.node(1).answer(), pair.node(2).answer()]
+    for seconds in (0.0, 2 * T):
+        pair.zookeeper.kill()
+        time.sleep(seconds)
+        pair.zookeeper.start()
+        after = [pair.wait_until(node.answer, timeout=10) for node in pair.nodes]
+        assert [(a.number, a.token) for a in after] == [(b.number, b.token) for b in before]
+
+
+def test_a_lost_connection_leaves_number_and_token(
+    tree: Tree, hold: MakeHolder, forwarder: Forwarder, link: str
+) -> None:
+    holder = hold(hosts=link)
+    before = holder.number(5)
+    for kind in ("refuse", "flaky"):
+        forwarder.fault("node", "zookeeper", LinkFault(kind, every=3))  # type: ignore[arg-type]
+        time.sleep(1.0)
+        forwarder.fault("node", "zookeeper", None)
+        after = tree.wait(lambda: held(holder))
+        assert (after.number, after.token) == (before.number, before.token)
+
+
+def test_a_lost_session_takes_the_number_along(
+    tree: Tree, hold: MakeHolder, forwarder: Forwarder, link: str
+) -> None:
+    probe = Probe(link, 0.5)
+    holder = hold(probe)
+    before, session = holder.number(5), probe.session_id
+    forwarder.fault("node", "zookeeper", LinkFault("drop"))
+    tree.wait(lambda: not tree.children())
+    assert held(holder) is None
+    assert hold().number(5).number == 1
+    forwarder.fault("node", "zookeeper", None)
+    after = tree.wait(lambda: held(holder))
+    assert after.number == 2
+    assert after.token > (before.token or 0)
+    assert probe.session_id != session
+
+
+@pytest.mark.parametrize("by", ["nobody", "another"])
+def test_a_number_that_somebody_deletes_is_given_up(tree: Tree, hold: MakeHolder, by: str) -> None:
+    holder = hold(timeout=30.0)  # the next heartbeat is three seconds away
+    before = holder.number(5)
+    tree.zk.delete(f"{tree.path}/sequence/1")
+    if by == "another":
+        tree.put("1")
+    began = time.monotonic()
+    after = tree.wait(lambda: (h := held(holder)) and h.token != before.token and h)
+    assert after.number == (2 if by == "another" else 1)
+    assert time.monotonic() - began < 1.0
+
+
+def test_close_frees_the_number_at_once(tree: Tree, hold: MakeHolder) -> None:
+    holder = hold(timeout=30.0)
+    holder.number(5)
+    began = time.monotonic()
+    holder.close()
+    assert time.monotonic() - began < 0.5
+    assert tree.children() == set()
+    with pytest.raises(Refusal):
+        holder.number(0.1)
+
+
+def test_a_look_claims_nothing(tree: Tree, hold: MakeHolder) -> None:
+    holder = hold()
+    assert isinstance(holder.peek(), Refusal)
+    assert holder.status()["reason"] == "not-asked"
+    assert holder.status()["number"] is None
+    assert tree.children() == set()
+
+
+def test_one_claim_at_a_time(tree: Tree, hold: MakeHolder) -> None:
+    holder = hold()
+    with ThreadPoolExecutor(8) as pool:
+        answers = {h.number for h in pool.map(lambda _: holder.number(5), range(8))}
+    assert answers == {1}
+    assert tree.children() == {"1"}
+
+
+def test_a_heartbeat_keeps_the_lease(tree: Tree, hold: MakeHolder) -> None:
+    holder = hold(timeout=1.0)
+    first = holder.number(5)
+    end = time.monotonic() + 3.0
+    while time.monotonic() < end:
+        now = holder.peek()
+        assert isinstance(now, Held), now
+        assert now.token == first.token
+        assert now.lease is not None
+        assert 0 < now.lease <= 0.5
+        time.sleep(0.01)
+
+
+# --- under load -------------------------------------------------------------------------------
+
+
+def test_a_flood_of_requests_that_wait_starves_nobody(pair: Lab) -> None:
+    node = pair.node(1)
+    pair.partition(1, kind="drop")  # it believes in its connection for a while, and tries to claim
+    with ThreadPoolExecutor(64) as pool:
+        flood = [pool.submit(ask, node) for _ in range(64)]
+        looks = [ask(node, "/status") for _ in range(10)]
+        replies = [request.result() for request in flood]
+    assert {look.status for look in looks} == {200}
+    assert max(look.took for look in looks) < 0.4
+    assert {reply.status for reply in replies} == {503}
+    assert {reply.body["reason"] for reply in replies} <= {"still-claiming", "no-connection"}
+    waited = [reply.took for reply in replies]
+    assert max(waited) < node.request_deadline + 0.5
+    assert max(waited) > node.request_deadline - 0.1
