@@ -178,12 +178,9 @@ def create_app(source: NumberSource, ids: Ids, about: dict[str, Any], patience: 
         body = '["' + '","'.join(fresh) + '"]' if query.type == "string" else f"[{','.join(fresh)}]"
         return Response(body, mimetype="application/json")
 
-    @app.route("/")
-    def home() -> AnyResponse:
-        return redirect("/swagger")
-
     app.register_error_handler(Refusal, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
+    app.view_functions["openapi.openapi"] = lambda: redirect("/swagger")  # instead of a list of UIs
     # flask-openapi3 wraps a view to validate its parameters and its answer. This one has nothing
     # to validate, and is asked often.
     app.view_functions["sequence"] = sequence
