@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -252,9 +253,50 @@ def lab(
         raise LabError(f"There is no page {page}. There are: {known or 'none'}.")
     settings = Path(__file__).parent / "jupyter"
     command = [sys.executable, "-m", "jupyterlab", str(pages / page)]
-    command += [f"--ServerApp.root_dir={pages}", f"--LabApp.app_settings_dir={settings}"]
+    command += [f"--ServerApp.root_dir={pages.parent}", f"--LabApp.app_settings_dir={settings}"]
     command += [] if browser else ["--no-browser"]
     os.execv(sys.executable, command)
+
+
+@app.command()
+def export(
+    pages: Annotated[
+        list[str] | None, typer.Argument(help="Notebooks, or their numbers; all by default.")
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="The directory to write.")] = Path("site"),
+    to: Annotated[str, typer.Option(help="html: a site; or markdown: a file a page.")] = "html",
+    run: Annotated[
+        bool, typer.Option(help="Run the pages first, or take their saved outputs.")
+    ] = True,
+    backend: Backend = None,
+    jobs: Annotated[int, typer.Option(min=1, help="How many pages run at the same time.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a directory that was not made by this.")
+    ] = False,
+) -> None:
+    """Write the course as a tutorial that needs neither Jupyter nor a network."""
+    from labkit import course
+    from labkit.export import FORMATS
+    from labkit.export import export as write
+
+    if to not in FORMATS:
+        raise typer.BadParameter(f"--to can be {' or '.join(FORMATS)}; not {to}.")
+    try:
+        chosen = course.choose(pages or [])
+    except LabError as error:
+        raise typer.BadParameter(str(error)) from error
+    with _progress() as (_, report):
+        done = write(
+            chosen, out_dir, to=to, execute=run, backend=backend, jobs=jobs, force=force,
+            progress=report,
+        )  # fmt: skip
+    for failure in done.failures:
+        err.print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
+        err.out(failure.traceback.rstrip() + "\n", highlight=False)
+    size = sum(done.files.values())
+    first = done.out / next((name for name in done.files if name.startswith("index.")), "")
+    out.print(f"Wrote {len(done.files)} files, {size / 1e6:.1f} MB: {first}", highlight=False)
+    raise typer.Exit(1 if done.failures else 0)
 
 
 @app.command()

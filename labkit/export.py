@@ -15,7 +15,7 @@ from functools import partial
 from html import escape, unescape
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 import jinja2
@@ -30,6 +30,7 @@ from labkit.course import Page, PageFailed, alternative, tags
 from labkit.errors import ConfigError
 
 Format = Literal["html", "markdown"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 #: Called as the export goes on: (what is being done, fraction done).
 Progress = Callable[[str, float | None], None]
