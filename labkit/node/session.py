@@ -15,10 +15,15 @@ from kazoo.protocol.serialization import Connect
 from kazoo.retry import KazooRetry
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
-# doubles without a useful bound. A server that is back should be found within about a second;
-# each handshake that fails doubles the patience for the next, for the sake of slow links.
-_HANDSHAKE = 1.0  # seconds
-_MAX_DELAY = 1.0  # seconds
+# doubles without a useful bound. A server that is back should be found within about a second, and
+# long before the session is over. A handshake that timed out doubles the patience for the next,
+# for slow links; a refused one doesn't, for a server that is away refuses many.
+_LONGEST = 1.0  # seconds
+_SHORTEST = 0.1  # seconds
+
+
+def _patience(timeout: float) -> float:
+    return max(_SHORTEST, min(_LONGEST, timeout / 4))
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,11 @@ class Granted:
 class _Handler(SequentialThreadingHandler):
     """kazoo's handler, with a bound on connecting, and the address it connects to."""
 
-    patience = _HANDSHAKE
     address: tuple[str, int] | None = None
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self.patience = patience
 
     def create_connection(self, *args: Any, **kwargs: Any) -> Any:
         self.address = kwargs.get("address")
@@ -44,20 +52,17 @@ class _Handler(SequentialThreadingHandler):
 class _Connection(ConnectionHandler):
     """kazoo's connection, with a bound on the handshake, and what is granted in it."""
 
-    def _connect_attempt(self, *args: Any) -> Any:
-        handler: _Handler = self.handler
-        granted = self.client.granted
-        try:
-            return super()._connect_attempt(*args)
-        finally:  # reached when the connection ends, or was never made
-            made = self.client.granted is not granted
-            longest = max(self.client._session_timeout / 1000, _HANDSHAKE)
-            handler.patience = _HANDSHAKE if made else min(2 * handler.patience, longest)
-
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
         if not isinstance(request, Connect):
             return super()._invoke(timeout, request, xid)
-        result = super()._invoke(min(timeout, self.handler.patience), request, xid)
+        handler: _Handler = self.handler
+        asked: float = self.client._session_timeout / 1000
+        try:
+            result = super()._invoke(min(timeout, handler.patience), request, xid)
+        except handler.timeout_exception:
+            handler.patience = min(2 * handler.patience, max(asked, _LONGEST))
+            raise
+        handler.patience = _patience(asked)
         reply = result[0]
         accepted = reply.time_out > 0  # 0 says that the session has expired
         self.client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
@@ -72,11 +77,13 @@ class Session(KazooClient):
     granted: Granted | None = None
 
     def __init__(self, hosts: str, timeout: float, logger: logging.Logger) -> None:
-        forever = KazooRetry(max_tries=-1, delay=0.05, max_delay=_MAX_DELAY, ignore_expire=False)
+        forever = KazooRetry(
+            max_tries=-1, delay=0.05, max_delay=_patience(timeout), ignore_expire=False
+        )
         super().__init__(
             hosts=hosts,
             timeout=timeout,
-            handler=_Handler(),
+            handler=_Handler(_patience(timeout)),
             connection_retry=forever,
             logger=logger,
         )
