@@ -1,0 +1,424 @@
+"""Predictions, exercises, hints: what makes a reader think before the page tells.
+
+On a page:
+
+    from labkit import Lab, exercise, predict, progress
+
+    p = predict(lab, "node2 stops, then node4 asks. Its number?", [2, 4])   # None: a number box
+    p                                                                     # buttons, and words
+    p.reveal(lab.node(4).sequence())                                      # right, or not
+
+    ex = exercise(lab, "lowest-free")
+    ex                                      # what to write
+    def lowest_free(children):              # ex.stub
+        ...
+
+    ex.check(lowest_free)                   # passed, failed or not attempted
+    ex.hint()                               # the next hint
+    ex.solution()                           # the answer
+    progress(lab)                           # one line
+
+Nothing here waits for the reader: what is not answered is *not predicted* or *not attempted*.
+"""
+
+from __future__ import annotations
+
+import dis
+import html
+import inspect
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isclose
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import ipywidgets as widgets
+import matplotlib as mpl
+from IPython.display import display
+
+from labkit import exercises, style
+from labkit.errors import InvalidTransition, LabError
+from labkit.exercises import Exercise
+from labkit.exercises.arena import Arena, Failed, Moment, NotAttempted, bind
+from labkit.lab import Lab
+from labkit.plots import Chart
+
+
+class Outcome(StrEnum):
+    """What became of an exercise."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_ATTEMPTED = "not attempted"
+
+
+@dataclass
+class _Ledger:
+    """What the reader of one lab has predicted and solved, the last try of each."""
+
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+
+_ledgers: WeakKeyDictionary[Lab, _Ledger] = WeakKeyDictionary()
+
+
+def _ledger(lab: Lab) -> _Ledger:
+    return _ledgers.setdefault(lab, _Ledger())
+
+
+# --- predictions ------------------------------------------------------------------------------
+
+
+def predict(lab: Lab, question: str, options: Sequence[Any] | None = None) -> Prediction:
+    """Ask the reader what will happen, before it does: one of `options`, or None for a number."""
+    prediction = Prediction(question, options)
+    _ledger(lab).predictions[question] = prediction
+    return prediction
+
+
+class Prediction:
+    """A question about what will happen. `reveal(truth)` tells."""
+
+    def __init__(self, question: str, options: Sequence[Any] | None = None) -> None:
+        self.question = question
+        self.options = None if options is None else list(options)
+        self.right: bool | None = None  # None until revealed, or when nothing was predicted
+        self.revealed = False
+        prompt = widgets.HTML(f"<b>Predict:</b> {html.escape(question)}")
+        self.choice: Any
+        if self.options is None:
+            self.choice = widgets.Text(placeholder="a number", layout={"width": "160px"})
+        else:
+            self.choice = widgets.ToggleButtons(
+                options=[(str(option), i) for i, option in enumerate(self.options)],
+                index=None,
+                style={"button_width": "auto"},
+            )
+        self.widget = widgets.VBox([prompt, self.choice])
+
+    @property
+    def answer(self) -> Any:
+        """What the reader has chosen; None if nothing yet, or nothing that is a number."""
+        if self.options is not None:
+            return None if self.choice.index is None else self.options[self.choice.index]
+        try:
+            return float(self.choice.value.replace(",", "."))
+        except ValueError:
+            return None
+
+    def reveal(self, truth: Any) -> None:
+        """Show the truth, and whether the prediction was right."""
+        answer = self.answer
+        self.revealed = True
+        self.right = None if answer is None else self._matches(answer, truth)
+        self.choice.disabled = True
+        display(_Note(self._words(answer, truth), self.right))
+
+    def _matches(self, answer: Any, truth: Any) -> bool:
+        if self.options is not None:
+            return bool(answer == truth)
+        return isclose(answer, float(truth), rel_tol=0.1, abs_tol=1e-9)
+
+    def _words(self, answer: Any, truth: Any) -> str:
+        if answer is None:
+            return f"Not predicted. It is {_plain(truth)}."
+        if self.right:
+            return f"Right: {_plain(truth)}."
+        if self.options is not None:
+            return f"You said {_plain(answer)}, and it is {_plain(truth)}."
+        near = isclose(answer, float(truth), rel_tol=0.3)
+        return f"{'Close' if near else 'Not so'}: you said {answer:g}, and it is {_plain(truth)}."
+
+    def __repr__(self) -> str:
+        if self.options is None:
+            return f"Predict: {self.question} A number: ____"
+        return f"Predict: {self.question}  " + "  ".join(f"○ {o}" for o in self.options)
+
+    def _repr_markdown_(self) -> str:
+        what = " &emsp; ".join(f"○ {o}" for o in self.options or ["a number"])
+        return f"**Predict:** {self.question}\n\n{what}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle = dict(self.widget._repr_mimebundle_() or {})
+        return bundle | {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+class _Note:
+    """A line with a mark in front."""
+
+    def __init__(self, text: str, good: bool | None) -> None:
+        self.text = text
+        self.mark = {True: "✓", False: "✗", None: "○"}[good]
+        self.shade = {True: style.PALETTE[2], False: style.ALARM, None: style.QUIET}[good]
+
+    def __repr__(self) -> str:
+        return f"{self.mark} {self.text}"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<div style="border-left:4px solid {self.shade};padding:2px 0 2px 10px">'
+            f"<b>{self.mark}</b> {_inline(self.text)}</div>"
+        )
+
+
+# --- exercises --------------------------------------------------------------------------------
+
+
+def exercise(lab: Lab, name: str) -> Task:
+    """An exercise of the course, by its id. Raises `ConfigError` for an unknown one."""
+    task = Task(lab, exercises.find(name))
+    _ledger(lab).outcomes.setdefault(name, Outcome.NOT_ATTEMPTED)
+    return task
+
+
+class Task:
+    """An exercise in a reader's hands."""
+
+    def __init__(self, lab: Lab, exercise: Exercise) -> None:
+        self._lab = lab
+        self._exercise = exercise
+        self._hints = 0
+
+    @property
+    def stub(self) -> str:
+        """What to fill in."""
+        return self._exercise.stub
+
+    def check(self, function: Callable[..., Any]) -> Verdict:
+        """Run the reader's function against the lab's ZooKeeper, and judge it."""
+        verdict = judge(self._lab, self._exercise, function)
+        _ledger(self._lab).outcomes[self._exercise.id] = verdict.outcome
+        return verdict
+
+    def hint(self) -> Words:
+        """The next hint; after the last one, the first again."""
+        hints = self._exercise.hints
+        number = self._hints % len(hints)
+        self._hints += 1
+        more = "" if number + 1 < len(hints) else "\n\nThat was the last one: `ex.solution()`."
+        return Words(f"**Hint {number + 1} of {len(hints)}.** {hints[number]}{more}")
+
+    def solution(self) -> Words:
+        """One answer; there are others."""
+        return Words(f"One way to do it:\n\n```python\n{self._exercise.solution}\n```")
+
+    def _text(self) -> str:
+        wanted = self._exercise
+        return f"**Exercise: {wanted.title}.** {wanted.question}\n\nWrite `{wanted.signature}`."
+
+    def __repr__(self) -> str:
+        return _without_marks(self._text())
+
+    def _repr_markdown_(self) -> str:
+        return self._text()
+
+
+class Words:
+    """Markdown that a notebook renders and a terminal prints."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return _without_marks(self.text)
+
+    def _repr_markdown_(self) -> str:
+        return self.text
+
+
+def progress(lab: Lab) -> Words:
+    """How far the reader of this page is, in a line."""
+    ledger = _ledger(lab)
+    outcomes = list(ledger.outcomes.values())
+    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome]
+    text = f"**Exercises:** {', '.join(counts)}."
+    if ledger.predictions:
+        made = [p for p in ledger.predictions.values() if p.right is not None]
+        right = sum(p.right is True for p in made)
+        total = len(ledger.predictions)
+        text += f" **Predictions:** {len(made)} of {total} made, {right} right."
+    return Words(text)
+
+
+def judge(
+    lab: Lab, exercise: Exercise, function: Callable[..., Any], deadline: float | None = None
+) -> Verdict:
+    """Run `function` as an answer to `exercise`, for `deadline` seconds at most, and say what
+    became of it. Raises `LabError` when there is no ZooKeeper to run it against.
+    """
+    parameters = list(inspect.signature(exercise.answer).parameters)
+    if not inspect.isfunction(function):
+        return Verdict(Outcome.FAILED, f"Hand in the function itself: `check({exercise.name})`.")
+    if other := _other(exercise, function):
+        return Verdict(
+            Outcome.NOT_ATTEMPTED,
+            f"This is the exercise *{exercise.title}*, and `{function.__name__}` is for *{other}*. "
+            "Run the cell that shows that exercise, and then this one again.",
+        )
+    if _is_blank(function):
+        return Verdict(
+            Outcome.NOT_ATTEMPTED, f"Replace the `...` in `{exercise.name}`, and run it."
+        )
+    _require_zookeeper(lab)
+    with Arena(lab, exercise.id, function, deadline or exercise.deadline) as arena:
+        try:
+            bind(function, parameters)
+            exercise.judge(arena)
+            return Verdict(Outcome.PASSED, exercise.title + ".", arena.moments)
+        except NotAttempted:
+            return Verdict(Outcome.NOT_ATTEMPTED, f"`{exercise.name}` is not written yet.")
+        except Failed as failure:
+            return Verdict(Outcome.FAILED, str(failure), arena.moments)
+
+
+def _other(exercise: Exercise, function: Callable[..., Any]) -> str | None:
+    """The title of the exercise on the same page that this function is meant for."""
+    for other in exercises.ALL:
+        if other.page == exercise.page and other is not exercise and _name(function) == other.name:
+            return other.title
+    return None
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", "")
+
+
+def _is_blank(function: Callable[..., Any]) -> bool:
+    """Whether a function's body is `...`, `pass`, a docstring or `raise NotImplementedError`."""
+    doc = function.__doc__
+    for step in dis.get_instructions(function):
+        if step.opname.startswith("LOAD_GLOBAL"):
+            if step.argval != "NotImplementedError":
+                return False
+        elif "CONST" in step.opname:
+            if step.argval not in (None, ..., doc) and not _raises(function):
+                return False
+        elif step.opname.startswith(("LOAD_", "STORE_")):
+            return False
+    return True
+
+
+def _raises(function: Callable[..., Any]) -> bool:
+    return "NotImplementedError" in function.__code__.co_names
+
+
+def _require_zookeeper(lab: Lab) -> None:
+    try:
+        leader = lab.zookeeper.leader
+    except LabError:
+        raise InvalidTransition(
+            "The lab is closed, as it is after a page's last cell. Run the page's first code cell "
+            "again, then the one that shows this exercise, then this one."
+        ) from None
+    if leader is None:
+        raise InvalidTransition("ZooKeeper does not answer. Start it: lab.zookeeper.start()")
+
+
+# --- verdicts ---------------------------------------------------------------------------------
+
+
+class Verdict:
+    """What became of a try: `outcome`, why, and for a failure the moments that led to it."""
+
+    def __init__(self, outcome: Outcome, message: str, moments: Sequence[Moment] = ()) -> None:
+        self.outcome = outcome
+        self.message = message
+        self.moments = list(moments)
+
+    @property
+    def chart(self) -> Chart | None:
+        """The calls up to the mistake, if there was one."""
+        if self.outcome is Outcome.FAILED and self.moments:
+            return timeline(self.moments)
+        return None
+
+    def __repr__(self) -> str:
+        lines = [f"{self.outcome}: {_without_marks(self.message)}"]
+        if self.outcome is Outcome.FAILED and self.moments:
+            lines += [
+                f"{'→' if m.bad else ' '} {m.t * 1000:6.0f} ms  {m.who:<12} {m.text}"
+                for m in self.moments[-_ROWS:]
+            ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        good = {Outcome.PASSED: True, Outcome.FAILED: False, Outcome.NOT_ATTEMPTED: None}
+        text = f"**{str(self.outcome).capitalize()}.** {self.message}"
+        note = _Note(text, good[self.outcome])._repr_html_()
+        chart = self.chart
+        if chart is None:
+            return note
+        width = round(chart.get_size_inches()[0] * 96)
+        data = b64encode(chart.png()).decode()
+        alt = html.escape(chart.alt, quote=True)
+        picture = f'<img src="data:image/png;base64,{data}" width="{width}" alt="{alt}">'
+        return f"{note}<div>{picture}</div>"
+
+
+_ROWS = 14  # moments that the timeline of a failure shows
+_ROW = 0.3  # inches
+_WIDTH = 9.0  # inches
+
+
+def timeline(moments: Sequence[Moment]) -> Chart:
+    """The last moments before a mistake: time runs down, each party has a column."""
+    shown = list(moments)[-_ROWS:]
+    parties = list(dict.fromkeys(moment.who for moment in shown))
+    height = 0.75 + _ROW * len(shown)
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(_WIDTH, height))
+        axes = chart.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
+        axes.axis("off")
+        column = (_WIDTH - 0.9) / len(parties)
+        at = {who: 0.9 + column * i + 0.12 for i, who in enumerate(parties)}
+        bottom = 0.55 + _ROW * len(shown)
+        for who, x in at.items():
+            axes.text(x - 0.08, 0.22, who, va="center", fontweight="bold")
+            axes.vlines(x, 0.4, bottom, color=style.LINE, linewidth=1.5, zorder=1)
+        axes.text(0.72, 0.22, "ms", va="center", ha="right", color=style.QUIET)
+        for i, moment in enumerate(shown):
+            y = 0.55 + _ROW * (i + 0.35)
+            x = at[moment.who]
+            shade = style.ALARM if moment.bad else style.INK
+            letters = int((_WIDTH - x - 0.3 if moment.bad else column - 0.3) / 0.078)
+            axes.text(0.72, y, f"{moment.t * 1000:.0f}", va="center", ha="right", color=style.QUIET)
+            axes.plot([x], [y], "X" if moment.bad else "o", color=shade, markersize=6.5, zorder=3)
+            axes.text(
+                x + 0.15, y, _shorten(moment.text, letters), va="center", color=shade, zorder=4,
+                fontweight="bold" if moment.bad else "normal", fontsize=9,
+                bbox={"boxstyle": "square,pad=0.1", "fc": style.PAPER, "ec": "none"},
+            )  # fmt: skip
+    chart.alt = "What happened, in order. " + " ".join(
+        f"{m.who}: {m.text}{' (the mistake)' if m.bad else ''}." for m in shown
+    )
+    return chart
+
+
+def _shorten(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: max(letters - 1, 1)] + "…"
+
+
+def _inline(text: str) -> str:
+    """Markdown's bold, italics and code as HTML."""
+    parts = html.escape(text, quote=False).split("`")
+    for i in range(0, len(parts), 2):
+        for mark, tag in (("**", "b"), ("*", "i")):
+            pieces = parts[i].split(mark)
+            if len(pieces) % 2:
+                parts[i] = "".join(
+                    piece if j % 2 == 0 else f"<{tag}>{piece}</{tag}>"
+                    for j, piece in enumerate(pieces)
+                )
+    return "".join(part if i % 2 == 0 else f"<code>{part}</code>" for i, part in enumerate(parts))
+
+
+def _without_marks(text: str) -> str:
+    return text.replace("**", "").replace("*", "").replace("```python\n", "").replace("\n```", "")
