@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -14,40 +13,47 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from kazoo.client import KazooClient
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import labkit
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
 CELLS = """
 from labkit import Lab, assignment, controls, replay
-lab = Lab(nodes=4, backend="process", session_timeout=1.5).start()
+lab = Lab(nodes=4, backend="BACKEND", session_timeout=1.5).start()
 [node.sequence() for node in lab.nodes]
 ---
-print("hosts", lab.zookeeper.hosts, "pids", [node.status()["pid"] for node in lab.nodes])
+print("hosts", lab.zookeeper.hosts, "urls", *[node.url for node in lab.nodes])
 ---
 panel = controls(lab)
 panel
 """
 
 
-@pytest.fixture(scope="module")
-def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab of our own: its address with token, and the directory that it shows."""
-    root = tmp_path_factory.mktemp("jupyter")
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "docker":
+        request.getfixturevalue("docker_images")
+    return str(request.param)
+
+
+@pytest.fixture
+def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab of our own: its address, and the directory that it shows."""
+    root = tmp_path / "pages"
+    root.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = {
-        "JUPYTER_CONFIG_DIR": str(root / ".config"),
-        "JUPYTER_RUNTIME_DIR": str(root / ".runtime"),
-        "IPYTHONDIR": str(root / ".ipython"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
     }
-    log = (root / "server.log").open("w")
+    log = (tmp_path / "server.log").open("w")
     server = subprocess.Popen(
         [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
@@ -84,9 +90,10 @@ def wait(condition: Callable[[], object], timeout: float, what: str) -> float:
 
 
 @pytest.fixture
-def notebook(chromium: Browser, jupyter: tuple[str, Path]) -> Iterator[Page]:
+def notebook(chromium: Browser, backend: str, jupyter: tuple[str, Path]) -> Iterator[Page]:
     address, root = jupyter
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS.split("---")]
+    code = CELLS.replace("BACKEND", backend)
+    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in code.split("---")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     page_file = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
     nbformat.write(page_file, root / "page.ipynb")
@@ -128,10 +135,11 @@ def test_drag_and_see(notebook: Page) -> None:
     run_all(page)
     expect(picture(page)).to_be_visible(timeout=60_000)
     said = page.locator(".jp-OutputArea-output", has_text="hosts").inner_text()
-    hosts, pids = re.search(r"hosts (\S+) pids (\[.*\])", said).groups()  # type: ignore[union-attr]
-    doomed, kept = json.loads(pids)[:2], json.loads(pids)[2:]
+    _, hosts, _, *urls = said.split()
+    doomed, kept = urls[:2], urls[2:]
     zk = KazooClient(hosts=hosts)
     zk.start()
+    assert all(map(alive, urls))
 
     handle = page.get_by_role("slider").first
     handle.focus()
@@ -139,14 +147,18 @@ def test_drag_and_see(notebook: Page) -> None:
     handle.press("ArrowLeft")
     wait(lambda: not any(map(alive, doomed)), 5, "the two longest-lived nodes are dead")
     assert all(map(alive, kept))
-    wait(lambda: set(zk.get_children("/sequence")) == {"3", "4"}, 10, "their znodes are gone")
+    wait(
+        lambda: set(zk.retry(zk.get_children, "/sequence")) == {"3", "4"},
+        10,
+        "their znodes are gone",
+    )
     expect(page.locator('[aria-label="znodes"]')).not_to_contain_text("node1")
     dead = picture(page).locator('[data-node="node1"] [data-word="zookeeper"][data-number="1"]')
     expect(dead).to_have_count(1)
 
     handle.press("ArrowRight")
     handle.press("ArrowRight")
-    wait(lambda: len(zk.get_children("/sequence")) == 4, 20, "two new nodes have numbers")
+    wait(lambda: len(zk.retry(zk.get_children, "/sequence")) == 4, 20, "two new nodes have numbers")
     owners = {n: json.loads(zk.get(f"/sequence/{n}")[0])["owner"] for n in ("1", "2")}
     assert owners == {"1": "node5", "2": "node6"}
     for node, number in (("node5", 1), ("node6", 2)):
@@ -156,7 +168,10 @@ def test_drag_and_see(notebook: Page) -> None:
     zk.close()
     page.wait_for_timeout(1500)  # so that the picture shows the new bars well
     ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / "controls.png")
+    page.screenshot(path=ARTIFACTS / "jupyterlab.png")
+    page.locator(".jp-OutputArea-output", has=picture(page)).screenshot(
+        path=ARTIFACTS / "controls.png"
+    )
 
     # A cell runs while a verb does, and closing the output ends the updates.
     page.get_by_role("menuitem", name="Edit", exact=True).click()
@@ -167,5 +182,5 @@ def test_drag_and_see(notebook: Page) -> None:
     assert "grown by 0" in grown
 
 
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+def alive(url: str) -> bool:
+    return answers(f"{url}/status")
