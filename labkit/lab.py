@@ -19,7 +19,6 @@ import requests
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
-from kazoo.retry import KazooRetry
 
 from labkit import backends, zookeeper
 from labkit.backends import watchdog
@@ -42,6 +41,7 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.faults import LinkFault
+from labkit.node.session import Session
 from labkit.timeline import Recorder, Timeline
 from labkit.zookeeper import Transaction
 
@@ -340,10 +340,13 @@ class ZooKeeperHandle:
     def transactions(self) -> list[Transaction]:
         """Everything that ZooKeeper ever changed, exactly, in its own order.
 
-        Read from the transaction log of the leader, or of the server that has seen most.
+        Read from all servers' transaction logs: one of an ensemble's may have a hole, or a
+        proposal at its end that the others never accepted.
         """
         best = self.leader or max(self.servers, key=lambda server: server.zxid or 0)
-        return zookeeper.parse_transaction_logs(self._lab._running.transaction_logs(best.name))
+        servers = sorted(self.servers, key=lambda server: server is not best)
+        files = (self._lab._running.transaction_logs(server.name) for server in servers)
+        return zookeeper.agreed_transactions(files)
 
     def _all(self, verb: Callable[[ZooKeeperServer], None]) -> None:
         self._lab._each(verb, self.servers)
@@ -700,12 +703,8 @@ class Lab:
             time.sleep(0.01)
 
     def _connect(self) -> KazooClient:
-        client = KazooClient(
-            hosts=self.zookeeper.hosts,
-            timeout=10.0,
-            logger=_KAZOO_LOG,
-            connection_retry=KazooRetry(max_tries=-1, max_delay=0.5, ignore_expire=False),
-        )
+        # A session as the nodes have: kazoo's own can lose its session to a mere restart.
+        client: KazooClient = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
         client.start(timeout=15)
         return client
 

@@ -7,8 +7,10 @@ import re
 import shutil
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from labkit.errors import BackendUnavailable, HistoryError
@@ -370,6 +372,35 @@ def parse_transaction_logs(files: Iterable[bytes]) -> list[Transaction]:
     test holds the result to the official tool's. The layout is FileTxnLog's: a header of 16
     bytes, then records of checksum (long), length (int), body, and one byte 'B'; zeros at the end.
     """
+    return _in_order(_by_zxid(files))
+
+
+def agreed_transactions(servers: Iterable[Iterable[bytes]]) -> list[Transaction]:
+    """What an ensemble agreed on, from each server's log files; the leader's come first.
+
+    One server's log is not enough. A follower that was given a snapshot has a hole in its log, and
+    a leader that was cut off may keep proposals that nobody else accepted: the last of an epoch (a
+    leader's reign, the upper half of a zxid). Holes are filled from the other logs. Where an epoch
+    ended is told by the servers that were there when the next one began.
+    """
+    logs = [_by_zxid(files) for files in servers]
+    known = {zxid: parts for log in reversed(logs) for zxid, parts in log.items()}
+    reigns = {zxid >> 32: zxid for zxid in sorted(known, reverse=True)}  # epoch → its first zxid
+    for epoch, following in pairwise(sorted(reigns)):
+        heirs = [log for log in logs if reigns[following] in log]
+        ends = Counter(
+            max(own) for log in heirs if (own := [zxid for zxid in log if zxid >> 32 == epoch])
+        )
+        if ends:
+            end = max(ends, key=lambda zxid: (ends[zxid], zxid))
+            known = {z: parts for z, parts in known.items() if z >> 32 != epoch or z <= end}
+    last = max(reigns, default=0)
+    if logs and (of_leader := [zxid for zxid in logs[0] if zxid >> 32 == last]):
+        known = {z: parts for z, parts in known.items() if z <= max(of_leader)}
+    return _in_order(known)
+
+
+def _by_zxid(files: Iterable[bytes]) -> dict[int, list[Transaction]]:
     parts: dict[int, list[Transaction]] = {}
     for data in files:
         last = None
@@ -378,5 +409,8 @@ def parse_transaction_logs(files: Iterable[bytes]) -> list[Transaction]:
                 parts[txn.zxid] = []  # a later file may repeat what an earlier one ended with
             parts[txn.zxid].append(txn)
             last = txn.zxid
-    ordered = (txn for zxid in sorted(parts) for txn in parts[zxid])
-    return list(_with_implied_deletes(ordered))
+    return parts
+
+
+def _in_order(parts: Mapping[int, list[Transaction]]) -> list[Transaction]:
+    return list(_with_implied_deletes(txn for zxid in sorted(parts) for txn in parts[zxid]))
