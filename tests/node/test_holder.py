@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import MakeHolder, Tree
@@ -144,6 +145,26 @@ def test_a_lost_connection_leaves_number_and_token(
         forwarder.fault("node", "zookeeper", None)
         after = tree.wait(lambda: held(holder))
         assert (after.number, after.token) == (before.number, before.token)
+
+
+def test_a_handshake_that_never_comes_costs_no_session(
+    tree: Tree, hold: MakeHolder, forwarder: Forwarder, link: str
+) -> None:
+    holder = hold(hosts=link, timeout=4.0)
+    before = holder.number(5)
+    zookeeper = cast(tuple[str, int], next(iter(forwarder._links.values())).to)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # as a server that is starting
+        forwarder.fault("node", "zookeeper", LinkFault("refuse"))
+        time.sleep(1.0)  # in which many connections are refused
+        forwarder.link("node", "zookeeper", silent.getsockname())
+        forwarder.fault("node", "zookeeper", None)
+        silent.settimeout(5)
+        connection, _ = silent.accept()
+        forwarder.link("node", "zookeeper", zookeeper)
+        with connection:
+            tree.wait(lambda: holder.status()["connection"] == "CONNECTED", timeout=2.5)
+    after = tree.wait(lambda: held(holder))  # its lease may have lapsed meanwhile
+    assert (after.number, after.token) == (before.number, before.token)
 
 
 def test_a_lost_session_takes_the_number_along(
