@@ -95,6 +95,7 @@ class _Span:
     session: str | None = None
     sampled: float = _LAST  # how long it lasts if nothing confirms it
     heard: float = -_LAST  # when a request was last answered so
+    watched: bool = False  # a claim that was seen by the watch, not in the log
 
     def matches(self, claim: _Span) -> bool:
         tokens = {self.token, claim.token} - {None}
@@ -366,8 +367,9 @@ class Story:
         if self._token(number) == token:
             return
         self._release(number, t, lag)
-        self._held[number] = _Span(node, number, token, t - lag, t, session=session)
-        self._claims.append(self._held[number])
+        span = _Span(node, number, token, t - lag, t, session=session, watched=lag > 0)
+        self._held[number] = span
+        self._claims.append(span)
 
     def _release(self, number: int, t: float, lag: float = 0.0) -> None:
         if claim := self._held.pop(number, None):
@@ -526,7 +528,9 @@ def _noticed(claim: _Span, answers: list[_Span]) -> _Span:
     start, end = claim.start, claim.end
     for span in answers:
         if claim.matches(span):
-            if claim.after <= span.start < claim.start:
+            # Whoever names a claim's token has it already, however late the watch is.
+            proven = claim.watched and span.token is not None
+            if span.start < start and (proven or claim.after <= span.start):
                 start = span.start
             if claim.before <= span.end < claim.end:
                 end = span.end

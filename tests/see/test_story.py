@@ -185,10 +185,10 @@ def test_a_status_that_an_answer_overtook_does_not_take_it_back() -> None:
 
 def test_a_late_watch_makes_nobody_a_zombie() -> None:
     run = runs.Script()
-    run.asks(1.0, "node1", 1, token=101)
+    run.asks(0.5, "node1", 1, token=101)
     assert run.claims(1.05, 1, "node1", exact=False) == 101
     run.says(1.2, "node1", 1, token=101)
     run.verb(3.0, "stop", "node1", took=0.05)
     run.frees(3.1, "node1", exact=False)
     (bar,) = Story(run.in_order()).bars("node1")
-    assert said([bar]) == [(1, 1.01, 3.05, "both")]
+    assert said([bar]) == [(1, 0.51, 3.05, "both")]
