@@ -97,8 +97,8 @@ def main(environ: Mapping[str, str]) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    # That connections break is what a node is made for, and it says so itself.
-    for name in (_KAZOO_LOG.name, "kazoo"):
+    # That connections break, and requests queue, is what a node is made for.
+    for name in (_KAZOO_LOG.name, "kazoo", "waitress.queue"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         settings = configuration(environ)

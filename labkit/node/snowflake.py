@@ -291,7 +291,6 @@ class Reservation:
 
     def _renew(self, now: int) -> None:
         until = max(now, self._until) + _AHEAD_MS
-        until = min(until, now + 2 * _AHEAD_MS)
         data = _format(self._owner, until)
         self._pending = (self._zk.set_async(self._path, data, self._version), until)
 
