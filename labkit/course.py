@@ -365,10 +365,17 @@ def _recordings(notebook: NotebookNode) -> Iterator[_Recording]:
 
 def _controlled(cell: NotebookNode) -> str | None:
     """The expression in `controls(…)`."""
-    for node in ast.walk(ast.parse(cell.source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "controls":
-            return ast.unparse(node.args[0])
-    return None
+    return next((ast.unparse(call.args[0]) for call in calls(cell, "controls")), None)
+
+
+def calls(cell: NotebookNode, name: str) -> list[ast.Call]:
+    """The calls of a function or method of that name in a cell."""
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError:  # IPython understands more than Python
+        return []
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call for call in found if ast.unparse(call.func).split(".")[-1] == name]
 
 
 def _clean(notebook: NotebookNode) -> None:

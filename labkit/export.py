@@ -6,6 +6,7 @@ recordings play, and the controls of a page become the recording of the run that
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -25,9 +26,10 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from labkit import course
-from labkit.course import Page, PageFailed, alternative, tags
+from labkit import course, exercises
+from labkit.course import Page, PageFailed, alternative, calls, tags
 from labkit.errors import ConfigError
+from labkit.exercises import Exercise
 
 Format = Literal["html", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -152,25 +154,26 @@ def _replace(out: Path, files: dict[str, bytes]) -> None:
 def _prepared(page: Page) -> NotebookNode:
     """The page's notebook with everything that needs a kernel turned into plain cells."""
     notebook = cast(NotebookNode, nbformat.from_dict(page.notebook))
+    tasks: dict[str, Exercise] = {}
     notebook.cells = [
         fresh
         for cell in notebook.cells
         if "nav" not in tags(cell)
-        for fresh in (_plain(cell, page) if cell.cell_type == "code" else [cell])
+        for fresh in (_plain(cell, page, tasks) if cell.cell_type == "code" else [cell])
     ]
     for at, cell in enumerate(notebook.cells):
         cell.id = f"cell-{at}"
     return notebook
 
 
-def _plain(cell: NotebookNode, page: Page) -> Iterator[NotebookNode]:
+def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterator[NotebookNode]:
     for output in cell.outputs:
         if "data" in output:
             output.output_type = "display_data"  # how it came to be shown is of no interest
             output.data.pop("application/vnd.jupyter.widget-view+json", None)
             output.metadata["alt"] = alternative(output)
     code, shown = _part(cell, outputs=False), _part(cell, source=False)
-    if "controls" in tags(cell):
+    if calls(cell, "controls"):
         shown.outputs = [o for o in shown.outputs if o.metadata.get("labkit") == "recording"]
         yield code
         yield _text(
@@ -179,14 +182,53 @@ def _plain(cell: NotebookNode, page: Page) -> Iterator[NotebookNode]:
             f"`make lab`, and open page {page.number}.*"
         )
         yield shown
+    elif calls(cell, "predict") and shown.outputs:
+        yield from _boxed([shown])
+    elif calls(cell, "reveal"):
+        yield code
+        yield from _folded("What happened", [_without_verdict(shown)])
+    elif calls(cell, "exercise"):
+        for name, exercise in _exercises(cell):
+            tasks[name] = exercise
+            yield from _boxed([_text(f"**Exercise: {exercise.title}.** {exercise.question}")])
+    elif checks := calls(cell, "check"):
+        yield code
+        for check in checks:
+            if (task := tasks.get(ast.unparse(check.func).split(".")[0])) is not None:
+                yield from _answers(task)
     elif "hide-input" in tags(cell):
         yield from _folded("Code", [code], "source")
         yield shown
     elif "solution" in tags(cell):
         yield from _folded("Answer", [code, shown])
-    else:
+    elif cell.source.strip() != "progress(lab)":  # nobody progresses on paper
         yield code
         yield shown
+
+
+def _exercises(cell: NotebookNode) -> Iterator[tuple[str, Exercise]]:
+    """The exercises that a cell shows, with the names that the page has for them."""
+    for node in ast.walk(ast.parse(cell.source)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            call = node.value
+            if ast.unparse(call.func) == "exercise":
+                found = exercises.find(ast.literal_eval(call.args[1]))
+                yield ast.unparse(node.targets[0]), found
+
+
+def _answers(exercise: Exercise) -> Iterator[NotebookNode]:
+    for number, hint in enumerate(exercise.hints, start=1):
+        yield from _folded(f"Hint {number} of {len(exercise.hints)}", [_text(hint)])
+    yield from _folded("One answer", [nbformat.v4.new_code_cell(exercise.solution)])
+
+
+def _without_verdict(shown: NotebookNode) -> NotebookNode:
+    """What happened, without the remark that nobody had predicted it when the page was run."""
+    for output in shown.outputs:
+        for kind, text in output.get("data", {}).items():
+            if kind.startswith("text/"):
+                output.data[kind] = text.replace("Not predicted. ", "")
+    return shown
 
 
 def _part(cell: NotebookNode, *, source: bool = True, outputs: bool = True) -> NotebookNode:
@@ -206,6 +248,12 @@ def _folded(
     yield _text(f'<details class="{kind}">\n<summary>{escape(summary)}</summary>')
     yield from cells
     yield _text("</details>")
+
+
+def _boxed(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+    yield _text('<div class="task">')
+    yield from cells
+    yield _text("</div>")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,11 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from labkit.backends import containers, watchdog
 from labkit.lab import Lab
 
 ROOT = Path(__file__).parent.parent
+
+_CHROMIUM = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
 
 
 @pytest.fixture
@@ -30,6 +37,17 @@ def zookeeper_lab() -> Iterator[Lab]:
     """A ZooKeeper without nodes, shared by tests that keep to paths of their own."""
     with Lab(nodes=0, backend="process", record=False) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The one browser of all tests: Playwright runs once in a thread."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "These tests need Chromium: sudo apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM.split())
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session", autouse=True)
