@@ -523,7 +523,7 @@ def schedule(
         known = ", ".join(FAULT_KINDS)
         raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
     last = seconds - session_timeout - 2.0
-    if last < _WARM_UP + _SHORTEST:
+    if kinds and last < _WARM_UP + _SHORTEST:
         least = session_timeout + 2.0 + _WARM_UP + _SHORTEST
         raise ConfigError(
             f"{seconds:g} s leave no time for a fault and for the recovery from it with a session "

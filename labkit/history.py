@@ -507,14 +507,14 @@ def _indistinguishable(
                 one.invoke,
                 last.done,
                 ",".join(sorted(firsts)),
-                f"{_list(sorted(firsts))} answered {number}, all by {_claim(token)}, between "
+                f"{_list(sorted(firsts))} answered {number} by {_claim(token)} between "
                 f"{one.invoke:.2f} s and {last.done:.2f} s: nothing tells them apart.",
                 tuple(event for request in firsts.values() for event in request.events),
             )
 
 
 def _claim(token: int) -> str:
-    return f"claim {token:#x}" if token else "no claim of its own"
+    return f"claim {token:#x}" if token else "no claim at all"
 
 
 def _unheld(history: _History) -> Iterator[Violation]:
@@ -553,7 +553,7 @@ def _held(history: _History, request: _Request) -> bool:
 
 def _why_unheld(history: _History, node: str, number: int, zxid: int | None) -> str:
     if zxid is None:
-        return f"it never held /sequence/{number} by that claim."
+        return f"no claim of its own for /sequence/{number} is behind that."
     life = history.by_token[zxid]
     if life.owner not in (None, node):
         return f"that claim is {life.owner}'s."

@@ -186,7 +186,7 @@ def test_a_number_that_was_never_held() -> None:
     story.claims("node2", 7, 4711)
     report = judge(story.end(*NODES[:3]))
     assert rules(report) == {"unheld"}
-    assert "never held /sequence/7" in report.violations[0].message
+    assert "no claim of its own for /sequence/7" in report.violations[0].message
 
 
 def test_a_number_that_is_held_no_more() -> None:
