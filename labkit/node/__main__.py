@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -30,6 +31,9 @@ log = logging.getLogger("labkit.node")
 _KAZOO_LOG = logging.getLogger("labkit.node.kazoo")
 
 _ENDS = {signal.SIGTERM, signal.SIGINT}
+
+# A name, an IPv4 address or an IPv6 address in brackets; and a port, or 2181.
+_SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:0*[1-9][0-9]{0,4})?", re.ASCII)
 
 _THREADS = 20  # 8 may wait for a claim and 8 for IDs, so that /status always finds one
 _FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
@@ -76,10 +80,21 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
             raise BadConfiguration(f"{name} is {value!r}; it must be {' or '.join(allowed)}.")
         return value
 
+    def servers(name: str, default: str) -> str:
+        value = environ.get(name) or default
+        hosts, slash, path = value.partition("/")
+        good = all(map(_SERVER.fullmatch, hosts.split(",")))
+        if not good or (slash and not all(part.strip(".") for part in path.split("/"))):
+            raise BadConfiguration(
+                f"{name} is {value!r}; it must be host:port, or several of them separated by "
+                "commas, with at most one /path at the end."
+            )
+        return value
+
     name = environ.get("NODE_NAME") or socket.gethostname()
     port = number("PORT", 80, 1, 65535)
     return Configuration(
-        hosts=environ.get("ZOOKEEPER_HOSTS") or "zookeeper:2181",
+        hosts=servers("ZOOKEEPER_HOSTS", "zookeeper:2181"),
         session_timeout_ms=number("SESSION_TIMEOUT_MS", 5000, 1, 3_600_000),
         request_deadline_ms=number("REQUEST_DEADLINE_MS", 2000, 1, 600_000),
         max_number=number("MAX_NUMBER", 1023, 1, 1_000_000),
