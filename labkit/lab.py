@@ -352,12 +352,12 @@ class ZooKeeperHandle:
         self._lab._each(verb, self.servers)
 
     def _wait_serving(self, timeout: float = _START_TIMEOUT) -> None:
+        """Wait until every server that has been launched serves: alone, as leader or as follower."""
         deadline = time.monotonic() + timeout
-        while self.leader is None:
+        while not all(server.mode for server in self.servers):
             if time.monotonic() > deadline:
-                raise StartTimeout(
-                    f"ZooKeeper has no leader after {timeout:g} s.", self.servers[0].logs(20)
-                )
+                idle = next((s for s in self.servers if not s.mode), self.servers[0])
+                raise StartTimeout(f"{idle.name} serves nobody after {timeout:g} s.", idle.logs(20))
             time.sleep(0.02)
 
     def __repr__(self) -> str:
