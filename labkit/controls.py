@@ -18,7 +18,7 @@ from labkit import svg
 from labkit.backends.base import ServerState
 from labkit.errors import LabError
 from labkit.lab import Lab, Node
-from labkit.story import Story
+from labkit.story import Story, silence
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows
@@ -295,7 +295,8 @@ class _Row:
         chips = svg.chip(number, held=number in held)
         chips += "".join(f" {svg.chip(n, held=False)}" for n in held if n != number)
         why = next((q.what for q in reversed(story.quiet(name)) if q.end >= story.end), "")
-        reason = f" · 503 {escape(why)}" if number is None and state == "running" and why else ""
+        told = number is None and state == "running" and why
+        reason = f" · {escape(silence(why))}" if told else ""
         self.said.value = (
             f'<span style="display:inline-block;width:4.6em"><b>{escape(name)}</b></span>'
             f"{chips} <small>{state}{reason}</small>"

@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from labkit import style
-from labkit.story import Bar, Story, Word, natural
+from labkit.story import Bar, Story, Word, silence
 from labkit.timeline import Event
 
 _WIDTH = 9.0  # inches: a notebook's column
@@ -320,8 +320,7 @@ def _life(
     for quiet in story.quiet(node, right):
         free = [b for b in bars if b.start < quiet.end and quiet.start < b.end and not b.beside]
         if quiet.what and not free:
-            reason = quiet.what.replace("-", " ")
-            _words(axes, f"503 {reason}", quiet.start, quiet.end, lane - 0.14)
+            _words(axes, silence(quiet.what), quiet.start, quiet.end, lane - 0.14)
 
 
 def _bar(axes: Axes, bar: Bar, lane: int, left: float, right: float) -> None:
@@ -517,5 +516,5 @@ def _duration(seconds: float) -> str:
 
 
 __all__ = [
-    "Chart", "assignment", "latency", "natural", "numbers", "quorum", "storm", "times_to_free",
+    "Chart", "assignment", "latency", "numbers", "quorum", "storm", "times_to_free",
 ]  # fmt: skip

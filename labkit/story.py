@@ -505,6 +505,11 @@ class Story:
         return claim.node or self._sessions.get(claim.session or "")
 
 
+def silence(reason: str) -> str:
+    """Why a node gives no number, in words for a picture."""
+    return "not asked yet" if reason == "not-asked" else f"503 {reason.replace('-', ' ')}"
+
+
 def natural(name: str) -> tuple[str, int]:
     """The key by which node2 comes before node10."""
     stem = name.rstrip("0123456789")

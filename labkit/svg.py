@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit import style
-from labkit.story import Bar, Story, Stretch, Word
+from labkit.story import Bar, Story, Stretch, Word, silence
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins
@@ -159,8 +159,7 @@ def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterato
     for quiet in story.quiet(node, frame.until):
         taken = (b.start < quiet.end and quiet.start < b.end and not b.beside for b in bars)
         if quiet.what and not any(taken):
-            reason = quiet.what.replace("-", " ")
-            yield from _small(f"503 {reason}", frame.x(quiet.start), frame.x(quiet.end), y - 4)
+            yield from _small(silence(quiet.what), frame.x(quiet.start), frame.x(quiet.end), y - 4)
     for bar in bars:
         yield from _bar(bar, y, frame, uid)
     yield from _marks(story, node, y, frame)
@@ -263,7 +262,7 @@ def _request(outcome: str, x: float, y: float) -> str:
 
 
 def _small(text: str, x: float, end: float, y: float) -> Iterator[str]:
-    if len(text) * 4.9 <= end - x:
+    if len(text) * 5.4 <= end - x:
         yield f'<text x="{x + 3:.1f}" y="{y:g}" font-size="9.5">{escape(text)}</text>'
 
 
