@@ -352,7 +352,7 @@ class ZooKeeperHandle:
         self._lab._each(verb, self.servers)
 
     def _wait_serving(self, timeout: float = _START_TIMEOUT) -> None:
-        """Wait until every server that has been launched serves: alone, as leader or as follower."""
+        """Wait until every server serves: alone, as leader, or as follower."""
         deadline = time.monotonic() + timeout
         while not all(server.mode for server in self.servers):
             if time.monotonic() > deadline:
