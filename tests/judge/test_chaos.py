@@ -50,8 +50,9 @@ def test_the_lowest_free_number_survives_every_kind_of_fault(target: Lab) -> Non
 
 
 def test_the_samples_algorithm_is_caught() -> None:
+    # Eight that start at once: the sample was tried by starting one after the other.
     with Lab(
-        4, backend="process", session_timeout=TIMEOUT, request_deadline=1.0, claim="original"
+        8, backend="process", session_timeout=TIMEOUT, request_deadline=1.0, claim="original"
     ) as lab:
         result = chaos(lab, seed=7, seconds=9)
         assert not result.ok
