@@ -18,7 +18,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from flask import Flask
 from waitress.server import create_server
 
 from labkit.node.app import create_app
@@ -123,6 +125,14 @@ def main(environ: Mapping[str, str]) -> None:
     _Service(settings).run()
 
 
+def create_http_server(app: Flask, host: str, port: int) -> Any:
+    """The WSGI server of a node: it listens, and `run()` serves. Raises OSError."""
+    return create_server(
+        app, host=host, port=port, threads=_THREADS, backlog=512, ident=None,
+        clear_untrusted_proxy_headers=True,
+    )  # fmt: skip
+
+
 class _Service:
     """One node's parts, put together."""
 
@@ -149,10 +159,7 @@ class _Service:
         about = {"name": settings.name, "claim": settings.claim, "pid": os.getpid()}
         app = create_app(self._source, self._ids, about, self._patience)
         try:
-            server = create_server(
-                app, host=settings.host, port=settings.port, threads=_THREADS, backlog=512,
-                ident=None, clear_untrusted_proxy_headers=True,
-            )  # fmt: skip
+            server = create_http_server(app, settings.host, settings.port)
         except OSError as error:
             print(f"Port {settings.port} of {settings.host}: {error.strerror}.", file=sys.stderr)
             sys.exit(1)
