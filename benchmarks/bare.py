@@ -1,0 +1,119 @@
+"""What people would otherwise run: servers started one by one, each in an interpreter of its own.
+
+    python -m benchmarks.bare PORT
+
+serves a Flask view that returns a constant, with the headers of a node's answer, on the server
+that nodes use, set up as they set it up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+
+from flask import Flask, Response
+
+
+@contextmanager
+def nodes(hosts: str, count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
+    """`count` nodes that are ready, as (port, process)."""
+    environ = {"ZOOKEEPER_HOSTS": hosts, "HOST": "127.0.0.1", "SESSION_TIMEOUT_MS": "5000"}
+    with _processes("labkit.node", count, environ) as servers:
+        _each_ready([port for port, _ in servers], "/status", b'"connection":"CONNECTED"')
+        yield servers
+
+
+@contextmanager
+def constant_views(count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
+    """`count` servers of a constant that are ready, as (port, process)."""
+    with _processes("benchmarks.bare", count, {}) as servers:
+        _each_ready([port for port, _ in servers], "/sequence", b"1")
+        yield servers
+
+
+@contextmanager
+def _processes(
+    module: str, count: int, environ: dict[str, str]
+) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
+    servers = []
+    try:
+        for port in _free_ports(count):
+            variables = {**os.environ, **environ, "NODE_NAME": f"bare{port}", "PORT": str(port)}
+            process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                env=variables, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            servers.append((port, process))
+        yield servers
+    finally:
+        for _, process in servers:
+            process.send_signal(signal.SIGKILL)
+        for _, process in servers:
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def _each_ready(ports: list[int], path: str, expected: bytes) -> None:
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(lambda port: _wait_ready(port, path, expected), ports))
+
+
+def _wait_ready(port: int, path: str, expected: bytes) -> None:
+    deadline = time.monotonic() + 60
+    while expected not in _get(port, path):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"No server is ready on port {port} after a minute.")
+        time.sleep(0.01)
+
+
+def _get(port: int, path: str) -> bytes:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    except (OSError, HTTPException):
+        return b""
+    finally:
+        connection.close()
+
+
+def _constant_app() -> Flask:
+    app = Flask(__name__, static_folder=None)
+
+    @app.get("/sequence")
+    def sequence() -> Response:
+        response = Response(b"1", mimetype="application/json")
+        headers = response.headers
+        headers["Fencing-Token"] = "17"
+        headers["Lease-Remaining-Ms"] = "2500"
+        return response
+
+    return app
+
+
+def _serve() -> None:
+    from labkit.node.__main__ import create_http_server
+
+    create_http_server(_constant_app(), "127.0.0.1", int(os.environ["PORT"])).run()
+
+
+if __name__ == "__main__":
+    _serve()
