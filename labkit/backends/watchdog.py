@@ -97,8 +97,12 @@ _CLOSED = b"."  # sent by an owner that has cleaned up by itself
 def disarm(lab_id: str) -> None:
     """The lab is closed and has left nothing: its watchdog may go."""
     if (watchdog := _armed.pop(lab_id, None)) is not None:
-        with suppress(subprocess.TimeoutExpired, BrokenPipeError):
-            watchdog.communicate(_CLOSED, timeout=2)
+        with suppress(BrokenPipeError):
+            try:
+                watchdog.communicate(_CLOSED, timeout=2)
+            except subprocess.TimeoutExpired:  # still starting, on a machine under load
+                watchdog.kill()
+                watchdog.communicate()
 
 
 def remove(lab_id: str, backend: str) -> None:

@@ -73,6 +73,7 @@ def whole(lab: Lab) -> Iterator[None]:
         if server.state is ServerState.PAUSED:
             server.resume()
         server.start()
+    lab.wait_until(lambda: lab.zk.connected, timeout=15)
     for node in lab.nodes:
         lab.wait_until(lambda node=node: node.status()["connection"] == "CONNECTED", timeout=15)  # type: ignore[misc]
 
