@@ -128,6 +128,7 @@ def create_app(source: NumberSource, ids: Ids, about: dict[str, Any], patience: 
         static_folder=None,
         validation_error_callback=_unprocessable,
         validation_error_model=Problem,
+        security_schemes={},  # else the document says null, which is not valid
     )
 
     @app.get(
