@@ -1,3 +1,5 @@
+# mypy: disable-error-code="no-untyped-call"
+# IPython has no annotations.
 """Predictions, exercises, hints: what makes a reader think before the page tells.
 
 On a page:
@@ -41,7 +43,7 @@ from IPython.display import display
 from labkit import exercises, style
 from labkit.errors import InvalidTransition, LabError
 from labkit.exercises import Exercise
-from labkit.exercises.arena import Arena, Failed, Moment, NotAttempted, bind
+from labkit.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
 from labkit.lab import Lab
 from labkit.plots import Chart
 
@@ -370,7 +372,7 @@ _WIDTH = 9.0  # inches
 def timeline(moments: Sequence[Moment]) -> Chart:
     """The last moments before a mistake: time runs down, each party has a column."""
     shown = list(moments)[-_ROWS:]
-    parties = list(dict.fromkeys(moment.who for moment in shown))
+    parties = sorted({m.who for m in shown}, key=lambda who: who != YOU)
     height = 0.75 + _ROW * len(shown)
     with mpl.rc_context(style.SETTINGS):
         chart = Chart(figsize=(_WIDTH, height))

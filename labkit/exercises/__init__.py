@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from labkit.errors import ConfigError
 from labkit.exercises import (
+    balancing,
+    barriers,
+    ensembles,
+    judging,
+    leases,
+    locks,
+    outage,
+    races,
     sequence,
+    sessions,
+    snowflakes,
+    start,
+    watches,
+    znodes,
 )
 from labkit.exercises.exercise import Exercise
 
+_PAGES = (
+    start,
+    znodes,
+    sessions,
+    watches,
+    sequence,
+    races,
+    outage,
+    leases,
+    snowflakes,
+    ensembles,
+    balancing,
+    locks,
+    barriers,
+    judging,
+)
+
 #: Every exercise, in the order of the pages.
-ALL: tuple[Exercise, ...] = (*sequence.EXERCISES,)
+ALL: tuple[Exercise, ...] = tuple(e for page in _PAGES for e in page.EXERCISES)
 
 
 def find(name: str) -> Exercise:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
@@ -29,7 +29,7 @@ from kazoo.protocol.serialization import Transaction
 from kazoo.protocol.states import EventType, KeeperState, WatchedEvent, ZnodeStat
 
 from labkit.faults import Forwarder, LinkFault
-from labkit.lab import Lab
+from labkit.lab import Lab, ZooKeeperServer
 from labkit.node.session import Session
 
 YOU, RIVAL, NETWORK = "your code", "a rival", "the network"
@@ -91,6 +91,7 @@ class Arena:
         self._forwarder = Forwarder()
         self._clients: list[Client] = []
         self._runs: list[Run] = []
+        self._threads: list[threading.Thread] = []
         self._rival: Client | None = None
 
     def __enter__(self) -> Arena:
@@ -109,6 +110,8 @@ class Arena:
             client.ended = True
         for run in self._runs:
             run.end()
+        for thread in self._threads:
+            thread.join()
         self._forwarder.heal()
         for client in self._clients:
             client.leave()
@@ -121,6 +124,19 @@ class Arena:
     def call(self, *args: Any, kind: type | None = None) -> Any:
         """What the reader's function returns; `kind`, if given, is what it has to be."""
         return self.start(*args).result(kind)
+
+    def raises(self, error: type[Exception], *args: Any) -> None:
+        """Judge that the reader's function raises `error`."""
+        run = self.start(*args)
+        run.wait()
+        if not isinstance(run.error, error):
+            run.result()
+            self.fail(
+                f"`{self.call_text(args)}` should raise `{error.__name__}`; it returned "
+                f"{self.show(run.result())}.",
+                f"returns {self.show(run.result())}",
+            )
+        self.note(YOU, f"raises {error.__name__}")
 
     def start(self, *args: Any) -> Run:
         """Run the reader's function with `args`, and go on at once."""
@@ -145,14 +161,21 @@ class Arena:
 
     # --- other parties ------------------------------------------------------------------------
 
-    def client(self, who: str = YOU, timeout: float = 10.0) -> Client:
-        """A connected client, over a link of its own; its calls are written down as `who`'s."""
+    def client(
+        self, who: str = YOU, server: ZooKeeperServer | None = None, timeout: float = 10.0
+    ) -> Client:
+        """A connected client, over a link of its own; its calls are written down as `who`'s.
+
+        It talks to any ZooKeeper server, or to the one given.
+        """
         name = f"{who}-{len(self._clients)}"
+        targets = self.lab.zookeeper.servers if server is None else [server]
         ports = [
-            self._forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
-            for server in self.lab.zookeeper.servers
+            self._forwarder.link(name, target.name, (target.endpoint.host, target.endpoint.port))
+            for target in targets
         ]
-        client = Client(self, who, name, ports, timeout)
+        servers = [target.name for target in targets]
+        client = Client(self, who, name, servers, ports, timeout)
         self._clients.append(client)
         client.start(timeout=10)
         return client
@@ -198,22 +221,38 @@ class Arena:
         """
 
         def after() -> None:
-            with suppress(Failed):
-                self.wait(done)
+            self.wait(done, 2.0)
             self.note(NETWORK, "loses the reply; the connection breaks")
             self._fault(client, LinkFault("refuse"))
             self._fault(client, None)
 
-        def before() -> None:
-            self._fault(client, LinkFault("drop", direction="from"))
+        self._break_around(client, op, "from", after)
+
+    def lose_request(self, client: Client, op: str) -> None:
+        """Have the client's connection break before its next `op` reaches ZooKeeper."""
+
+        def after() -> None:
+            self.wait(lambda: client.waits_for_replies, 2.0)
+            self.note(NETWORK, "loses the request; the connection breaks")
+            self._fault(client, LinkFault("refuse"))
+            self._fault(client, None)
+
+        self._break_around(client, op, "to", after)
+
+    def _break_around(
+        self, client: Client, op: str, way: Literal["to", "from"], after: Callable[[], None]
+    ) -> None:
+        def before(_: str) -> None:
+            self._fault(client, LinkFault("drop", direction=way))
             thread = threading.Thread(target=after, name="labkit-exercise-fault", daemon=True)
+            self._threads.append(thread)
             thread.start()
 
         client.before(op, before)
 
     def _fault(self, client: Client, fault: LinkFault | None) -> None:
-        for server in self.lab.zookeeper.servers:
-            self._forwarder.fault(client.name, server.name, fault)
+        for server in client.servers:
+            self._forwarder.fault(client.name, server, fault)
 
     # --- judging ------------------------------------------------------------------------------
 
@@ -257,7 +296,9 @@ class Arena:
         if isinstance(value, KazooClient):
             return "zk"
         if isinstance(value, ZnodeStat):
-            return "before"
+            return f"stat(czxid={value.czxid}, version={value.version})"
+        if value == self.root:
+            return "root"
         if callable(value):
             return getattr(value, "__name__", "…")
         text = repr(value).replace(self.root + "/", "…/").replace(self.root, "…")
@@ -268,40 +309,47 @@ class Client(Session):
     """A session whose every call is written down, and between whose calls others may act."""
 
     def __init__(
-        self, arena: Arena, who: str, name: str, ports: Sequence[int], timeout: float
-    ) -> None:
+        self, arena: Arena, who: str, name: str, servers: Sequence[str], ports: Sequence[int],
+        timeout: float,
+    ) -> None:  # fmt: skip
         self.who = who
         self.name = name
+        self.servers = servers
         self.calls: list[str] = []  # such as "create", in order
         self.ended = False
         self.broken: BaseException | None = None  # what a watch function raised
         self._arena = arena
-        self._hooks: list[tuple[str, Callable[[], object]]] = []
+        self._hooks: list[tuple[str, Callable[[str], object]]] = []
         self._guards: dict[Any, Any] = {}
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         super().__init__(hosts, timeout, _LOG)
 
-    def before(self, op: str, act: Callable[[], object]) -> None:
-        """Do something once, right before the client's next `op` is sent."""
+    def before(self, op: str, act: Callable[[str], object]) -> None:
+        """Do something once, right before the client's next `op` on a path is sent."""
         self._hooks.append((op, act))
+
+    @property
+    def waits_for_replies(self) -> bool:
+        """Whether something has been sent and is not answered yet."""
+        return bool(self._pending)
 
     def _call(self, request: Any, async_object: Any) -> Any:
         if self.ended:
             raise _Stop
         op = _OPS.get(type(request).__name__)
         if op is not None:
-            self._run_hooks(op)
+            self._run_hooks(op, getattr(request, "path", ""))
             self.calls.append(op)
             self._write_down(self._arena.note(self.who, self._text(op, request)), async_object)
             if getattr(request, "watcher", None) is not None:
                 request = request._replace(watcher=self._guarded(request.watcher))
         return super()._call(request, async_object)
 
-    def _run_hooks(self, op: str) -> None:
+    def _run_hooks(self, op: str, path: str) -> None:
         for hook in self._hooks:
             if hook[0] == op:
                 self._hooks.remove(hook)
-                hook[1]()
+                hook[1](path)
                 return
 
     def _write_down(self, moment: Moment, async_object: Any) -> None:
@@ -368,8 +416,9 @@ class Client(Session):
         self.ended = True
         closing = threading.Thread(target=self._leave, name="labkit-exercise-leave", daemon=True)
         closing.start()
-        for wake in self._guards.values():  # code that waits for a notice gets the last one
-            wake(WatchedEvent(EventType.NONE, KeeperState.CLOSED, None))
+        for wake in list(self._guards.values()):  # code that waits for a notice gets the last ones
+            for kind in (EventType.NONE, EventType.DELETED, EventType.CHANGED, EventType.CHILD):
+                wake(WatchedEvent(kind, KeeperState.CLOSED, None))
         closing.join(_PATIENCE)
         while closing.is_alive():  # a watch function that does not return
             for worker in self.handler._workers:
@@ -391,7 +440,7 @@ class Run:
         self._function = function
         self._args = args
         self._value: Any = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._work, name="labkit-exercise", daemon=True)
         self._thread.start()
@@ -408,18 +457,12 @@ class Run:
         a `kind`.
         """
         arena = self._arena
-        if not self._done.wait(arena.remaining):
-            arena.fail(
-                f"`{self._function.__name__}` had not returned after {arena.deadline:g} s, and was "
-                "stopped. Does its loop end? Does it wait for something that nobody does?",
-                "still has not returned",
-            )
-        if isinstance(self._error, NotImplementedError):
-            raise NotAttempted
-        if self._error is not None:
-            where = _line(self._error, self._function)
-            name = type(self._error).__name__
-            what = f": {self._error}" if str(self._error) else ""
+        self.wait()
+        if self.error is not None:
+            where = _line(self.error, self._function)
+            name = type(self.error).__name__
+            said = str(self.error)
+            what = f": {said[:150]}{'…' * (len(said) > 150)}" if said else ""
             arena.fail(f"It raised `{name}`{what}{where}.", f"raises {name}")
         if self._value is ...:
             raise NotAttempted
@@ -431,6 +474,17 @@ class Run:
                 f"returns {got}",
             )
         return self._value
+
+    def wait(self) -> None:
+        """Wait until it has returned, or raised. Raises `Failed` when it takes too long."""
+        if not self._done.wait(self._arena.remaining):
+            self._arena.fail(
+                f"`{self._function.__name__}` had not returned after {self._arena.deadline:g} s, "
+                "and was stopped. Does its loop end? Does it wait for something that nobody does?",
+                "still has not returned",
+            )
+        if isinstance(self.error, NotImplementedError):
+            raise NotAttempted
 
     def end(self) -> None:
         """End the thread, if it is to be ended at all: one that sleeps ends when it wakes up."""
@@ -444,9 +498,9 @@ class Run:
         try:
             self._value = self._function(*self._args)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            self._error = error
+            self.error = error
         except _Stop as stop:
-            self._error = stop
+            self.error = stop
         finally:
             self._done.set()
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """Page 04: the create is the claim, the listing is only a guess."""
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _trusting(children: list[str]) -> int:
 
 
 def _judge_lowest_free(arena: Arena) -> None:
-    cases = (
+    cases: tuple[tuple[list[str], int, str], ...] = (
         ([], 1, ""),
         (["1", "2", "3"], 4, ""),
         (["3", "1"], 2, "A number that was given back is free again."),
@@ -121,7 +122,7 @@ def _judge_claim(arena: Arena) -> None:
     for number in (1, 2):
         rival.create(f"{root}/{number}", ephemeral=True)
 
-    def overtake() -> None:
+    def overtake(_: str) -> None:
         rival.create(f"{root}/3", ephemeral=True)
         rival.delete(f"{root}/1")
 
