@@ -128,6 +128,7 @@ class Holder:
         self._connection = "CONNECTING"
         self._hold: _Hold | None = None
         self._beat = 0.0  # when the next heartbeat is due
+        self._answer_due: float | None = None  # while one is under way: its answer
         self._wanted = False
         self._exhausted = 0  # attempts that found no free number
         self._is_exhausted = False
@@ -147,8 +148,13 @@ class Holder:
 
     @property
     def client(self) -> KazooClient | None:
-        """The connected client, for what else the node keeps in ZooKeeper."""
-        return self._zk if self._connection == "CONNECTED" else None
+        """The connected client, for what else the node keeps in ZooKeeper.
+
+        None also while a heartbeat is overdue: see there.
+        """
+        due = self._answer_due
+        overdue = due is not None and self._clock() >= due
+        return self._zk if self._connection == "CONNECTED" and not overdue else None
 
     def close(self) -> None:
         """End the session: the number is free at once. Waits at most two seconds for that."""
@@ -316,10 +322,13 @@ class Holder:
         """
         sent = self._clock()
         self._beat = sent + HEARTBEAT * (self._session.timeout or 0.0)
+        self._answer_due = self._beat
         try:
             stat = self._zk.set_async(hold.claim.path, self._data).get()
         except NoNodeError:
             stat = None
+        finally:
+            self._answer_due = None
         with self._changed:
             if self._hold is not hold:
                 return

@@ -267,20 +267,22 @@ class Reservation:
     def until(self, now: int) -> int:
         if self._pending is not None and self._pending[0].ready():
             self._collect()
-        if self._pending is None and not self._lost and self._until - now < _AHEAD_MS // 2:
+        if self._until - now < _AHEAD_MS // 2:
             self._renew(now)
         return self._until
 
     def extend(self, now: int, patience: float) -> int:
-        if self._pending is None and not self._lost:
+        deadline = time.monotonic() + patience
+        while self._until <= now:
             self._renew(now)
-        if self._pending is not None:
-            self._pending[0].wait(max(patience, 0))
+            if self._lost:
+                raise ReservationLost
+            if self._pending is None:
+                raise _unreserved()
+            self._pending[0].wait(max(deadline - time.monotonic(), 0))
             if not self._pending[0].ready():
                 raise _unreserved()
             self._collect()
-        if self._lost:
-            raise ReservationLost
         return self._until
 
     def give_back(self, last: int) -> None:
@@ -290,6 +292,9 @@ class Reservation:
             self._zk.set_async(self._path, _format(self._owner, last + 1), version)
 
     def _renew(self, now: int) -> None:
+        """Ask for more, unless it has been asked already, or there is nobody to ask."""
+        if self._pending is not None or self._lost or not self._zk.connected:
+            return
         until = max(now, self._until) + _AHEAD_MS
         data = _format(self._owner, until)
         self._pending = (self._zk.set_async(self._path, data, self._version), until)
@@ -434,7 +439,7 @@ class Ids:
             )
         zk = self._source.client
         if zk is None:
-            raise no_connection()
+            raise _unreserved()
         now = self._clock() // _NS_PER_MS
         patience = deadline - time.monotonic()
         reservation = Reservation.acquire(zk, held.number, self._owner, self._after, now, patience)
