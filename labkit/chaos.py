@@ -15,6 +15,7 @@ from typing import Any
 
 from labkit.backends.base import Endpoint, Progress
 from labkit.faults import (
+    CUTS,
     FAULT_KINDS,
     LEADER,
     FaultKind,
@@ -119,7 +120,15 @@ def chaos(
     nodes = lab.alive
     servers = [server.name for server in lab.zookeeper.servers]
     names = sorted((node.name for node in nodes), key=lambda name: int(name.removeprefix("node")))
-    plan = schedule(seed, seconds, names, servers, faults, session_timeout=lab.session_timeout)
+    plan = schedule(
+        seed,
+        seconds,
+        names,
+        servers,
+        faults,
+        session_timeout=lab.session_timeout,
+        cuts=CUTS if lab.backend == "process" else CUTS[:1],
+    )
     begin = lab.timeline.now()
     patience = lab.request_deadline + 0.5
     with _Clients(lab, nodes, patience), _Breaker(lab, plan) as breaker:

@@ -473,6 +473,14 @@ class _Lane:
 FaultKind = Literal["kill", "pause", "partition", "restart-zookeeper", "kill-leader"]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
+#: The ways in which a partition can cut a link; containers know only the first.
+CUTS = (
+    LinkFault("drop", "both"),
+    LinkFault("drop", "to"),
+    LinkFault("drop", "from"),
+    LinkFault("refuse", "both"),
+)
+
 #: As a target: whichever ZooKeeper server leads when the fault begins.
 LEADER = "leader"
 
@@ -510,6 +518,7 @@ def schedule(
     kinds: Sequence[FaultKind] = FAULT_KINDS,
     *,
     session_timeout: float = 2.0,
+    cuts: Sequence[LinkFault] = CUTS,
 ) -> list[ScheduledFault]:
     """Draw the faults of a run; the same arguments always draw the same.
 
@@ -534,7 +543,7 @@ def schedule(
     at = _WARM_UP
     while kinds:
         for kind in rng.sample(list(kinds), len(kinds)):
-            fault = _draw(rng, kind, at, nodes, servers, session_timeout)
+            fault = _draw(rng, kind, at, nodes, servers, session_timeout, cuts)
             # After a fault of ZooKeeper's, let the nodes come back before the next such fault.
             respite = session_timeout * rng.uniform(0.75, 1.5) if _hits_zookeeper(fault) else 0.2
             begin = max([at, *(f.end + respite for f in drawn if conflict(f, fault))])
@@ -557,8 +566,8 @@ def _draw(
     nodes: Sequence[str],
     servers: Sequence[str],
     session_timeout: float,
+    cuts: Sequence[LinkFault],
 ) -> ScheduledFault:
-    link = None
     # A server that is alone has no link to the others that could be cut.
     hits_leader = ("pause", "partition") if len(servers) > 1 else ("pause",)
     if kind == "kill-leader":
@@ -569,10 +578,7 @@ def _draw(
         targets = (LEADER,)
     else:
         targets = _some(rng, nodes)
-    if kind == "partition":
-        cut: Literal["drop", "refuse"] = rng.choice(("drop", "refuse"))
-        directions: Sequence[Literal["both", "to", "from"]] = ("both", "to", "from")
-        link = LinkFault(cut, rng.choice(directions) if cut == "drop" else "both")
+    link = rng.choice(cuts) if kind == "partition" else None
     if kind == "pause":  # short ones a node must survive, long ones it must own up to
         least, most = (0.2, 0.95) if rng.random() < 0.3 else (1.1, 1.8)
     elif kind == "restart-zookeeper":
