@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from kazoo.client import KazooClient
 from probe import Probe
 
 from labkit.faults import Forwarder
 from labkit.lab import Lab
 from labkit.node.holder import Holder
+
+# How long an example takes says more about the machine's other work than about the code.
+settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("node")
 
 _names = itertools.count(1)
 

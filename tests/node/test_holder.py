@@ -93,22 +93,25 @@ def test_traffic_over_a_black_hole_does_not_hide_it(pair: Lab) -> None:
             if freed is None and is_free(pair, 1):
                 freed = time.monotonic()
                 assert heir.sequence() == 1
-    answered = [reply.at for reply in replies if reply.status == 200]
+    answered = [reply.at - reply.took for reply in replies if reply.status == 200]
     assert freed is not None
     assert answered, "the lease outlives the cut by a moment"
-    assert max(answered) < cut + T / 2 + 0.1 < freed
-    assert len(replies) > 100
+    assert max(answered) < min(cut + T / 2, freed)  # when they were asked
+    assert sum(reply.at - reply.took > freed for reply in replies) > 20
     pair.heal(1)
     assert pair.wait_until(zombie.sequence, timeout=10) == 2
 
 
-def test_a_black_hole_is_found_although_the_node_is_asked_all_the_time(pair: Lab) -> None:
+@pytest.mark.parametrize("path", ["/sequence", "/id"])
+def test_a_black_hole_is_found_although_the_node_is_asked_all_the_time(
+    pair: Lab, path: str
+) -> None:
     node = pair.node(1)
-    node.sequence()
+    assert ask(node, path).status == 200
     pair.partition(1, kind="drop")
 
     def suspended() -> bool:
-        ask(node)
+        ask(node, path)
         return bool(node.status()["connection"] != "CONNECTED")
 
     pair.wait_until(suspended, timeout=2 * T)
@@ -124,14 +127,15 @@ def held(holder: Holder) -> Held | None:
         return None
 
 
-def test_a_restart_of_zookeeper_leaves_number_and_token(pair: Lab) -> None:
-    before = [pair.node(1).answer(), pair.node(2).answer()]
-    for seconds in (0.0, 2 * T):
-        pair.zookeeper.kill()
-        time.sleep(seconds)
-        pair.zookeeper.start()
-        after = [pair.wait_until(node.answer, timeout=10) for node in pair.nodes]
-        assert [(a.number, a.token) for a in after] == [(b.number, b.token) for b in before]
+def test_a_restart_of_zookeeper_leaves_number_and_token() -> None:
+    with Lab(nodes=2, backend="process", session_timeout=2.5, record=False) as lab:
+        before = [node.answer() for node in lab.nodes]
+        for seconds in (0.0, 3.5):
+            lab.zookeeper.kill()
+            time.sleep(seconds)
+            lab.zookeeper.start()
+            after = [lab.wait_until(node.answer, timeout=10) for node in lab.nodes]
+            assert [(a.number, a.token) for a in after] == [(b.number, b.token) for b in before]
 
 
 def test_a_lost_connection_leaves_number_and_token(
@@ -188,13 +192,15 @@ def test_a_lost_session_takes_the_number_along(
 def test_a_number_that_somebody_deletes_is_given_up(tree: Tree, hold: MakeHolder, by: str) -> None:
     holder = hold(timeout=30.0)  # the next heartbeat is three seconds away
     before = holder.number(5)
-    tree.zk.delete(f"{tree.path}/sequence/1")
+    theirs = tree.zk.transaction()
+    theirs.delete(f"{tree.path}/sequence/1")
     if by == "another":
-        tree.put("1")
+        theirs.create(f"{tree.path}/sequence/1")
+    theirs.commit()
     began = time.monotonic()
     after = tree.wait(lambda: (h := held(holder)) and h.token != before.token and h)
     assert after.number == (2 if by == "another" else 1)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
 
 
 def test_close_frees_the_number_at_once(tree: Tree, hold: MakeHolder) -> None:
