@@ -238,7 +238,7 @@ class Story:
         heard = t if sampled < _LAST else -_LAST
         span = _Span(node, number, token, after, t, sampled=sampled, heard=heard)
         current = life.answer
-        if current and current.sampled < t:
+        if current and current.sampled < min(after, t):
             current.before = current.end = current.sampled
             current = None
         if current and current.matches(span):
@@ -428,6 +428,7 @@ class Story:
             for span in self._life(node).answers
             if span.end > earliest
         ]
+        answers = _apart(answers)
         claims = [_noticed(claim, answers) for claim in claims]
         bars = [bar for span in answers for bar in _by_node(node, span, claims)]
         bars += [bar for claim in claims for bar in _by_zookeeper(node, claim, answers)]
@@ -526,6 +527,18 @@ def _settled(span: _Span, claims: list[_Span], end: float) -> _Span:
             if before <= claim.end <= end:
                 end = claim.end
     return replace(span, start=start, end=end)
+
+
+def _apart(answers: list[_Span]) -> list[_Span]:
+    """A node answers one number at a time: what is doubtful about an end gives way."""
+    apart: list[_Span] = []
+    for span in answers:
+        if apart and span.start < apart[-1].end:
+            turn = max(span.start, apart[-1].before)
+            apart[-1] = replace(apart[-1], end=turn)
+            span = replace(span, start=turn)
+        apart.append(span)
+    return apart
 
 
 def _noticed(claim: _Span, answers: list[_Span]) -> _Span:

@@ -192,3 +192,27 @@ def test_a_late_watch_makes_nobody_a_zombie() -> None:
     run.frees(3.1, "node1", exact=False)
     (bar,) = Story(run.in_order()).bars("node1")
     assert said([bar]) == [(1, 0.51, 3.05, "both")]
+
+
+def test_a_late_poll_confirms_the_same_answer() -> None:
+    run = runs.Script()
+    run.says(1.0, "node1", None, "not-asked")
+    token = run.claims(2.0, 1, "node1")
+    run.asks(1.95, "node1", 1, took=0.06, token=token)
+    run.says(2.02, "node1", None, "still-claiming", asked=1.98)
+    run.says(3.5, "node1", 1, token=token, seen=1.52)  # the machine was busy
+    run.add(5.0, "session", "lab", state="CONNECTED")
+    assert said(Story(run.in_order()).bars("node1")) == [(1, 2.0, 5.0, "both")]
+
+
+def test_a_node_answers_one_number_at_a_time() -> None:
+    run = runs.Script()
+    run.claims(1.0, 1, "node1")
+    run.says(1.1, "node1", 1, token=101)
+    token = run.claims(2.5, 5, "node1")
+    run.says(3.0, "node1", 5, token=token, seen=1.1)  # one or the other, from 1.9 on
+    assert sorted(said(Story(run.in_order()).bars("node1", until=4.0))) == [
+        (1, 1.0, 2.5, "both"),
+        (1, 2.5, 4.0, "zookeeper"),
+        (5, 2.5, 4.0, "both"),
+    ]
