@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import matplotlib as mpl
+from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.machine import Machine
+from labkit import style
 
 T = TypeVar("T")
 
@@ -158,6 +161,12 @@ def _short(value: float) -> str:
     if value >= 999_500:
         return f"{value / 1e6:.3g} M"
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def save(chart: Figure, path: Path) -> None:
+    """Write a picture, the same bytes for the same figures."""
+    with mpl.rc_context({**style.SETTINGS, "svg.hashsalt": path.name}):
+        chart.savefig(path, metadata={"Date": None})
 
 
 def rotated(items: Iterable[T], by: int) -> list[T]:

@@ -20,7 +20,7 @@ from typing import Any
 from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError
 
-from benchmarks.report import Result, Row, at_least, at_most, rotated
+from benchmarks.report import Result, Row, at_least, at_most, rotated, save
 from labkit import Lab, plots
 from labkit.node.claim import ROOT, Claimer, numbers
 from labkit.node.original import Original
@@ -193,7 +193,7 @@ def _rows(
             operations["Lock, then list"][largest],
             "Lock, then list",
             [at_most(ours[largest], 4, "4")],
-        )  # fmt: skip
+        )
     )
     return rows
 
@@ -203,7 +203,7 @@ def draw(data: dict[str, Any], directory: Path) -> None:
         ("operations a claim", "bench-storm.svg"),
         ("seconds until all have a number", "bench-storm-seconds.svg"),
     ):
-        plots.storm(data[key], measure=key).savefig(directory / name)
+        save(plots.storm(data[key], measure=key), directory / name)
 
 
 def _curves(

@@ -1,0 +1,79 @@
+"""Measures everything, prints the table, and writes it down.
+
+python -m benchmarks [--quick] [--only NAME] [--readme]
+"""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.machine import Machine
+from benchmarks.report import Report
+
+ROOT = Path(__file__).parent.parent
+
+#: Each is a module with `run(quick)` and `draw(data, directory)`. The ones that a busy machine
+#: disturbs most come first, before the machine is warm.
+NAMES = ("sequence", "ids", "start", "memory", "recorder", "freed", "storm", "containers")
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option(help="Few and short: to see that all of it works.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"One of {', '.join(NAMES)}.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A directory for results.json and pictures. [default: the project's]"),
+    ] = None,
+    readme: Annotated[bool, typer.Option(help="Put the table into README.md.")] = False,
+) -> None:
+    """Measure how fast the lab is, against what people would otherwise use.
+
+    A full run writes benchmarks/results.json and img/bench-*.svg, and ends with 1 if a bar is
+    missed. A quick one and a part are only printed, unless --output says where to write them.
+    """
+    console = Console()
+    if unknown := set(only or ()) - set(NAMES):
+        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(NAMES)}.")
+    report = Report(Machine.here())
+    if report.machine.is_busy:
+        console.print(
+            f"[yellow]This machine is busy (load {report.machine.load} on {report.machine.cores} "
+            "cores): absolute figures will be worse than it can do.[/]"
+        )
+    modules = {name: import_module(f"benchmarks.{name}") for name in only or NAMES}
+    for name, module in modules.items():
+        began = time.monotonic()
+        with console.status((module.__doc__ or "").splitlines()[0]):
+            result = report.results[name] = module.run(quick)
+        took = f"{time.monotonic() - began:.0f} s"
+        console.print(
+            f"{name}: {took}" + (f", skipped: {result.skipped}" if result.skipped else "")
+        )
+    console.print(report.table())
+    complete = not quick and not only
+    if complete or output:
+        results, pictures = (output, output) if output else (ROOT / "benchmarks", ROOT / "img")
+        pictures.mkdir(parents=True, exist_ok=True)
+        report.write(results / "results.json")
+        for name, module in modules.items():
+            if report.results[name].data:
+                module.draw(report.results[name].data, pictures)
+    if readme:
+        report.write_readme(ROOT / "README.md")
+    if report.missed and not quick:
+        console.print("[red]Missed: " + "; ".join(row.what for row in report.missed) + "[/]")
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
