@@ -294,6 +294,7 @@ class _Clients:
         self._patience = patience
         self._thread = threading.Thread(target=self._run, name="labkit-clients", daemon=True)
         self._ready = threading.Event()
+        self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
 
@@ -303,11 +304,17 @@ class _Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # it has ended already, by a failure
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self) -> None:
-        asyncio.run(self._ask_all())
+        try:
+            asyncio.run(self._ask_all())
+        except BaseException as failure:
+            self._failure = failure  # raised where the run ends, not in this thread
 
     async def _ask_all(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -329,7 +336,7 @@ class _Clients:
             try:
                 async with asyncio.timeout(self._patience):
                     status, headers, body = await connection.get("/sequence")
-            except (OSError, EOFError, ValueError) as error:
+            except (OSError, EOFError, ValueError, LookupError) as error:
                 connection.close()
                 record(phase="unknown", error=type(error).__name__)
                 continue

@@ -716,7 +716,10 @@ def _vacuous(history: _History, bound: float) -> Iterator[str]:
     elif not history.during_faults:
         yield "no request overlapped a fault"
     if not history.changes:
-        yield "there is no transaction log to hold the answers against"
+        yield (
+            "there is no transaction log to hold the answers against: put it on the timeline with "
+            "lab.timeline.merge_transactions(lab.zookeeper.transactions())"
+        )
     unasked = []
     for node in history.live_nodes:
         healed = history.healed_at(node)

@@ -458,8 +458,8 @@ def test_a_long_run_is_judged_quickly() -> None:
             story.ask(name)
         story.heal(fault, "pause", "node4")
     events = story.end(*names, *NODES[:3])
-    begin = time.perf_counter()
+    begin = time.process_time()
     report = judge(events)
     assert report.ok
     assert report.answered > 10_000
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
