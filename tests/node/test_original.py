@@ -133,7 +133,7 @@ def test_as_a_node() -> None:
 
 def test_after_a_restart_of_zookeeper_the_next_number_is_5() -> None:
     with Lab(
-        nodes=4, backend="process", session_timeout=4.0, request_deadline=0.5, claim="original",
+        nodes=4, backend="process", session_timeout=3.0, request_deadline=0.5, claim="original",
         record=False,
     ) as lab:  # fmt: skip
         assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
@@ -144,5 +144,5 @@ def test_after_a_restart_of_zookeeper_the_next_number_is_5() -> None:
         lab.zookeeper.start()
         after = [lab.wait_until(node.sequence, timeout=10) for node in lab.nodes]
         assert after == [5, 6, 7, 8]
-        time.sleep(4.5)  # the old sessions' timeout and a tick: they are alive, for nobody
+        time.sleep(3.5)  # the old sessions' timeout and a tick: they are alive, for nobody
         assert sorted(lab.zk.get_children("/sequence"), key=int) == list("12345678")
