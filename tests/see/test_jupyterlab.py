@@ -61,7 +61,7 @@ def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     )  # fmt: skip
     log.close()  # it is the server's now
     address = f"http://127.0.0.1:{port}"
-    wait(lambda: answers(f"{address}/api/status?token=see"), 60, "JupyterLab answers")
+    wait(lambda: answers(f"{address}/api/status?token=see"), 120, "JupyterLab answers")
     yield address, root
     server.terminate()
     server.wait(timeout=30)
@@ -96,7 +96,7 @@ def notebook(chromium: Browser, jupyter: tuple[str, Path]) -> Iterator[Page]:
     page = context.new_page()
     page.goto(f"{address}/lab/tree/page.ipynb?token=see&reset")
     # Whoever runs a cell before the kernel has been chosen is asked which one it shall be.
-    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
     yield page
     run(page, "lab.close()")
     context.close()
@@ -111,8 +111,8 @@ def run(page: Page, code: str) -> str:
     page.keyboard.press("Enter")
     page.keyboard.insert_text(code + "\nprint('ran')")
     page.keyboard.press("Control+Enter")
-    output = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-OutputArea-output")
-    expect(output).to_contain_text("ran", timeout=60_000)
+    output = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-Cell-outputArea")
+    expect(output).to_contain_text("ran", timeout=120_000)
     return output.inner_text()
 
 
@@ -178,6 +178,18 @@ def test_drag_and_see(notebook: Page) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / "jupyterlab.png")
     panel.screenshot(path=ARTIFACTS / "controls.png")
+
+    # The run again, live.
+    run(page, "from labkit import replay\ndisplay(replay(lab.timeline))")
+    again = page.locator(".labkit-replay")
+    slider = again.get_by_label("time in the run")
+    uncovered = again.locator("clipPath > rect")
+    before = float(uncovered.get_attribute("width") or 0)
+    slider.focus()
+    slider.press("ArrowLeft")  # which in JupyterLab's command mode would go to another cell
+    slider.press("ArrowLeft")
+    assert float(uncovered.get_attribute("width") or 0) < before - 10
+    expect(slider).to_be_focused()
 
     # Closing the output ends the updates.
     page.get_by_role("menuitem", name="Edit", exact=True).click()
