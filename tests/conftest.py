@@ -75,8 +75,8 @@ def docker_images() -> Iterator[None]:
             pytest.fail(reason)
         pytest.skip(reason)
     with pytest.MonkeyPatch.context() as patch:
-        if "LABKIT_ZOOKEEPER_IMAGE" not in os.environ:
-            for name, value in _choose_images().items():
+        for name, value in _choose_images().items():
+            if name not in os.environ:
                 patch.setenv(name, value)
         yield
 

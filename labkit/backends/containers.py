@@ -471,7 +471,7 @@ class DockerBackend:
         with _explained():
             self._create_networks(names)
             for name in names:
-                self._servers[name] = self._new_server(name, None)
+                self._new_server(name, None)
             self._zookeepers = list(names)
             _each(lambda name: self._create_server(self._servers[name], settings), names)
         return {name: self._servers[name].endpoint for name in names}

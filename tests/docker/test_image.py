@@ -31,7 +31,12 @@ def lab(docker_images: None) -> Iterator[Lab]:
 def node(lab: Lab) -> Iterator[Container]:
     """The container of a running node."""
     with closing(docker.from_env()) as client:
-        yield client.containers.list(filters={"label": "labkit.lab", "name": "-node1"})[0]
+        port = lab.node(1).endpoint.port
+        for container in client.containers.list(filters={"label": "labkit.lab"}):
+            if f"'{port}'" in str(container.ports):
+                yield container
+                return
+    raise AssertionError(f"no container has port {port}")
 
 
 def inside(node: Container, *command: str) -> str:
