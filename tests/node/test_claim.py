@@ -185,8 +185,11 @@ def test_cut_off_in_every_step(
     tree.wait(lambda: _number(holder) == 1)
     if timeout > 1:
         assert probe.session_id == session
-    assert tree.children() == {"1"}
-    assert hold().number(5).number == 2
+    tree.wait(lambda: tree.children() == {"1"})
+    other = hold()
+    # On a busy machine the short session may have ended once more, and the two change places.
+    tree.wait(lambda: {_number(holder), _number(other)} == {1, 2})
+    tree.wait(lambda: tree.children() == {"1", "2"})
 
 
 def _number(holder: Holder) -> int | None:
