@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeHolder, Tree
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from probe import STEPS, Probe
 
@@ -38,7 +38,6 @@ def parents(draw: st.DrawFn) -> tuple[set[int], list[str], list[str]]:
     return held, queue, children
 
 
-@settings(deadline=None)
 @given(parents())
 def test_targets_are_the_free_numbers_in_the_tickets_order(
     parent: tuple[set[int], list[str], list[str]],
@@ -48,7 +47,6 @@ def test_targets_are_the_free_numbers_in_the_tickets_order(
     assert [target(children, ticket) for ticket in queue] == free[: len(queue)]
 
 
-@settings(deadline=None)
 @given(parents(), st.data())
 def test_a_claim_that_is_done_moves_nobody_elses_target(
     parent: tuple[set[int], list[str], list[str]], data: st.DataObject

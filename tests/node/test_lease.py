@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.node.lease import Lease
@@ -115,7 +115,6 @@ def test_a_lost_connection_alone_does_not_end_it(clock: Clock) -> None:
     assert lease.remaining() == T / 2
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.tuples(st.floats(0, T), st.floats(0, T), st.booleans()), min_size=1, max_size=60)
 )
