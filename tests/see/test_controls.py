@@ -16,8 +16,8 @@ from labkit.lab import Lab
 
 @pytest.fixture
 def panel(lab: Lab) -> Iterator[Controls]:
-    for node in lab.nodes:
-        node.sequence()
+    for node in lab.nodes:  # on a busy machine a short lease may lapse for a moment
+        lab.wait_until(node.sequence, timeout=15)
     panel = controls(lab)
     yield panel
     panel.close()
