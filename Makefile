@@ -30,8 +30,8 @@ notebooks: .venv/ready lab-ready  ## Run every page, top to bottom
 chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and judge
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
 
-bench: .venv/ready lab-ready  ## Measure, and compare
-	$(BIN)/python -m benchmarks
+bench: .venv/ready zookeeper  ## Measure, and compare
+	$(BIN)/python -m benchmarks --readme
 
 img: .venv/ready  ## Draw the diagrams again
 	$(BIN)/python img/draw.py

@@ -6,20 +6,22 @@ python -m benchmarks [--quick] [--only NAME] [--readme]
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks.machine import Machine
 from benchmarks.report import Report
+from labkit.errors import LabError
 
 ROOT = Path(__file__).parent.parent
 
-#: Each is a module with `run(quick)` and `draw(data, directory)`. The ones that a busy machine
-#: disturbs most come first, before the machine is warm.
+#: Each is a module with `run(quick)`; some can `draw(data, directory)`.
 NAMES = ("sequence", "ids", "start", "memory", "recorder", "freed", "storm", "containers")
 
 
@@ -42,15 +44,27 @@ def main(
     missed. A quick one and a part are only printed, unless --output says where to write them.
     """
     console = Console()
+    if not console.is_terminal:
+        console.width = 170  # a file or a log does not wrap
     if unknown := set(only or ()) - set(NAMES):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(NAMES)}.")
+    try:
+        _measure(console, quick, only or NAMES, output, readme)
+    except LabError as error:
+        console.print(f"[red]{escape(str(error))}[/]")
+        raise typer.Exit(1) from None
+
+
+def _measure(
+    console: Console, quick: bool, names: Sequence[str], output: Path | None, readme: bool
+) -> None:
     report = Report(Machine.here())
     if report.machine.is_busy:
         console.print(
             f"[yellow]This machine is busy (load {report.machine.load} on {report.machine.cores} "
             "cores): absolute figures will be worse than it can do.[/]"
         )
-    modules = {name: import_module(f"benchmarks.{name}") for name in only or NAMES}
+    modules = {name: import_module(f"benchmarks.{name}") for name in names}
     for name, module in modules.items():
         began = time.monotonic()
         with console.status((module.__doc__ or "").splitlines()[0]):
@@ -60,13 +74,13 @@ def main(
             f"{name}: {took}" + (f", skipped: {result.skipped}" if result.skipped else "")
         )
     console.print(report.table())
-    complete = not quick and not only
+    complete = not quick and set(names) == set(NAMES)
     if complete or output:
         results, pictures = (output, output) if output else (ROOT / "benchmarks", ROOT / "img")
         pictures.mkdir(parents=True, exist_ok=True)
         report.write(results / "results.json")
         for name, module in modules.items():
-            if report.results[name].data:
+            if hasattr(module, "draw"):
                 module.draw(report.results[name].data, pictures)
     if readme:
         report.write_readme(ROOT / "README.md")

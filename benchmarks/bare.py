@@ -1,6 +1,6 @@
 """What people would otherwise run: servers started one by one, each in an interpreter of its own.
 
-    python -m benchmarks.bare PORT
+    PORT=8080 python -m benchmarks.bare
 
 serves a Flask view that returns a constant, with the headers of a node's answer, on the server
 that nodes use, set up as they set it up.
@@ -9,7 +9,6 @@ that nodes use, set up as they set it up.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,47 +16,63 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
+import psutil
 from flask import Flask, Response
 
+_ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server that is ready, on 127.0.0.1."""
+
+    port: int
+    process: psutil.Popen
+
+    @property
+    def cpu(self) -> float:
+        """The processor time that it has used, in seconds."""
+        return sum(self.process.cpu_times()[:2])
+
 
 @contextmanager
-def nodes(hosts: str, count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
-    """`count` nodes that are ready, as (port, process)."""
-    environ = {"ZOOKEEPER_HOSTS": hosts, "HOST": "127.0.0.1", "SESSION_TIMEOUT_MS": "5000"}
-    with _processes("labkit.node", count, environ) as servers:
-        _each_ready([port for port, _ in servers], "/status", b'"connection":"CONNECTED"')
+def nodes(hosts: str, count: int) -> Iterator[list[Server]]:
+    """`count` nodes that answer and are connected to the ZooKeeper at `hosts`."""
+    environ = {"ZOOKEEPER_HOSTS": hosts, "HOST": "127.0.0.1"}
+    with _servers("labkit.node", count, environ) as servers:
+        _wait_all_ready(servers, "/status", b'"connection":"CONNECTED"')
         yield servers
 
 
 @contextmanager
-def constant_views(count: int) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
-    """`count` servers of a constant that are ready, as (port, process)."""
-    with _processes("benchmarks.bare", count, {}) as servers:
-        _each_ready([port for port, _ in servers], "/sequence", b"1")
+def constant_views(count: int) -> Iterator[list[Server]]:
+    """`count` servers of a constant that answer."""
+    with _servers("benchmarks.bare", count, {}) as servers:
+        _wait_all_ready(servers, "/sequence", b"1")
         yield servers
 
 
 @contextmanager
-def _processes(
-    module: str, count: int, environ: dict[str, str]
-) -> Iterator[list[tuple[int, subprocess.Popen[bytes]]]]:
+def _servers(module: str, count: int, environ: dict[str, str]) -> Iterator[list[Server]]:
     servers = []
     try:
         for port in _free_ports(count):
             variables = {**os.environ, **environ, "NODE_NAME": f"bare{port}", "PORT": str(port)}
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=variables, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            process = psutil.Popen(
+                [sys.executable, "-m", module], cwd=_ROOT, env=variables,
+                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            servers.append((port, process))
+            servers.append(Server(port, process))
         yield servers
     finally:
-        for _, process in servers:
-            process.send_signal(signal.SIGKILL)
-        for _, process in servers:
-            process.wait()
+        for server in servers:
+            server.process.kill()
+        for server in servers:
+            server.process.wait()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -71,9 +86,9 @@ def _free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def _each_ready(ports: list[int], path: str, expected: bytes) -> None:
+def _wait_all_ready(servers: list[Server], path: str, expected: bytes) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
-        list(pool.map(lambda port: _wait_ready(port, path, expected), ports))
+        list(pool.map(lambda server: _wait_ready(server.port, path, expected), servers))
 
 
 def _wait_ready(port: int, path: str, expected: bytes) -> None:

@@ -12,9 +12,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 import docker
 from docker.errors import ImageNotFound
@@ -51,8 +49,9 @@ def _run(client: docker.DockerClient, count: int, rounds: int) -> Result:
     bare: list[float] = []
     in_lab: list[float] = []
     with Lab(nodes=1, backend="docker", record=False) as lab:
-        ours = {"label": f"labkit.owner={os.getpid()}", "name": "-node1"}
-        (node,) = client.containers.list(filters=ours)
+        (node,) = client.containers.list(
+            filters={"label": f"labkit.owner={os.getpid()}", "name": "-node1"}
+        )
         image = node.attrs["Config"]["Image"]
         for turn in range(rounds + 1):
             first, second = _run_bare(image, count), _run_in_lab(lab, count)
@@ -61,9 +60,9 @@ def _run(client: docker.DockerClient, count: int, rounds: int) -> Result:
                 in_lab.append(second)
     ratio = median(in_lab) / median(bare)
     row = Row(
-        f"{count} nodes ready in Docker, ZooKeeper running", median(in_lab), "s", median(bare),
-        f"{count} × `docker run`, one after another",
-        [at_most(ratio, 2, "2 × the time")],
+        f"{count} containers ready, ZooKeeper running", median(in_lab), "s", median(bare),
+        f"{count} × docker run, not ready yet",
+        [at_most(ratio, 2, "2 × as long")],
     )  # fmt: skip
     engine = client.version()
     data = {
@@ -109,7 +108,3 @@ def _run_in_lab(lab: Lab, count: int) -> float:
     for node in nodes:
         node.kill()
     return seconds
-
-
-def draw(data: dict[str, Any], directory: Path) -> None:
-    """No picture: two figures are best as figures."""

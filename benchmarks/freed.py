@@ -49,12 +49,12 @@ def run(quick: bool) -> Result:
                     limit, text = timeout + 2 * _TICK, f"{timeout + 2 * _TICK:g} s"
                 rows.append(
                     Row(
-                        f"number free after {verb}, timeout {timeout:g} s",
+                        f"number free again after {verb}",
                         median(seconds),
                         "s",
                         timeout,
                         "the session timeout",
-                        [at_most(max(seconds), limit, f"{text}, the slowest of {times}")],
+                        [at_most(max(seconds), limit, f"{text}, slowest of {times}")],
                     )
                 )
     return Result(rows, data, METHOD)

@@ -8,8 +8,6 @@ interpreter of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -34,7 +32,7 @@ def run(quick: bool) -> Result:
         parents = {node.parent() for node in nodes} - before - {None, me}
         ours = _weigh(nodes), _weigh(parent for parent in parents if parent)
     with bare.constant_views(count) as servers:
-        theirs = _weigh(psutil.Process(process.pid) for _, process in servers)
+        theirs = _weigh(server.process for server in servers)
     if not all(weight["pss"] for weight in (*ours, theirs)):
         return Result([], {}, METHOD, skipped="This system does not tell proportional sizes.")
     share = (ours[0]["pss"] + ours[1]["pss"]) / count
@@ -58,7 +56,3 @@ def _weigh(processes: Iterable[psutil.Process]) -> dict[str, float]:
         kind: round(sum(getattr(info, kind, 0) for info in infos) / 1e6, 2)
         for kind in ("pss", "rss", "uss")
     }
-
-
-def draw(data: dict[str, Any], directory: Path) -> None:
-    """No picture: two figures are best as figures."""

@@ -7,9 +7,7 @@ their numbers; and of the nodes, which answer its questions.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 
@@ -59,7 +57,3 @@ def _spent(nodes: list[psutil.Process], seconds: float) -> tuple[float, float]:
     began = time.process_time(), of_nodes()
     time.sleep(seconds)
     return time.process_time() - began[0], of_nodes() - began[1]
-
-
-def draw(data: dict[str, Any], directory: Path) -> None:
-    """No picture: two figures are best as figures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from labkit import style
 
 T = TypeVar("T")
 
+_LIST = re.compile(r"\[[^\[\]{}]*\]")  # of figures only: is written in one line
 _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
 
 
@@ -47,10 +49,13 @@ class Row:
     other: float | None = None
     against: str = ""
     bars: Sequence[Bar] = ()
+    paired: float | None = None  # the median of pairs' ratios, where there are pairs
 
     @property
     def better(self) -> float | None:
         """How many times better ours is; below 1 it is worse."""
+        if self.paired is not None:
+            return self.paired
         if not self.other or not self.ours:
             return None
         return self.ours / self.other if self.unit.endswith("/s") else self.other / self.ours
@@ -124,7 +129,8 @@ class Report:
             for name, result in self.results.items()
         }
         document = {"machine": asdict(self.machine), "results": results}
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        path.write_text(_LIST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
 
     def write_readme(self, path: Path) -> None:
         """Put the table between the README's markers; raises ValueError if it has none."""

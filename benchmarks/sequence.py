@@ -7,12 +7,12 @@ stretches in turn, as pairs; the ratio is the median of the pairs' ratios.
 
 from __future__ import annotations
 
-from pathlib import Path
-from statistics import median
+from dataclasses import dataclass
+from statistics import mean, median
 from typing import Any
 
 from benchmarks import bare
-from benchmarks.http_load import Connections, Load
+from benchmarks.http_load import Connections
 from benchmarks.report import Result, Row, at_least
 from labkit import Lab
 
@@ -30,62 +30,71 @@ def run(quick: bool) -> Result:
     data: dict[str, Any] = {}
     with (
         Lab(nodes=0, backend="process", record=False) as lab,
-        bare.nodes(lab.zookeeper.hosts, 1) as [(node, _)],
-        bare.constant_views(1) as [(constant, _)],
+        bare.nodes(lab.zookeeper.hosts, 1) as [node],
+        bare.constant_views(1) as [constant],
     ):
         for count in (1, 16):
-            ours, theirs = _compare(node, constant, count, pairs, seconds)
-            ratios = [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
-            p99s = [b.p99 / a.p99 for a, b in zip(ours, theirs, strict=True)]
             name = f"{count} connection{'s' * (count > 1)}"
-            rows += [
-                Row(
-                    f"/sequence, {name}: requests",
-                    *_in_ratio(median(a.rate for a in ours), median(ratios), "/s", _AGAINST),
-                    bars=[at_least(median(ratios), 0.9, "0.9 ×")],
-                ),
-                Row(
-                    f"/sequence, {name}: 99th percentile",
-                    *_in_ratio(median(a.p99 for a in ours), 1 / median(p99s), "s", _AGAINST),
-                ),
-            ]
-            data[name] = {
-                "requests a second": {
-                    "node": [round(a.rate, 1) for a in ours],
-                    "constant": [round(b.rate, 1) for b in theirs],
-                },
-                "99th percentile in seconds": {
-                    "node": [round(a.p99, 6) for a in ours],
-                    "constant": [round(b.p99, 6) for b in theirs],
-                },
-                "median ratio of requests": median(ratios),
-                "median ratio of 99th percentiles": median(p99s),
-            }
+            ours, theirs = _compare(node, constant, count, pairs, seconds)
+            data[name] = {"node": _columns(ours), "constant": _columns(theirs)}
+            rows += _rows(name, ours, theirs)
     return Result(rows, data, METHOD)
 
 
-def _in_ratio(ours: float, ratio: float, unit: str, against: str) -> tuple[float, str, float, str]:
-    """A row's figures, of which the other side's keeps the median ratio of the pairs."""
-    return ours, unit, ours / ratio, against
+@dataclass(frozen=True)
+class _Stretch:
+    """What one stretch of asking gave. Times in seconds."""
+
+    rate: float  # requests a second
+    p99: float
+    cpu: float  # the server's processor time a request
 
 
 def _compare(
-    node: int, constant: int, count: int, pairs: int, seconds: float
-) -> tuple[list[Load], list[Load]]:
-    ours: list[Load] = []
-    theirs: list[Load] = []
+    node: bare.Server, constant: bare.Server, count: int, pairs: int, seconds: float
+) -> tuple[list[_Stretch], list[_Stretch]]:
+    ours: list[_Stretch] = []
+    theirs: list[_Stretch] = []
     with (
-        Connections(node, "/sequence", count) as to_node,
-        Connections(constant, "/sequence", count) as to_constant,
+        Connections(node.port, "/sequence", count) as to_node,
+        Connections(constant.port, "/sequence", count) as to_constant,
     ):
-        sides = [(to_node, ours), (to_constant, theirs)]
-        for connections, _ in sides:
+        sides = [(node, to_node, ours), (constant, to_constant, theirs)]
+        for _, connections, _ in sides:
             connections.ask(seconds)  # warm-up
         for pair in range(pairs):
-            for connections, loads in sides if pair % 2 else reversed(sides):
-                loads.append(connections.ask(seconds))
+            for server, connections, stretches in sides if pair % 2 else reversed(sides):
+                before = server.cpu
+                load = connections.ask(seconds)
+                cpu = (server.cpu - before) / len(load.latencies)
+                stretches.append(_Stretch(load.rate, load.p99, cpu))
     return ours, theirs
 
 
-def draw(data: dict[str, Any], directory: Path) -> None:
-    """No picture: two figures are best as figures."""
+def _rows(name: str, ours: list[_Stretch], theirs: list[_Stretch]) -> list[Row]:
+    pairs = list(zip(ours, theirs, strict=True))
+    rate = median(a.rate / b.rate for a, b in pairs)
+    return [
+        Row(
+            f"/sequence, {name}: requests",
+            median(a.rate for a in ours), "/s", median(b.rate for b in theirs), _AGAINST,
+            [at_least(rate, 0.9, "0.9 ×")], rate,
+        ),
+        Row(
+            f"/sequence, {name}: 99th percentile",
+            median(a.p99 for a in ours), "s", median(b.p99 for b in theirs), _AGAINST,
+            paired=median(b.p99 / a.p99 for a, b in pairs),
+        ),
+        Row(
+            f"/sequence, {name}: processor time of one",
+            mean(a.cpu for a in ours), "s", mean(b.cpu for b in theirs), _AGAINST,
+        ),
+    ]  # fmt: skip
+
+
+def _columns(stretches: list[_Stretch]) -> dict[str, list[float]]:
+    return {
+        "requests a second": [round(stretch.rate, 1) for stretch in stretches],
+        "99th percentile in seconds": [round(stretch.p99, 6) for stretch in stretches],
+        "processor seconds a request": [round(stretch.cpu, 7) for stretch in stretches],
+    }

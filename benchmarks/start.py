@@ -8,6 +8,7 @@ and is connected to ZooKeeper.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,7 @@ METHOD = (
     "ready is who answers and is connected."
 )
 
-_OURS, _THEIRS = "a lab, with its ZooKeeper", "as many interpreters"
+_OURS, _THEIRS = "a lab", "nodes in bare interpreters, without ZooKeeper"
 
 
 def run(quick: bool) -> Result:
@@ -31,7 +32,10 @@ def run(quick: bool) -> Result:
     }
     with Lab(nodes=0, backend="process", record=False) as ground:
         hosts = ground.zookeeper.hosts
-        sides = {_OURS: _start_lab, _THEIRS: lambda size: _start_interpreters(hosts, size)}
+        sides: dict[str, Callable[[int], float]] = {
+            _OURS: _start_lab,
+            _THEIRS: lambda size: _start_interpreters(hosts, size),
+        }
         for side in sides.values():
             side(1)  # warm-up: files are in the system's cache
         for size in sizes:
@@ -43,8 +47,8 @@ def run(quick: bool) -> Result:
     )
     rows = [
         Row(
-            f"{size} node{'s' * (size > 1)} ready (processes), ZooKeeper included",
-            ours[size], "s", theirs[size], f"{_THEIRS}, ZooKeeper running",
+            f"ZooKeeper and {size} node{'s' * (size > 1)} ready",
+            ours[size], "s", theirs[size], _THEIRS,
             _bars(size, ours[size], theirs[size]),
         )
         for size in sizes

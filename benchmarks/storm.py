@@ -47,7 +47,7 @@ class _Session(Session):
 
     def _call(self, request: Any, async_object: Any) -> Any:
         self.operations += 1
-        return super()._call(request, async_object)
+        return super()._call(request, async_object)  # type: ignore[no-untyped-call]
 
 
 # An algorithm gets a session that is not connected, connects it, and returns its claim: a function
@@ -165,17 +165,18 @@ def _rows(
 ) -> list[Row]:
     size = max(operations[_RETRY])
     largest = max(operations[_RANK])
-    ours, theirs = operations[_RANK], operations[_RETRY]
+    ours = operations[_RANK]
     faster = seconds[_RETRY][size] / seconds[_RANK][size]
     full = size == 128
+    until = f"{size} nodes claim at once: until all have a number"
     rows = [
         Row(
-            f"{size} claim at once: operations a claim",
-            ours[size], "operations", theirs[size], _RETRY,
+            f"{size} nodes claim at once: operations a claim",
+            ours[size], "operations", operations[_RETRY][size], _RETRY,
             [at_most(ours[size], 4, "4")],
         ),
         Row(
-            f"{size} claim at once: until all have a number",
+            until,
             seconds[_RANK][size], "s", seconds[_RETRY][size], _RETRY,
             [at_least(faster, 10, "10 ×")] if full else (),
         ),
@@ -184,10 +185,12 @@ def _rows(
         if name not in (_RANK, _RETRY):
             count = round(distinct[name][size])
             wrong = f" (only {count} numbers for {size})" if 0 < count < size else ""
-            rows.append(Row("", seconds[_RANK][size], "s", seconds[name][size], f"{name}{wrong}"))
+            rows.append(
+                Row(until, seconds[_RANK][size], "s", seconds[name][size], f"{name}{wrong}")
+            )
     rows.append(
         Row(
-            f"{largest} claim at once: operations a claim",
+            f"{largest} nodes claim at once: operations a claim",
             ours[largest],
             "operations",
             operations["Lock, then list"][largest],
