@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import requests
@@ -728,8 +728,8 @@ class Lab:
         others = [server.name for server in self.zookeeper.servers if server.name != name]
         for other in others:
             self._running.fault(name, other, fault)
-            if name.startswith("zookeeper"):
-                self._running.fault(other, name, fault)
+            if name.startswith("zookeeper"):  # servers connect to each other, both ways
+                self._running.fault(other, name, fault and _seen_from_there(fault))
 
     def _session_of(self, node: Node) -> str | None:
         with suppress(LabError):
@@ -829,6 +829,12 @@ def _walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
 def _check(what: str, value: int, lowest: int, highest: int) -> None:
     if not lowest <= value <= highest:
         raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")
+
+
+def _seen_from_there(fault: LinkFault) -> LinkFault:
+    """The same fault, as the other end of the link sees its direction."""
+    turned = {"to": "from", "from": "to", "both": "both"}
+    return replace(fault, direction=turned[fault.direction])  # type: ignore[arg-type]
 
 
 def _no_progress(what: str, fraction: float | None) -> None:
