@@ -20,6 +20,7 @@ from labkit.timeline import Event, owner
 
 _NUMBER = re.compile(r"/sequence/(\d+)")
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
+_WAKING = 1.0  # seconds after a pause in which a node that is polled has said something
 _LAG = 0.15  # seconds by which the watch may be late
 _LAST = math.inf
 _REQUESTS = 20_000  # remembered of each node
@@ -95,6 +96,7 @@ class _Span:
     session: str | None = None
     sampled: float = _LAST  # how long it lasts if nothing confirms it
     heard: float = -_LAST  # when a request was last answered so
+    guessed: bool = False  # taken up again after a pause; what it says next decides
     watched: bool = False  # a claim that was seen by the watch, not in the log
 
     def matches(self, claim: _Span) -> bool:
@@ -242,6 +244,7 @@ class Story:
             current.before = current.end = current.sampled
             current = None
         if current and current.matches(span):
+            current.guessed = False
             current.sampled = max(current.sampled, sampled)
             current.heard = max(current.heard, heard)
             current.token = token if current.token is None else current.token
@@ -255,6 +258,9 @@ class Story:
         """The node's word ended, after `after` and at `t` at the latest."""
         _close(life.quiet, t)
         if current := life.answer:
+            if current.guessed and t - current.start < _WAKING:
+                life.answers.pop()  # its first word since it woke up is another
+                return
             if current.sampled < t:
                 after = t = current.sampled
             current.before, current.end = max(after, current.start), max(t, current.start)
@@ -313,7 +319,9 @@ class Story:
                 _close(life.paused, began)
                 if life.frozen and life.answer is None:
                     life.answers.append(
-                        replace(life.frozen, after=began, start=t, before=_LAST, end=_LAST)
+                        replace(
+                            life.frozen, after=began, start=t, before=_LAST, end=_LAST, guessed=True
+                        )
                     )
                 life.frozen = None
             case (("partition" | "slow" | "flaky" | "expire"), True):
