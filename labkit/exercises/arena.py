@@ -74,14 +74,18 @@ class Moment:
 class Arena:
     """One check of one function. Use it as a context manager.
 
-    `root` is a fresh, empty znode; `zk` the lab's own client, whose calls are not written down.
+    `root` is a fresh, empty znode; `zk` a client whose calls are not written down. In an ensemble
+    all talk to the leader, unless a judge wants otherwise: what one writes the others see at once.
     """
 
     def __init__(
         self, lab: Lab, name: str, function: Callable[..., Any], deadline: float = 6.0
     ) -> None:
         self.lab = lab
-        self.zk: KazooClient = lab.zk
+        leader = lab.zookeeper.leader
+        assert leader is not None, "the caller has looked"
+        self._leader = leader
+        self.zk = KazooClient(hosts=str(leader.endpoint), logger=_LOG)
         self.root = f"/{name}-{next(_numbers)}"
         self.function = function
         self.moments: list[Moment] = []
@@ -96,6 +100,7 @@ class Arena:
 
     def __enter__(self) -> Arena:
         self._forwarder.start()
+        self.zk.start(timeout=10)
         self.zk.create(self.root)
         self._began = time.monotonic()
         return self
@@ -118,6 +123,8 @@ class Arena:
         self._forwarder.close()
         with suppress(NoNodeError):
             self.zk.delete(self.root, recursive=True)
+        self.zk.stop()
+        self.zk.close()
 
     # --- the reader's code --------------------------------------------------------------------
 
@@ -166,16 +173,12 @@ class Arena:
     ) -> Client:
         """A connected client, over a link of its own; its calls are written down as `who`'s.
 
-        It talks to any ZooKeeper server, or to the one given.
+        It talks to the leader, or to the server given.
         """
         name = f"{who}-{len(self._clients)}"
-        targets = self.lab.zookeeper.servers if server is None else [server]
-        ports = [
-            self._forwarder.link(name, target.name, (target.endpoint.host, target.endpoint.port))
-            for target in targets
-        ]
-        servers = [target.name for target in targets]
-        client = Client(self, who, name, servers, ports, timeout)
+        server = server or self._leader
+        port = self._forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
+        client = Client(self, who, name, server.name, port, timeout)
         self._clients.append(client)
         client.start(timeout=10)
         return client
@@ -205,14 +208,14 @@ class Arena:
         session = client.client_id
         self._fault(client, LinkFault("drop"))
         # Whoever knows a session's id and password may go on with it, or close it.
-        heir = KazooClient(self.lab.zookeeper.hosts, client_id=session, logger=_LOG)
+        heir = KazooClient(str(self._leader.endpoint), client_id=session, logger=_LOG)
         heir.start(timeout=10)
         heir.stop()
         heir.close()
         self.note("ZooKeeper", f"{_whose(client.who)} session has expired")
         self._fault(client, LinkFault("refuse"))
         self._fault(client, None)
-        self.wait(lambda: client.connected and client.client_id[0] != session[0])
+        self._until(lambda: client.connected and client.client_id[0] != session[0], 5.0)
 
     def lose_reply(self, client: Client, op: str, done: Callable[[], bool]) -> None:
         """Have the client's next `op` carried out, and its connection break before the reply.
@@ -221,7 +224,7 @@ class Arena:
         """
 
         def after() -> None:
-            self.wait(done, 2.0)
+            self._until(done, 2.0)
             self.note(NETWORK, "loses the reply; the connection breaks")
             self._fault(client, LinkFault("refuse"))
             self._fault(client, None)
@@ -232,7 +235,7 @@ class Arena:
         """Have the client's connection break before its next `op` reaches ZooKeeper."""
 
         def after() -> None:
-            self.wait(lambda: client.waits_for_replies, 2.0)
+            self._until(lambda: client.waits_for_replies, 2.0)
             self.note(NETWORK, "loses the request; the connection breaks")
             self._fault(client, LinkFault("refuse"))
             self._fault(client, None)
@@ -251,8 +254,7 @@ class Arena:
         client.before(op, before)
 
     def _fault(self, client: Client, fault: LinkFault | None) -> None:
-        for server in client.servers:
-            self._forwarder.fault(client.name, server, fault)
+        self._forwarder.fault(client.name, client.target, fault)
 
     # --- judging ------------------------------------------------------------------------------
 
@@ -268,8 +270,20 @@ class Arena:
         return self.moments[-1] is moment
 
     def wait(self, condition: Callable[[], object], timeout: float | None = None) -> bool:
-        """Wait until the condition is true; False when it is not by then, or by the deadline."""
-        end = time.monotonic() + min(self.remaining, self.remaining if timeout is None else timeout)
+        """Wait until the condition is true; False when it is not after `timeout` seconds.
+
+        Raises `Failed` when the deadline of the whole check comes first, and the reader's code is
+        still running.
+        """
+        if self._until(condition, self.remaining if timeout is None else timeout):
+            return True
+        if not self.remaining:
+            for run in self._runs:
+                run.wait()
+        return False
+
+    def _until(self, condition: Callable[[], object], timeout: float) -> bool:
+        end = time.monotonic() + min(self.remaining, timeout)
         while not condition():
             if time.monotonic() > end:
                 return False
@@ -309,20 +323,18 @@ class Client(Session):
     """A session whose every call is written down, and between whose calls others may act."""
 
     def __init__(
-        self, arena: Arena, who: str, name: str, servers: Sequence[str], ports: Sequence[int],
-        timeout: float,
-    ) -> None:  # fmt: skip
+        self, arena: Arena, who: str, name: str, server: str, port: int, timeout: float
+    ) -> None:
         self.who = who
         self.name = name
-        self.servers = servers
+        self.target = server
         self.calls: list[str] = []  # such as "create", in order
         self.ended = False
         self.broken: BaseException | None = None  # what a watch function raised
         self._arena = arena
         self._hooks: list[tuple[str, Callable[[str], object]]] = []
         self._guards: dict[Any, Any] = {}
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        super().__init__(hosts, timeout, _LOG)
+        super().__init__(f"127.0.0.1:{port}", timeout, _LOG)
 
     def before(self, op: str, act: Callable[[str], object]) -> None:
         """Do something once, right before the client's next `op` on a path is sent."""
@@ -414,16 +426,27 @@ class Client(Session):
     def leave(self) -> None:
         """Close the session, whatever its threads are in the middle of."""
         self.ended = True
-        closing = threading.Thread(target=self._leave, name="labkit-exercise-leave", daemon=True)
+        workers = list(self.handler._workers)  # kazoo forgets them before they have ended
+        waking, closing = (
+            threading.Thread(target=work, name="labkit-exercise-leave", daemon=True)
+            for work in (self._wake, self._leave)
+        )
+        waking.start()
         closing.start()
-        for wake in list(self._guards.values()):  # code that waits for a notice gets the last ones
+        end = time.monotonic() + _PATIENCE
+        for thread in (waking, closing):
+            thread.join(max(0.0, end - time.monotonic()))
+        while waking.is_alive() or closing.is_alive():  # a watch function that does not return
+            for thread in (waking, *workers):
+                _raise_in(thread)
+            time.sleep(0.02)
+
+    def _wake(self) -> None:
+        """Code that waits for a notice gets the last ones; its next call ends it."""
+        for guard in list(self._guards.values()):
             for kind in (EventType.NONE, EventType.DELETED, EventType.CHANGED, EventType.CHILD):
-                wake(WatchedEvent(kind, KeeperState.CLOSED, None))
-        closing.join(_PATIENCE)
-        while closing.is_alive():  # a watch function that does not return
-            for worker in self.handler._workers:
-                _raise_in(worker)
-            closing.join(0.05)
+                with suppress(_Stop):
+                    guard(WatchedEvent(kind, KeeperState.CLOSED, None))
 
     def _leave(self) -> None:
         with suppress(Exception):  # kazoo raises a bare one when its writer does not end in time
