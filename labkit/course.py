@@ -32,7 +32,7 @@ from typing import Any, Literal, cast
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -189,6 +189,8 @@ class _Kernels:
     def add(self, pid: int) -> None:
         with self._lock:
             self._pids.add(pid)
+        if self.ended:
+            self.end()
 
     def remove(self, pid: int) -> None:
         with self._lock:
@@ -263,14 +265,14 @@ class _Run:
         environ = os.environ | ({"LABKIT_BACKEND": backend} if backend else {})
         recordings = list(_recordings(self._notebook))
         done = 0
-        async with self._client.async_setup_kernel(env=environ):
-            pid = cast(Any, self._client.km).provisioner.pid
-            self._kernels.add(pid)
-            try:
+        manager = self._client.create_kernel_manager()
+        await self._client.async_start_new_kernel(env=environ)
+        process = cast(Any, manager).provisioner.process
+        self._kernels.add(process.pid)
+        try:
+            async with self._client.async_setup_kernel():
                 for at, cell in enumerate(self._notebook.cells):
                     self._at = at
-                    if self._kernels.ended:
-                        raise DeadKernelError
                     for recording in recordings:
                         await self._record(recording, at)
                     await self._client.async_execute_cell(cell, at)
@@ -282,8 +284,10 @@ class _Run:
                 for recording in recordings:
                     await self._record(recording, self._at)
                 await self._probe(_LEFTOVERS)
-            finally:
-                self._kernels.remove(pid)
+        finally:
+            self._kernels.remove(process.pid)
+            process.kill()  # it has ended by now, unless its end has failed
+            process.wait()
 
     async def _record(self, recording: _Recording, at: int) -> None:
         if at == recording.start:
@@ -369,13 +373,14 @@ def _controlled(cell: NotebookNode) -> str | None:
 
 
 def calls(cell: NotebookNode, name: str) -> list[ast.Call]:
-    """The calls of a function or method of that name in a cell."""
+    """The calls of that name in a cell: of a function or any method, or with a dot of just that."""
     try:
         tree = ast.parse(cell.source)
     except SyntaxError:  # IPython understands more than Python
         return []
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return [call for call in found if ast.unparse(call.func).split(".")[-1] == name]
+    names = ((call, ast.unparse(call.func)) for call in found)
+    return [call for call, full in names if name in (full, full.split(".")[-1])]
 
 
 def _clean(notebook: NotebookNode) -> None:

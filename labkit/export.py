@@ -191,7 +191,7 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
         for name, exercise in _exercises(cell):
             tasks[name] = exercise
             yield from _boxed([_text(f"**Exercise: {exercise.title}.** {exercise.question}")])
-    elif checks := calls(cell, "check"):
+    elif checks := calls(cell, "ex.check"):
         yield code
         for check in checks:
             if (task := tasks.get(ast.unparse(check.func).split(".")[0])) is not None:
