@@ -1,0 +1,55 @@
+"""Hosted environments: what they are told to run exists, and installs what a lab needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def _targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text()
+    return set(re.findall(r"^([\w./-]+):", makefile, flags=re.MULTILINE))
+
+
+def _make_calls(text: str) -> set[str]:
+    return {target for call in re.findall(r"\bmake ([\w./ -]+)", text) for target in call.split()}
+
+
+def test_the_dev_container_has_an_engine_and_opens_the_lab() -> None:
+    path = ROOT / ".devcontainer/devcontainer.json"
+    container = json.loads(path.read_text())
+    assert any("docker-in-docker" in feature for feature in container["features"])
+    calls = _make_calls("\n".join(str(value) for value in container.values()))
+    assert {".venv/ready", "lab"} <= calls <= _targets()
+
+
+def test_binder_brings_a_zookeeper() -> None:
+    packages = (ROOT / "binder/apt.txt").read_text().split()
+    assert {"zookeeper", "default-jre-headless"} <= set(packages)
+    build = ROOT / "binder/postBuild"
+    assert os.access(build, os.X_OK)
+    subprocess.run(["bash", "-n", str(build)], check=True)
+    assert "constraints.txt -e '.[lab]'" in build.read_text()
+
+
+def test_the_workflow_tests_and_publishes() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    jobs = workflow["jobs"]
+    assert jobs["publish"]["needs"] == "test"
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert _make_calls("\n".join(runs)) <= _targets()
+    assert "make test" in runs
+    [export] = [run for run in runs if "labkit export" in run]
+    shown = subprocess.run(
+        [sys.executable, "-m", "labkit.cli", "export", "--help"],
+        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"},
+    ).stdout  # fmt: skip
+    assert all(option in shown for option in re.findall(r"--\w+", export))
