@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection, HTTPException
 from typing import Any, TypeVar
 
 import requests
@@ -125,18 +126,24 @@ class _Server:
         raise NotImplementedError
 
     def _wait_ready(self, timeout: float = _START_TIMEOUT) -> None:
-        """Wait for a real round trip, or for the server's death."""
-        deadline = time.monotonic() + timeout
+        """Wait for a real round trip, or for the server's death.
+
+        Asks less and less often: whoever starts needs the processor more than we do.
+        """
+        began = look = time.monotonic()
         while not self._answers():
-            if self.state in (ServerState.STOPPED, ServerState.GONE):
-                raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now >= look:  # for an engine this is work too
+                if self.state in (ServerState.STOPPED, ServerState.GONE):
+                    raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+                look = now + 0.2
+            if now > began + timeout:
                 raise StartTimeout(
                     f"{self.name} did not answer at {self.endpoint} within {timeout:g} s. "
                     "Is the machine overloaded?",
                     self.logs(20),
                 )
-            time.sleep(0.01)
+            time.sleep(max(0.01, (now - began) / 20))
 
 
 class Node(_Server):
@@ -218,10 +225,15 @@ class Node(_Server):
         )
 
     def _answers(self) -> bool:
+        # A failure costs a tenth of what it costs with `requests`, and a start brings many.
+        connection = HTTPConnection(self.endpoint.host, self.endpoint.port, timeout=1.0)
         try:
-            return self._http.get(self.url + "/status", timeout=1.0).ok
-        except requests.RequestException:
+            connection.request("GET", "/status")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
             return False
+        finally:
+            connection.close()
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.state} {self.url}>"
