@@ -1,415 +1,699 @@
-"""Draws the course's diagrams and the logo, all in one visual language: `make img`.
+"""Draws the course's diagrams and the logo: `make img`, or `python img/draw.py 04 logo`.
 
-Servers are round boxes, znodes are square ones in the colour of their number, a dashed outline is
-what is left of something dead, and red is what must not be.
+One visual language: a coloured chip is a number (its colour is the same on every page), a box is a
+server, a bar is a stretch of time in which a number is held. A solid bar is held and answered, a
+dashed one held without an answer, a hatched one answered without being held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse, FancyBboxPatch
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from labkit import style
 
 HERE = Path(__file__).parent
+WIDTH = 7.2  # inches: about 700 px, a notebook's column
 
-#: What each diagram shows, for those who can't see it.
-ALT: dict[str, str] = {}
-_DRAWINGS: dict[str, tuple[float, Callable[[Axes], None]]] = {}
+#: What each diagram shows, in words.
+ALT = {
+    "00-start-here": (
+        "A lab: one ZooKeeper, a few servers that talk to it, and you, who can ask every server "
+        "for its number over HTTP, and kill it."
+    ),
+    "01-znodes-and-versions": (
+        "Six transactions in a row. The first creates a znode, whose version is then 0; two writes "
+        "make it 1 and 2; the fourth deletes it. The fifth creates it anew: version 0 again, but "
+        "another czxid."
+    ),
+    "02-sessions-and-ephemerals": (
+        "A client's session lives as long as its heartbeats reach ZooKeeper. Closed in order, it "
+        "ends at once, and its ephemeral znode with it; killed, only after a session timeout of "
+        "silence."
+    ),
+    "03-watches": (
+        "A watch is set by a read, is told once that something changed, and is gone; what happens "
+        "before the next read is not told."
+    ),
+    "04-the-sequence-node": (
+        "Each server holds its number as an ephemeral znode below /sequence; a request asks the "
+        "server, and the server has asked ZooKeeper. Nobody has asked node 4, so 4 is free."
+    ),
+    "05-races-and-herds": (
+        "Twenty claimants see number 1 free; one creates it, nineteen are refused and look again, "
+        "and so on: 210 creates. With tickets, each aims at a number of its own: 20 creates."
+    ),
+    "06-when-zookeeper-stops": (
+        "Numbers 1 to 4 are held when ZooKeeper stops. When it is back, the old sessions still "
+        "hold them for a session timeout; so the new session of node 1 gets number 5."
+    ),
+    "07-zombies-leases-and-fencing": (
+        "Node 1 is paused for longer than its session; node 2 gets its number, with a newer token. "
+        "Node 1 wakes up and writes with its old token, and the resource refuses it."
+    ),
+    "08-snowflake-ids": (
+        "A Snowflake ID: 41 bits of milliseconds, 10 of worker, 12 of sequence. Below: a worker "
+        "number passes to another server, whose clock is behind; it waits until the clock passes "
+        "what its predecessor had reserved."
+    ),
+    "09-ensembles": (
+        "Of three servers one may fail, of four also only one, of five two. A write needs a "
+        "majority; a follower that has not heard of it yet answers a read with the old value."
+    ),
+    "10-one-name-many-nodes": (
+        "Servers register in ZooKeeper; a client watches the list and sends each request to one "
+        "of its members. One has just been killed and is still listed: no answer, so the client "
+        "asks the next."
+    ),
+    "11-lock-and-election": (
+        "Four znodes in a queue for a lock. The first has the lock; each of the others watches "
+        "only the one right ahead of it, so that a release wakes one."
+    ),
+    "12-barrier-and-queue": (
+        "A barrier opens when the last one has arrived. A queue's item is deleted before the "
+        "work, and a crash loses it, or after the work, and a crash repeats it."
+    ),
+    "13-chaos": (
+        "Clients ask while faults are injected; answers and ZooKeeper's own log go to the "
+        "checker, which compares them rule by rule. Only requests that overlap a fault prove "
+        "anything."
+    ),
+    "logo": "Four servers with the numbers 1 to 4; number 2 passes from the second to the fourth.",
+}
 
 
-def diagram(
-    name: str, alt: str, height: float = 2.6
-) -> Callable[[Callable[[Axes], None]], Callable[[Axes], None]]:
-    """Register a drawing of 7 inches (100 units) by `height` inches."""
+class Sheet:
+    """A white card to draw on, in inches from its upper left corner."""
 
-    def register(draw: Callable[[Axes], None]) -> Callable[[Axes], None]:
-        ALT[name] = alt
-        _DRAWINGS[name] = (height, draw)
-        return draw
+    def __init__(self, height: float, width: float = WIDTH, border: bool = True) -> None:
+        self.figure = Figure(figsize=(width, height))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
+        self.axes.axis("off")
+        if border:
+            self.box(0.04, 0.04, width - 0.08, height - 0.08, edge=style.LINE, radius=0.12, z=0)
 
-    return register
+    def box(
+        self, x: float, y: float, width: float, height: float, face: str = style.PAPER,
+        edge: str = style.INK, radius: float = 0.08, dashed: bool = False, z: float = 2,
+        line: float = 1.2, hatch: str = "",
+    ) -> None:  # fmt: skip
+        """A box with round corners."""
+        patch = FancyBboxPatch(
+            (x + radius, y + radius), width - 2 * radius, height - 2 * radius,
+            boxstyle=f"round,pad={radius},rounding_size={radius}", facecolor=face, edgecolor=edge,
+            linewidth=line, zorder=z, linestyle=(0, (3, 2)) if dashed else "-", hatch=hatch,
+        )  # fmt: skip
+        self.axes.add_patch(patch)
 
+    def text(
+        self, x: float, y: float, text: str, size: float = 10, bold: bool = False,
+        shade: str = style.INK, at: str = "center", z: float = 6, plate: bool = False,
+        mono: bool = False,
+    ) -> None:  # fmt: skip
+        """Words; `plate` puts white behind them."""
+        box = {"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"} if plate else None
+        self.axes.text(
+            x, y, text, fontsize=size, fontweight="bold" if bold else "normal", color=shade,
+            ha=at, va="center", zorder=z, linespacing=1.35, bbox=box,
+            family="DejaVu Sans Mono" if mono else "DejaVu Sans",
+        )  # fmt: skip
 
-# --- the vocabulary ---------------------------------------------------------------------------
-
-
-def box(
-    ax: Axes, x: float, y: float, text: str, *, number: int | None = None, width: float = 13,
-    height: float = 6, round: bool = True, dead: bool = False, alarm: bool = False,
-) -> None:  # fmt: skip
-    """A server (round) or a znode (square), centred at x, y; a number gives it its colour."""
-    face = style.colour(number) if number and not dead else style.PAPER
-    edge = style.ALARM if alarm else style.QUIET if dead else style.INK
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height,
-            boxstyle=f"round,pad=0,rounding_size={2.2 if round else 0.3}",
-            facecolor=face, edgecolor=edge, linewidth=2 if alarm else 1.2,
-            linestyle=(0, (3, 2)) if dead else "-", zorder=2,
+    def chip(self, x: float, y: float, number: int, size: float = 0.34, pale: bool = False) -> None:
+        """A number, in its colour; `pale` if it is held without an answer."""
+        shade = style.colour(number)
+        face = style.pale(shade) if pale else shade
+        self.box(
+            x - size / 2, y - size / 2, size, size, face, style.INK, 0.06, dashed=pale, z=4, line=1
         )
-    )  # fmt: skip
-    colour = style.ink(face) if number and not dead else style.INK
-    ax.text(x, y, text, ha="center", va="center", color=colour, zorder=3, linespacing=1.3)
+        ink = style.INK if pale else style.ink(shade)
+        self.text(x, y + 0.005, str(number), size * 32, bold=True, shade=ink)
 
+    def free(self, x: float, y: float, number: int, size: float = 0.34) -> None:
+        """A number that nobody has."""
+        self.box(x - size / 2, y - size / 2, size, size, style.PAPER, style.QUIET, 0.06, True, 4, 1)
+        self.text(x, y + 0.005, str(number), size * 32, shade=style.QUIET)
 
-def zookeeper(ax: Axes, x: float, y: float, text: str = "ZooKeeper", width: float = 20) -> None:
-    """The database, as a disk."""
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y - 4), width, 8, boxstyle="round,pad=0,rounding_size=1",
-            facecolor="#EEF3F7", edgecolor=style.INK, linewidth=1.2, zorder=2,
+    def server(
+        self, x: float, y: float, name: str, number: int | None = None, width: float = 1.3,
+        dead: bool = False, pale: bool = False,
+    ) -> None:  # fmt: skip
+        """A server with its name and number, (x, y) in its middle left."""
+        face = style.BAND if dead else style.PAPER
+        self.box(x, y - 0.26, width, 0.52, face, style.QUIET if dead else style.INK)
+        self.text(x + 0.14, y, name, bold=not dead, at="left", shade=style.INK)
+        if number is not None:
+            self.chip(x + width - 0.28, y, number, pale=pale)
+        if dead:
+            self.cross(x + width - 0.02, y - 0.24)
+
+    def cross(self, x: float, y: float, size: float = 0.09) -> None:
+        """What is dead or refused."""
+        for sign in (1, -1):
+            self.axes.plot(
+                [x - size, x + size], [y - sign * size, y + sign * size], color=style.ALARM,
+                linewidth=2.6, solid_capstyle="round", zorder=7,
+            )  # fmt: skip
+
+    def tick(self, x: float, y: float, size: float = 0.1) -> None:
+        """What is right."""
+        self.axes.plot(
+            [x - size, x - size / 4, x + size], [y, y + size * 0.75, y - size * 0.8],
+            color=style.PALETTE[2], linewidth=2.6, solid_capstyle="round", zorder=7,
+            solid_joinstyle="round",
+        )  # fmt: skip
+
+    def arrow(
+        self, start: tuple[float, float], end: tuple[float, float], text: str = "",
+        shade: str = style.INK, dashed: bool = False, bend: float = 0.0, lift: float = -0.13,
+        size: float = 9, both: bool = False,
+    ) -> None:  # fmt: skip
+        """An arrow, with words at its middle."""
+        patch = FancyArrowPatch(
+            start, end, arrowstyle="<|-|>" if both else "-|>", mutation_scale=11, color=shade,
+            linewidth=1.4, linestyle=(0, (3, 2)) if dashed else "-", shrinkA=0, shrinkB=0,
+            connectionstyle=f"arc3,rad={bend}", zorder=5,
+        )  # fmt: skip
+        self.axes.add_patch(patch)
+        if text:
+            x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + lift
+            self.text(x, y, text, size, shade=shade, plate=True, z=5.5)
+
+    def line(
+        self, start: tuple[float, float], end: tuple[float, float], shade: str = style.LINE,
+        width: float = 1.2, dashed: bool = False, z: float = 1,
+    ) -> None:  # fmt: skip
+        """A plain line."""
+        self.axes.plot(
+            [start[0], end[0]], [start[1], end[1]], color=shade, linewidth=width, zorder=z,
+            linestyle=(0, (3, 2)) if dashed else "-", solid_capstyle="butt",
+        )  # fmt: skip
+
+    def dot(self, x: float, y: float, shade: str = style.INK, size: float = 0.06) -> None:
+        """A moment."""
+        self.axes.add_patch(Circle((x, y), size, facecolor=shade, edgecolor="none", zorder=5))
+
+    def lane(self, y: float, name: str, start: float = 1.35, end: float = WIDTH - 0.25) -> None:
+        """A line of time with its name before it."""
+        self.text(0.22, y, name, bold=True, at="left")
+        self.line((start, y), (end, y))
+
+    def bar(
+        self, start: float, end: float, y: float, number: int, text: str = "", kind: str = "both",
+        height: float = 0.34,
+    ) -> None:  # fmt: skip
+        """A number over time: held and answered ("both"), only "held", or only "answered"."""
+        shade = style.colour(number)
+        face = {"both": shade, "held": style.pale(shade), "answered": style.pale(shade, 0.45)}[kind]
+        patch = Rectangle(
+            (start, y - height / 2), end - start, height, facecolor=face, zorder=3, linewidth=1,
+            edgecolor=style.ALARM if kind == "answered" else style.INK,
+            linestyle=(0, (2.5, 1.5)) if kind == "held" else "-",
+            hatch="xxx" if kind == "answered" else "",
+        )  # fmt: skip
+        self.axes.add_patch(patch)
+        if text:
+            ink = style.ink(face) if kind == "both" else style.INK
+            self.text(
+                start + 0.1, y + 0.005, text, 9.5, True, ink, "left", plate=kind == "answered"
+            )
+
+    def band(self, start: float, end: float, top: float, bottom: float, text: str = "") -> None:
+        """A stretch of time in which something was broken."""
+        self.axes.add_patch(
+            Rectangle((start, top), end - start, bottom - top, facecolor=style.BAND, zorder=0.8)
         )
-    )  # fmt: skip
-    ax.add_patch(
-        Ellipse((x, y + 4), width, 2.6, facecolor="#DCE6EE", edgecolor=style.INK, zorder=3)
+        if text:
+            self.text((start + end) / 2, top + 0.14, text, 9)
+
+    def brace(self, start: float, end: float, y: float, text: str, below: bool = True) -> None:
+        """How long something takes."""
+        self.arrow((start, y), (end, y), both=True, shade=style.INK)
+        self.text((start + end) / 2, y + (0.16 if below else -0.16), text, 9, plate=True)
+
+    def time(self, y: float, start: float = 1.35, end: float = WIDTH - 0.25) -> None:
+        """Which way time runs."""
+        self.arrow((start, y), (end, y), shade=style.QUIET)
+        self.text(end - 0.05, y + 0.15, "time", 9, shade=style.QUIET, at="right")
+
+
+# --- the pages --------------------------------------------------------------------------------
+
+
+def start_here() -> Sheet:
+    s = Sheet(2.75)
+    s.axes.add_patch(
+        Circle((0.75, 1.18), 0.2, facecolor=style.PAPER, edgecolor=style.INK, lw=1.4, zorder=3)
     )
-    ax.text(x, y - 0.6, text, ha="center", va="center", zorder=4)
-
-
-def arrow(
-    ax: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "", *,
-    above: float = 1.6, dashed: bool = False, alarm: bool = False, bend: float = 0.0,
-) -> None:  # fmt: skip
-    """From start to end, with a word beside its middle."""
-    colour = style.ALARM if alarm else style.QUIET
-    ax.annotate(
-        "", end, start, zorder=1,
-        arrowprops={
-            "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0,
-            "linestyle": (0, (3, 2)) if dashed else "-", "connectionstyle": f"arc3,rad={bend}",
-        },
-    )  # fmt: skip
-    if text:
-        x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        say(ax, x, y + above, text, colour=style.ALARM if alarm else style.INK)
-
-
-def say(
-    ax: Axes, x: float, y: float, text: str, *, colour: str = style.INK, size: float = 9,
-    ha: str = "center", bold: bool = False,
-) -> None:  # fmt: skip
-    """Words."""
-    ax.text(
-        x, y, text, ha=ha, va="center", color=colour, fontsize=size, linespacing=1.35,
-        weight="bold" if bold else "normal", zorder=5,
-    )  # fmt: skip
-
-
-def bar(
-    ax: Axes, start: float, end: float, y: float, text: str = "", *, number: int | None = None,
-    dead: bool = False, alarm: bool = False,
-) -> None:  # fmt: skip
-    """A stretch of time in a lane, like the bars of the course's plots."""
-    box(
-        ax, (start + end) / 2, y, text, number=number, width=end - start, height=4.4, round=False,
-        dead=dead, alarm=alarm,
-    )  # fmt: skip
-
-
-def lane(ax: Axes, y: float, name: str) -> None:
-    """A named line for bars."""
-    say(ax, 12, y, name, ha="right", size=8.5)
-    ax.plot([13, 98], [y, y], color=style.LINE, zorder=0)
-
-
-# --- the diagrams -----------------------------------------------------------------------------
-
-
-@diagram(
-    "00-start-here",
-    "A lab: servers that talk to one ZooKeeper, and you, who ask them over HTTP and kill them.",
-)
-def _start(ax: Axes) -> None:
-    zookeeper(ax, 84, 18)
-    for i, y in ((1, 29), (2, 18), (3, 7)):
-        box(ax, 48, y, f"node{i}", number=i)
-        arrow(ax, (55, y), (74, 18 + (y - 18) * 0.25))
-    say(ax, 68, 29, "which number\nis mine?", ha="left")
-    box(ax, 9, 18, "you", width=11)
-    arrow(ax, (15, 19.5), (41, 29), "GET /sequence", above=2.6)
-    arrow(ax, (15, 18), (41, 18), "stop · pause")
-    arrow(ax, (15, 16.5), (41, 7), "kill", alarm=True, above=-2.6)
-
-
-@diagram(
-    "01-znodes-and-versions",
-    "A znode's data and stat: each write raises its version, and its czxid stays; deleted and "
-    "created again, the version is 0 and the czxid is another.",
-)
-def _znodes(ax: Axes) -> None:
-    steps = (
-        (14, "/score = 10", "version 0\nczxid 2", "create"),
-        (39, "/score = 12", "version 2\nczxid 2", "set, set"),
-        (64, "", "", "delete"),
-        (88, "/score = 0", "version 0\nczxid 11", "create"),
-    )
-    for x, data, stat, verb in steps:
-        say(ax, x, 31, verb, bold=True)
-        box(
-            ax, x, 22, data or "–", number=2 if data else None, width=17, round=False, dead=not data
-        )
-        say(ax, x, 11, stat)
-        if x > 14:
-            arrow(ax, (x - 16, 22), (x - 9, 22))
-    say(ax, 51, 2.5, "The same name and the same version can be another znode; the czxid tells.")
-
-
-@diagram(
-    "02-sessions-and-ephemerals",
-    "Heartbeats keep a session alive; after a kill they stop, and one session timeout later the "
-    "session ends and its ephemeral znode goes.",
-)
-def _sessions(ax: Axes) -> None:
-    lane(ax, 27, "client")
-    lane(ax, 12, "znode")
-    bar(ax, 14, 48, 27, "alive: heartbeats", number=1)
-    for x in range(17, 48, 6):
-        arrow(ax, (x, 24.6), (x, 14.6))
-    bar(ax, 14, 48, 12, "/sequence/1", number=1)
-    bar(ax, 48, 80, 12, "still there: nobody knows", dead=True)
-    arrow(ax, (48, 34), (48, 29.5), alarm=True)
-    say(ax, 50, 33, "kill", colour=style.ALARM, ha="left")
-    ax.annotate("", (80, 5.5), (47, 5.5), arrowprops={"arrowstyle": "<|-|>", "color": style.QUIET})
-    say(ax, 64, 2.6, "session timeout")
-    say(ax, 82, 12, "gone", ha="left")
-
-
-@diagram(
-    "03-watches",
-    "A read sets a watch; a change fires it once; changes before the next read are not told.",
-)
-def _watches(ax: Axes) -> None:
-    lane(ax, 28, "follower")
-    lane(ax, 10, "/light")
-    for x, state in ((20, "off"), (40, "on"), (54, "off"), (66, "on"), (84, "off")):
-        box(ax, x, 10, state, width=9, round=False, number=6 if state == "on" else 8)
-    for x, word in ((24, "read + watch"), (74, "read + watch")):
-        arrow(ax, (x, 26), (x, 13.5), word, above=9.6)
-    arrow(ax, (40, 13.5), (46, 26), "changed!", above=9.5)
-    arrow(ax, (84, 13.5), (90, 26), "changed!", above=9.5)
-    say(ax, 60, 2.6, "not told", colour=style.ALARM)
-
-
-@diagram(
-    "04-the-sequence-node",
-    "Each server holds its number as an ephemeral znode below /sequence, owned by its session.",
-    3.0,
-)
-def _sequence(ax: Axes) -> None:
-    box(ax, 50, 37, "/sequence", width=17, round=False)
-    for i, x in ((1, 22), (2, 50), (3, 78)):
-        arrow(ax, (50, 34), (x, 27.2))
-        box(ax, x, 24, str(i), number=i, width=9, round=False)
-        box(ax, x, 7, f"node{i}", number=i)
-        arrow(ax, (x, 10.2), (x, 20.8), dashed=True)
-        say(ax, x + 1.5, 15.5, "its session", ha="left", colour=style.QUIET)
-
-
-@diagram(
-    "05-races-and-herds",
-    "Left: all see number 1 free, one create wins, the others are refused. Right: with tickets "
-    "each aims at a number of its own.",
-    3.0,
-)
-def _races(ax: Axes) -> None:
-    say(ax, 24, 40, "look, create, try again", bold=True)
-    say(ax, 76, 40, "take a ticket", bold=True)
-    for i, x in enumerate((8, 24, 40)):
-        box(ax, x, 9, f"node{i + 1}")
-        arrow(ax, (x, 12.5), (24 + (x - 24) * 0.25, 27.5), alarm=i > 0)
-    box(ax, 24, 31, "1", number=1, width=9, round=False)
-    say(ax, 44, 21, "refused", colour=style.ALARM)
-    for i, x in enumerate((60, 76, 92), start=1):
-        box(ax, x, 9, f"node{i}")
-        say(ax, x - 1.5, 20, f"ticket {i}", ha="right", colour=style.QUIET, size=8.5)
-        arrow(ax, (x, 12.5), (x, 27.5))
-        box(ax, x, 31, str(i), number=i, width=9, round=False)
-    ax.plot([50, 50], [3, 38], color=style.LINE)
-
-
-@diagram(
-    "06-when-zookeeper-stops",
-    "While ZooKeeper is away sessions don't time out; afterwards each has a full timeout to come "
-    "back.",
-)
-def _stops(ax: Axes) -> None:
-    lane(ax, 27, "ZooKeeper")
-    lane(ax, 12, "session")
-    bar(ax, 13, 35, 27, "up", number=4)
-    bar(ax, 35, 65, 27, "away: nobody counts", dead=True)
-    bar(ax, 65, 97, 27, "up", number=4)
-    bar(ax, 13, 35, 12, "number 1", number=1)
-    bar(ax, 35, 65, 12, "on disk: still number 1", dead=True)
-    bar(ax, 65, 97, 12, "number 1", number=1)
-    ax.annotate("", (90, 5.5), (64, 5.5), arrowprops={"arrowstyle": "<|-|>", "color": style.QUIET})
-    say(ax, 77, 2.6, "a full timeout to come back")
-
-
-@diagram(
-    "07-zombies-leases-and-fencing",
-    "A holder is paused past its session's end; another takes the number; the first wakes up and "
-    "writes with an old token, which the resource refuses.",
-    3.0,
-)
-def _zombies(ax: Axes) -> None:
-    lane(ax, 36, "node1")
-    lane(ax, 23, "node2")
-    lane(ax, 8, "resource")
-    bar(ax, 13, 32, 36, "1, token 5", number=1)
-    bar(ax, 32, 70, 36, "paused", dead=True)
-    bar(ax, 70, 92, 36, "believes in 1", alarm=True)
-    bar(ax, 56, 97, 23, "1, token 9", number=1)
-    arrow(ax, (62, 20.6), (62, 10.4))
-    say(ax, 61, 15, "token 9", ha="right")
-    arrow(ax, (84, 33.6), (84, 10.4), alarm=True)
-    say(ax, 86, 13.5, "token 5:\nrefused", ha="left", colour=style.ALARM)
-    say(ax, 44, 29.3, "its session ends", colour=style.QUIET)
-
-
-@diagram(
-    "08-snowflake-ids",
-    "64 bits: one unused, 41 of time in milliseconds, 10 of worker, 12 of count. The znode "
-    "/snowflake/1 says up to when timestamps are reserved.",
-)
-def _snowflake(ax: Axes) -> None:
-    for start, end, text, number in (
-        (6, 58, "41 bits: milliseconds", 1),
-        (58, 78, "10 bits: worker", 2),
-        (78, 98, "12 bits: count", 3),
-    ):
-        bar(ax, start, end, 29, text, number=number)
-    bar(ax, 2, 6, 29, "0")
-    lane(ax, 12, "time")
-    bar(ax, 13, 48, 12, "used", number=1)
-    bar(ax, 48, 70, 12, "reserved", dead=True)
-    arrow(ax, (70, 20), (70, 14.6), "/snowflake/1", above=5)
-    arrow(ax, (71, 12), (96, 12), "a successor begins here", above=-4)
-
-
-@diagram(
-    "09-ensembles",
-    "A leader orders writes and sends them to its followers; two of three are a majority. A read "
-    "is answered by the server that one is connected to.",
-    3.0,
-)
-def _ensembles(ax: Axes) -> None:
-    zookeeper(ax, 50, 31, "leader", 16)
-    zookeeper(ax, 24, 13, "follower", 16)
-    zookeeper(ax, 76, 13, "follower", 16)
-    arrow(ax, (42, 29), (30, 19), "write", above=3.2)
-    arrow(ax, (58, 29), (70, 19), "later", above=3.2, dashed=True)
-    box(ax, 8, 31, "client", width=11)
-    arrow(ax, (14, 31), (42, 31), "write")
-    box(ax, 94, 31, "client", width=10)
-    arrow(ax, (93, 27.6), (84, 17), alarm=True)
-    say(ax, 87, 21, "read:\nthe past?", ha="right", colour=style.ALARM)
-    say(ax, 37, 4, "a majority has it: done")
-
-
-@diagram(
-    "10-one-name-many-nodes",
-    "Servers register in ZooKeeper; a client watches the list and sends each request to one of "
-    "them; one on the list is dead.",
-    3.0,
-)
-def _names(ax: Axes) -> None:
-    zookeeper(ax, 50, 35, "/sequence: 1, 2, 3", 28)
-    box(ax, 9, 20, "client", width=12)
-    arrow(ax, (38, 34), (12, 24), "watch", above=2.4)
-    for i, y in ((1, 17), (2, 10), (3, 3.5)):
-        box(ax, 82, y, f"node{i}", number=i, dead=i == 2, height=5)
-        arrow(ax, (15.5, 19), (75, y), alarm=i == 2)
-    arrow(ax, (82, 20), (64, 32))
-    say(ax, 76, 28, "ephemeral znode\nwith an address", ha="left")
-
-
-@diagram(
-    "11-lock-and-election",
-    "A queue of sequential znodes: the first holds the lock, each of the others watches the one "
-    "before it.",
-)
-def _lock(ax: Axes) -> None:
-    for i, x in enumerate((14, 38, 62, 86), start=1):
-        box(ax, x, 20, f"place {i}", number=i, width=15, round=False)
-        if i > 1:
-            arrow(ax, (x - 7.7, 20), (x - 16, 20), "watches" if i == 2 else "", above=2.2)
-    say(ax, 14, 11, "holds the lock", bold=True)
-    say(ax, 62, 11, "waits for the one before it, and for nobody else")
-    arrow(ax, (14, 31), (14, 23.6), "release", above=5)
-
-
-@diagram(
-    "12-barrier-and-queue",
-    "A queue's item is deleted before the work, and a crash loses it; or after the work, and a "
-    "crash repeats it.",
-)
-def _queue(ax: Axes) -> None:
-    for y, words, verdict, number in (
-        (26, ("delete", "work"), "a crash in between: lost", 2),
-        (10, ("work", "delete"), "a crash in between: done again", 3),
-    ):
-        box(ax, 12, y, "item", number=number, width=12, round=False)
-        for x, word in zip((34, 62), words, strict=True):
-            box(ax, x, y, word, width=14)
-        arrow(ax, (18.5, y), (26.5, y))
-        arrow(ax, (41.5, y), (54.5, y), "crash", alarm=True)
-        say(ax, 72, y, verdict, ha="left")
-
-
-@diagram(
-    "13-chaos",
-    "Clients ask while faults are injected; the answers and ZooKeeper's own log go to the checker.",
-    3.0,
-)
-def _chaos(ax: Axes) -> None:
-    box(ax, 12, 31, "clients", width=15)
-    box(ax, 12, 10, "faults", width=15, alarm=True)
-    box(ax, 46, 31, "nodes", number=1, width=15)
-    zookeeper(ax, 46, 9, width=18)
-    box(ax, 86, 20, "checker:\nfive rules", width=18, height=11)
-    arrow(ax, (20, 31), (38, 31), "ask, ask, ask")
-    arrow(ax, (20, 12), (38, 28), alarm=True)
-    arrow(ax, (20, 9), (36.5, 9), "kill, pause, cut", alarm=True)
-    arrow(ax, (54, 31), (76.5, 23), "answers", above=2.6)
-    arrow(ax, (55.5, 9), (76.5, 17), "the exact log", above=-3.2)
-
-
-@diagram(
-    "logo",
-    "Four servers, each with a number of its own; number 2 passes from a dead one to a living one.",
-    1.8,
-)
-def _logo(ax: Axes) -> None:
-    for x, number in ((12, 1), (37, 2), (62, 3), (87, 4)):
-        dead = number == 2
-        box(ax, x, 7, "" if not dead else "×", width=17, height=10, dead=dead)
+    s.box(0.42, 1.44, 0.66, 0.42, style.PAPER, radius=0.18)
+    s.text(0.75, 2.08, "you, in this\nnotebook", 9.5)
+    for i, y in enumerate((0.62, 1.4, 2.18), start=1):
+        dead = i == 3
+        s.server(2.55, y, f"node{i}", None if dead else i, dead=dead)
+        s.arrow(
+            (1.22, 1.4), (2.5, y), "GET /sequence" if i == 1 else "kill" if dead else "",
+            shade=style.ALARM if dead else style.INK, lift=-0.06,
+        )  # fmt: skip
         if not dead:
-            shown = 2 if number == 4 else number
-            box(ax, x, 7, str(shown), number=shown, width=8, height=6, round=False)
-    arrow(ax, (37, 13), (87, 13), bend=-0.32)
-    say(ax, 62, 23.2, "ZooKeeper Sequence Lab", size=15, bold=True)
+            s.arrow((3.9, y), (5.0, y), both=True)
+    s.text(4.45, 0.42, "session", 9, plate=True)
+    s.box(5.05, 0.3, 1.85, 2.15, style.PAPER, line=1.6)
+    s.text(5.97, 0.52, "ZooKeeper", 11, bold=True)
+    _tree(s, 5.3, 0.95, [(1, "of node1"), (2, "of node2")])
+    return s
 
 
-def draw() -> None:
-    """Write every diagram as SVG, and the logo as PNG too. The same input, the same bytes."""
-    mpl.rcParams.update({**style.SETTINGS, "svg.hashsalt": "labkit", "svg.fonttype": "path"})
-    for name, (height, drawing) in _DRAWINGS.items():
-        figure = Figure(figsize=(7, height))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, height * 100 / 7)
-        axes.set_axis_off()
-        drawing(axes)
-        figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
+def _tree(s: Sheet, x: float, y: float, held: Sequence[tuple[int, str]]) -> None:
+    s.text(x, y, "/sequence", 10, at="left", mono=True)
+    for i, (number, whose) in enumerate(held, start=1):
+        below = y + 0.43 * i
+        s.line((x + 0.14, y + 0.12), (x + 0.14, below), style.QUIET, z=3)
+        s.line((x + 0.14, below), (x + 0.34, below), style.QUIET, z=3)
+        s.chip(x + 0.5, below, number, 0.3)
+        s.text(x + 0.74, below, whose, 9, at="left")
+
+
+def znodes() -> Sheet:
+    s = Sheet(2.6)
+    names = ["create", "set", "set", "delete", "create", "set"]
+    xs = [1.55 + 0.95 * i for i in range(6)]
+    s.text(0.22, 0.45, "transaction", bold=True, at="left")
+    s.line((1.2, 0.45), (6.95, 0.45))
+    for i, (x, name) in enumerate(zip(xs, names, strict=True)):
+        s.box(x - 0.2, 0.29, 0.4, 0.32, style.PAPER, line=1)
+        s.text(x, 0.455, str(41 + i), 10, bold=True)
+        s.text(x, 0.8, name, 9.5)
+        s.line((x, 0.95), (x, 1.14), style.QUIET)
+    s.text(0.22, 1.38, "/score", bold=True, at="left", mono=True)
+    s.text(0.22, 1.85, "version", at="left")
+    s.text(0.22, 2.2, "czxid", at="left")
+    for first, last, number, token in ((0, 3, 1, 41), (4, 6, 2, 45)):
+        start, end = xs[first], xs[last] if last < 6 else 6.95
+        s.bar(start, end, 1.38, number, "one znode" if first == 0 else "another znode")
+        for version, x in enumerate(xs[first:last] if last < 6 else xs[4:]):
+            s.text(x + 0.45 if x + 0.45 < 6.9 else x + 0.3, 1.85, str(version), 11, bold=True)
+        s.text((start + end) / 2, 2.2, str(token), 11, bold=True)
+        s.line((start, 1.6), (start, 2.35), style.LINE, dashed=True)
+        s.line((end, 1.6), (end, 2.35), style.LINE, dashed=True)
+    return s
+
+
+def sessions() -> Sheet:
+    s = Sheet(3.15)
+    for y, name, end in ((0.75, "closed", 3.6), (1.9, "killed", 3.6)):
+        s.lane(y, name)
+        s.bar(1.5, end, y, 1 if y < 1 else 2, "session and znode")
+        for i in range(7):
+            x = 1.65 + 0.31 * i
+            s.arrow((x, y + 0.46), (x, y + 0.2), shade=style.QUIET)
+    s.text(4.35, 0.48, "close: gone at once", 9.5, at="center")
+    s.line((3.6, 0.4), (3.6, 0.98), style.INK, 1.6, z=4)
+    s.cross(3.6, 1.55)
+    s.text(3.75, 1.55, "kill", 9.5, at="left")
+    s.bar(3.6, 5.9, 1.9, 2, "still there, for nobody", "held")
+    s.line((5.9, 1.62), (5.9, 2.18), style.INK, 1.6, z=4)
+    s.text(5.98, 1.68, "gone", 9.5, at="left")
+    s.brace(3.52, 5.9, 2.36, "session timeout, from the last heartbeat")
+    s.text(0.22, 2.36, "↑ heartbeats", 9, at="left", shade=style.QUIET)
+    s.time(2.82)
+    return s
+
+
+def watches() -> Sheet:
+    s = Sheet(2.9)
+    s.lane(0.8, "the znode")
+    s.lane(2.05, "you")
+    for start, end, text, shade in (
+        (1.5, 2.75, "off", style.BAND), (2.75, 3.7, "on", style.PALETTE[5]),
+        (3.7, 4.45, "off", style.BAND), (4.45, 6.9, "on", style.PALETTE[5]),
+    ):  # fmt: skip
+        s.axes.add_patch(
+            Rectangle(
+                (start, 0.63), end - start, 0.34, facecolor=shade, edgecolor=style.INK, zorder=3
+            )
+        )
+        s.text((start + end) / 2, 0.805, text, 10, bold=True)
+    s.arrow((1.95, 2.0), (1.95, 1.02))
+    s.text(1.95, 2.32, "read, and\nleave a watch", 9)
+    s.arrow((2.75, 1.0), (3.15, 1.98), shade=style.PALETTE[0])
+    s.text(3.17, 2.32, "told: it\nchanged", 9, shade=style.PALETTE[0])
+    s.text(4.08, 1.36, "told of by nobody", 9, shade=style.ALARM, plate=True)
+    for x in (3.7, 4.45):
+        s.line((x, 0.98), (x, 1.24), style.ALARM, 1.4, dashed=True, z=4)
+    s.arrow((5.1, 2.0), (5.1, 1.02))
+    s.text(5.05, 2.32, "read again, and\nleave a new watch", 9)
+    s.text(6.38, 2.32, "what you know\nis true", 9)
+    for start, end in ((1.95, 3.15), (5.1, 6.9)):
+        s.line((start, 2.05), (end, 2.05), style.PALETTE[0], 4, z=3)
+    s.text(2.52, 1.86, "watching", 8.5, shade=style.PALETTE[0], plate=True)
+    s.text(5.95, 1.86, "watching", 8.5, shade=style.PALETTE[0])
+    return s
+
+
+def the_sequence_node() -> Sheet:
+    s = Sheet(3.35)
+    s.text(0.62, 0.42, "a client", 10)
+    for i, y in enumerate((0.55, 1.3, 2.05, 2.8), start=1):
+        asked = i < 4
+        s.server(2.1, y, f"node{i}", i if asked else None)
+        if asked:
+            s.arrow((3.45, y), (5.15, 0.98 + 0.43 * i), "its session" if i == 1 else "", lift=-0.2)
+    s.arrow((1.0, 0.55), (2.05, 0.55))
+    s.text(0.22, 0.78, "GET /sequence", 9, at="left", mono=True)
+    s.arrow((2.05, 1.3), (1.0, 1.3))
+    s.text(0.55, 1.3, "2", 12, bold=True)
+    s.text(1.05, 2.8, "nobody has\nasked node4", 9.5, shade=style.QUIET)
+    s.box(4.85, 0.35, 2.1, 2.65, style.PAPER, line=1.6)
+    s.text(5.9, 0.6, "ZooKeeper", 11, bold=True)
+    _tree(s, 5.05, 0.98, [(1, "ephemeral"), (2, "ephemeral"), (3, "ephemeral")])
+    s.free(5.55, 2.7, 4, 0.3)
+    s.text(5.79, 2.7, "free", 9, at="left", shade=style.QUIET)
+    return s
+
+
+def races() -> Sheet:
+    s = Sheet(3.15)
+    s.line((3.9, 0.3), (3.9, 2.9), style.LINE)
+    s.text(2.05, 0.4, "list, create, try again", 10.5, bold=True)
+    s.text(5.5, 0.4, "draw a ticket first", 10.5, bold=True)
+    left, top, step = 1.1, 0.78, 0.095
+    for row in range(20):
+        s.dot(left + step * row, top + step * row, style.colour(row + 1), 0.04)
+    lost = [(column, row) for row in range(20) for column in range(row + 1, 20)]
+    s.axes.plot(
+        [left + step * column for column, _ in lost], [top + step * row for _, row in lost], "o",
+        color=style.pale(style.ALARM, 0.45), markersize=5.8, markeredgewidth=0,
+    )  # fmt: skip
+    s.text(0.98, top, "20 try for 1", 9, at="right")
+    s.text(0.98, top + step * 2, "19 for 2", 9, at="right")
+    s.text(0.98, top + step * 4, "18 for 3", 9, at="right")
+    s.text(0.98, top + step * 19, "1 for 20", 9, at="right")
+    s.text(2.05, 2.85, "20 + 19 + … + 1 = 210 creates", 10)
+    for column in range(20):
+        x = 4.6 + step * column
+        s.line((x, 1.12), (x, 1.62), style.QUIET, 0.8)
+        s.dot(x, 1.12, style.INK, 0.03)
+        s.dot(x, 1.62, style.colour(column + 1), 0.04)
+    s.text(5.5, 0.95, "20 tickets", 9.5)
+    s.text(5.5, 1.82, "20 numbers", 9.5)
+    s.text(5.5, 2.3, "with r tickets ahead:\nthe (r + 1)-th free number", 9.5, shade=style.QUIET)
+    s.text(5.5, 2.85, "20 creates", 10)
+    return s
+
+
+def outage() -> Sheet:
+    s = Sheet(3.45)
+    s.band(2.5, 3.5, 0.55, 3.0)
+    s.text(3.0, 0.38, "ZooKeeper is down", 9.5)
+    for i in range(1, 6):
+        y = 0.35 + 0.46 * i
+        s.lane(y, f"number {i}")
+        if i == 5:
+            s.bar(3.95, 6.9, y, 5, "node1, new session")
+            continue
+        s.bar(1.45, 2.5, y, i, f"node{i}")
+        s.bar(2.5, 5.9, y, i, "", "held")
+        s.text(3.62, y, "the old session, still alive", 9, at="left")
+    s.line((3.5, 0.55), (3.5, 3.0), style.INK, 1.2, dashed=True, z=4)
+    s.brace(3.5, 5.9, 2.98, "session timeout")
+    s.text(5.98, 1.5, "then they\nare free", 9.5, at="left")
+    return s
+
+
+def zombies() -> Sheet:
+    s = Sheet(3.6)
+    s.lane(0.7, "node1")
+    s.lane(1.55, "node2")
+    s.lane(2.65, "resource")
+    s.bar(1.5, 2.6, 0.7, 1, "1, token 41")
+    s.band(2.6, 4.9, 0.42, 0.98)
+    s.text(3.75, 0.7, "paused", 10, plate=False)
+    s.bar(4.9, 5.75, 0.7, 1, "", "answered")
+    s.text(5.32, 0.36, "wakes up: “I am 1”", 9)
+    s.line((3.5, 0.98), (3.5, 1.3), style.INK, 1.2, dashed=True, z=4)
+    s.text(3.42, 1.18, "its session ends", 9, at="right")
+    s.bar(3.6, 6.9, 1.55, 1, "1, token 57")
+    s.arrow((2.0, 0.9), (2.0, 2.4), "write, 41", lift=-0.05)
+    s.arrow((4.2, 1.75), (4.2, 2.4), "write, 57", lift=0.0)
+    s.arrow((5.4, 0.9), (5.4, 2.4), "write, 41", shade=style.ALARM, lift=0.4)
+    for start, end, text in ((2.0, 4.2, "highest token: 41"), (4.2, 6.9, "highest token: 57")):
+        s.box(start, 2.46, end - start, 0.38, style.PAPER, radius=0.04, z=3)
+        s.text(start + 0.1, 2.655, text, 9.5, at="left", bold=True)
+    for x, good in ((2.0, True), (4.2, True), (5.4, False)):
+        s.dot(x, 2.44, style.ALARM if not good else style.INK, 0.05)
+        s.text(
+            x, 3.08, "accepted" if good else "refused:\n41 is older than 57", 9,
+            shade=style.INK if good else style.ALARM,
+        )  # fmt: skip
+    return s
+
+
+def snowflake() -> Sheet:
+    s = Sheet(3.7)
+    widths = (
+        (0.2, "", style.BAND, ""),
+        (3.55, "milliseconds since the epoch", style.PAPER, "41 bits"),
+        (1.3, "worker", style.pale(style.colour(1), 0.45), "10 bits"),
+        (1.55, "sequence", style.PAPER, "12 bits"),
+    )
+    x = 0.3
+    for width, name, face, bits in widths:
+        s.axes.add_patch(
+            Rectangle((x, 0.35), width, 0.42, facecolor=face, edgecolor=style.INK, lw=1.2, zorder=3)
+        )
+        s.text(x + width / 2, 0.56, name, 10, bold=True)
+        s.text(x + width / 2, 0.95, bits, 9.5)
+        x += width
+    s.text(0.22, 1.42, "worker 1 passes on to a server whose clock is behind:", 10, at="left")
+    s.lane(1.85, "node1", 1.35, 6.95)
+    s.lane(2.55, "node2", 1.35, 6.95)
+    s.bar(1.5, 3.4, 1.85, 1, "makes IDs up to here")
+    s.bar(3.4, 4.4, 1.85, 1, "reserved", "held")
+    s.line((4.4, 1.6), (4.4, 2.85), style.ALARM, 1.6, dashed=True, z=4)
+    s.text(4.48, 2.12, "/snowflake/1: reserved up to here", 9, at="left", shade=style.ALARM)
+    s.bar(2.7, 4.4, 2.55, 1, "waits", "held")
+    s.bar(4.4, 6.9, 2.55, 1, "makes IDs")
+    s.arrow((1.35, 3.08), (6.95, 3.08), shade=style.QUIET)
+    s.text(6.9, 3.27, "the time in the IDs, not the time of day", 9, shade=style.QUIET, at="right")
+    return s
+
+
+def ensembles() -> Sheet:
+    s = Sheet(3.2)
+    s.text(1.55, 0.4, "how many may fail?", 10.5, bold=True)
+    for row, (servers, fail) in enumerate(((3, 1), (4, 1), (5, 2))):
+        y = 0.95 + 0.62 * row
+        s.text(0.42, y, str(servers), 12, bold=True)
+        for i in range(servers):
+            x = 0.85 + 0.34 * i
+            lives = i < servers - fail
+            s.axes.add_patch(
+                Circle((x, y), 0.13, facecolor=style.INK if lives else style.PAPER,
+                       edgecolor=style.INK if lives else style.QUIET, lw=1.2, zorder=3)
+            )  # fmt: skip
+            if not lives:
+                s.cross(x, y, 0.065)
+        s.text(2.62, y, f"{fail} may fail", 9.5, at="left")
+    s.text(1.6, 2.85, "more than half must live", 9.5, shade=style.QUIET)
+    s.line((3.65, 0.3), (3.65, 2.9), style.LINE)
+    for x, y, name, value in (
+        (4.75, 0.85, "leader", "new"),
+        (4.0, 2.0, "follower", "new"),
+        (5.75, 2.0, "follower", "old"),
+    ):
+        stale = value == "old"
+        s.box(
+            x, y - 0.3, 1.1, 0.6, style.BAND if stale else style.PAPER, line=1.6 if y < 1 else 1.2
+        )
+        s.text(x + 0.55, y - 0.12, name, 9.5, bold=True)
+        s.text(x + 0.55, y + 0.13, f"“{value}”", 9.5, shade=style.ALARM if stale else style.INK)
+    s.arrow((3.85, 0.62), (4.7, 0.75), "write", lift=-0.15)
+    s.arrow((5.05, 1.17), (4.6, 1.67))
+    s.text(4.42, 1.4, "majority", 9, plate=True)
+    s.arrow((5.55, 1.17), (6.1, 1.67), dashed=True, shade=style.QUIET)
+    s.text(6.3, 1.4, "on its way", 9, shade=style.QUIET, plate=True)
+    s.arrow((6.3, 2.75), (6.3, 2.33), both=True)
+    s.text(6.2, 2.87, "read: “old”", 9, shade=style.ALARM)
+    return s
+
+
+def balancing() -> Sheet:
+    s = Sheet(3.15)
+    s.box(2.35, 0.28, 2.5, 1.12, style.PAPER, line=1.6)
+    s.text(3.6, 0.5, "ZooKeeper", 11, bold=True)
+    s.text(2.55, 0.92, "/sequence", 10, at="left", mono=True)
+    for i in (1, 2, 3):
+        s.chip(3.18 + 0.44 * i, 0.92, i, 0.3, pale=i == 2)
+    s.text(3.6, 1.24, "each with a URL", 8.5, shade=style.QUIET)
+    s.box(0.35, 1.65, 1.1, 0.7, style.PAPER, radius=0.18)
+    s.text(0.9, 2.0, "a client", 10, bold=True)
+    s.arrow((2.3, 0.85), (0.9, 1.6), "watches the list", bend=0.15, lift=-0.1)
+    for i, y in ((1, 0.62), (2, 1.62), (3, 2.62)):
+        s.server(5.5, y, f"node{i}", i if i != 2 else None, width=1.4, dead=i == 2)
+    s.arrow((5.45, 0.62), (4.9, 0.72))
+    s.text(6.2, 2.0, "just killed, still listed", 8.5, shade=style.QUIET)
+    s.arrow((1.5, 1.9), (5.45, 1.64), shade=style.ALARM)
+    s.text(3.6, 1.77, "1. no answer", 9, shade=style.ALARM, plate=True)
+    s.arrow((1.5, 2.12), (5.45, 2.6))
+    s.text(3.6, 2.38, "2. ask the next one", 9, plate=True)
+    return s
+
+
+def locks() -> Sheet:
+    s = Sheet(2.65)
+    s.text(0.27, 0.36, "the children of /lock", 9.5, at="left", shade=style.QUIET)
+    for i in range(4):
+        x = 0.95 + 1.72 * i
+        shade = style.colour(i + 1)
+        s.box(x - 0.68, 0.85, 1.36, 0.62, style.pale(shade, 0.35), line=1.8 if i == 0 else 1.1)
+        s.text(x, 1.03, f"node{i + 1}", 10, bold=True)
+        s.text(x, 1.28, f"…-lock-{7 + i:04}", 8.5, mono=True)
+        s.text(x, 0.65, "has the lock" if i == 0 else "waits", 9.5)
+        if i:
+            s.arrow((x - 0.5, 1.55), (x - 1.3, 1.55), bend=-0.35, shade=style.INK)
+            s.text(x - 0.9, 1.88, "watches", 9)
+    s.text(3.6, 2.28, "A release wakes one, who looks whether it is the first now.", 10)
+    return s
+
+
+def barriers() -> Sheet:
+    s = Sheet(2.95)
+    s.line((3.25, 0.3), (3.25, 2.7), style.LINE)
+    s.text(1.65, 0.42, "a barrier of 3", 10.5, bold=True)
+    for i, y in ((1, 0.95), (2, 1.5), (3, 2.05)):
+        arrived = i < 3
+        s.chip(1.35 if arrived else 0.55, y, i, 0.32)
+        s.line((1.6 if arrived else 0.8, y), (2.05, y), style.LINE, dashed=not arrived)
+        if not arrived:
+            s.arrow((0.8, y), (1.75, y))
+    s.box(2.0, 0.72, 0.14, 1.58, style.INK, style.INK, 0.03)
+    s.text(0.4, 2.42, "the last arrival …", 9.5, at="left")
+    s.arrow((2.25, 1.5), (3.05, 1.5))
+    s.text(2.66, 1.22, "… opens\nit for all", 9)
+    s.text(5.2, 0.42, "an item of a queue", 10.5, bold=True)
+    for y, first, last, what in (
+        (1.0, "delete", "work", "a crash in between loses it"),
+        (2.0, "work", "delete", "a crash in between repeats it"),
+    ):  # fmt: skip
+        s.box(3.5, y - 0.19, 0.72, 0.38, style.PALETTE[1], radius=0.05, line=1.1)
+        s.text(3.86, y, "item", 9.5, bold=True, shade=style.ink(style.PALETTE[1]))
+        s.arrow((4.25, y), (4.55, y))
+        s.box(4.58, y - 0.19, 0.8, 0.38, radius=0.12)
+        s.text(4.98, y, first, 9.5, bold=True)
+        s.arrow((5.42, y), (6.02, y))
+        s.cross(5.7, y, 0.08)
+        s.box(6.06, y - 0.19, 0.8, 0.38, radius=0.12)
+        s.text(6.46, y, last, 9.5, bold=True)
+        s.text(5.7, y + 0.36, what, 9.5, shade=style.ALARM)
+    return s
+
+
+def chaos() -> Sheet:
+    s = Sheet(3.15)
+    for start, end in ((2.15, 3.0), (3.75, 4.5)):
+        s.band(start, end, 0.55, 2.3)
+        s.text((start + end) / 2, 0.4, "fault", 9.5, bold=True)
+    s.lane(0.85, "requests", end=5.1)
+    s.lane(1.95, "ZooKeeper", end=5.1)
+    for x in (1.45, 1.85, 2.35, 2.85, 3.25, 3.6, 4.05, 4.6):
+        hit = any(start < x + 0.25 and x < end for start, end in ((2.15, 3.0), (3.75, 4.5)))
+        face = style.PALETTE[0] if hit else style.pale(style.PALETTE[0])
+        s.box(x, 0.73, 0.25, 0.24, face, radius=0.02, z=4, line=1)
+    for x in (1.5, 1.95, 2.5, 3.1, 3.2, 3.7, 4.2, 4.65, 4.9):
+        s.line((x, 1.83), (x, 2.07), style.INK, 2, z=4)
+    s.text(3.2, 1.3, "what was answered", 9, plate=True)
+    s.text(3.2, 2.45, "what was true: the transaction log", 9, plate=True)
+    s.box(5.6, 0.85, 1.35, 1.1, style.PAPER, line=1.6)
+    s.text(6.27, 1.2, "the checker", 10, bold=True)
+    s.text(6.27, 1.56, "rule by rule", 9.5)
+    s.arrow((5.15, 0.9), (5.55, 1.15))
+    s.arrow((5.15, 1.9), (5.55, 1.65))
+    s.box(0.3, 2.72, 0.25, 0.2, style.PALETTE[0], radius=0.02, line=1)
+    s.text(
+        0.65,
+        2.82,
+        "a request that overlaps a fault: without one, green means nothing",
+        9.5,
+        at="left",
+    )
+    return s
+
+
+# --- the logo ---------------------------------------------------------------------------------
+
+
+def logo() -> Sheet:
+    s = Sheet(1.85, 5.0, border=False)
+    s.box(0.0, 0.0, 5.0, 1.85, style.PAPER, style.PAPER, 0.2, z=0)
+    for i in range(4):
+        x = 0.75 + 1.17 * i
+        gone = i == 1
+        s.box(
+            x - 0.46, 0.62, 0.92, 1.08, style.BAND if gone else style.INK,
+            style.QUIET if gone else style.INK, 0.12, dashed=gone, line=2,
+        )  # fmt: skip
+        for j in range(2):
+            y = 1.44 + 0.12 * j
+            s.line((x - 0.26, y), (x + 0.1, y), style.QUIET if gone else style.PAPER, 2, z=3)
+            s.dot(x + 0.25, y, style.QUIET if gone else style.PALETTE[2], 0.04)
+    for number, x in ((1, 0.75), (3, 3.09), (2, 4.26)):
+        s.chip(x, 1.02, number, 0.56)
+    s.free(1.92, 1.02, 2, 0.56)
+    s.arrow((1.92, 0.55), (4.26, 0.55), bend=-0.2, shade=style.PALETTE[4])
+    return s
+
+
+DRAWINGS: dict[str, Callable[[], Sheet]] = {
+    "00-start-here": start_here,
+    "01-znodes-and-versions": znodes,
+    "02-sessions-and-ephemerals": sessions,
+    "03-watches": watches,
+    "04-the-sequence-node": the_sequence_node,
+    "05-races-and-herds": races,
+    "06-when-zookeeper-stops": outage,
+    "07-zombies-leases-and-fencing": zombies,
+    "08-snowflake-ids": snowflake,
+    "09-ensembles": ensembles,
+    "10-one-name-many-nodes": balancing,
+    "11-lock-and-election": locks,
+    "12-barrier-and-queue": barriers,
+    "13-chaos": chaos,
+    "logo": logo,
+}
+
+# The same drawing is the same file, byte for byte, wherever and whenever it is drawn.
+_SETTINGS = {
+    **style.SETTINGS,
+    "svg.hashsalt": "labkit",
+    "svg.fonttype": "path",
+    "hatch.linewidth": 0.8,
+}
+
+
+def draw(name: str, folder: Path = HERE) -> list[Path]:
+    """Draw one; returns the files that were written."""
+    with mpl.rc_context(_SETTINGS):
+        figure = DRAWINGS[name]().figure
+        paths = [folder / f"{name}.svg"]
+        figure.savefig(paths[0], metadata={"Date": None, "Creator": None, "Title": ALT[name]})
         if name == "logo":
-            figure.savefig(HERE / "logo.png", dpi=160, metadata={"Software": None})
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[1], dpi=200, metadata={"Software": None})
+    return paths
+
+
+def main(names: Sequence[str]) -> None:
+    """Draw those whose names begin with one of `names`, or all."""
+    for name in DRAWINGS:
+        if not names or any(name.startswith(wanted) for wanted in names):
+            for path in draw(name):
+                print(path.relative_to(HERE.parent))
 
 
 if __name__ == "__main__":
-    draw()
+    main(sys.argv[1:])
