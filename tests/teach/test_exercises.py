@@ -265,3 +265,15 @@ def test_answers_pass_on_an_ensemble(ensemble: Lab, name: str) -> None:
     ensemble.wait_until(lambda: len(ensemble.zookeeper.followers) == 2)
     verdict = judge(ensemble, exercise, exercise.answer)
     assert verdict.outcome == "passed", repr(verdict)
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_images")
+def test_answers_right_and_wrong_in_docker() -> None:
+    with Lab(nodes=0, ensemble=3, backend="docker", record=False) as lab:
+        for name in ("claim", "read-latest", "release", "acquire"):
+            exercise = exercises.find(name)
+            for answer, outcome in ((exercise.answer, "passed"), (exercise.wrong[0], "failed")):
+                lab.wait_until(lambda: len(lab.zookeeper.followers) == 2, timeout=20)
+                verdict = judge(lab, exercise, answer)
+                assert verdict.outcome == outcome, repr(verdict)
