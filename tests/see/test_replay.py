@@ -94,9 +94,8 @@ def test_play_runs_to_the_end(page: Page) -> None:
     page.get_by_label("time in the run").first.fill("12.2")
     play = page.get_by_role("button", name="play").first
     play.click()
-    page.get_by_role("button", name="pause").first.wait_for()
     page.wait_for_function(
-        "document.querySelector('clipPath > rect').getAttribute('width') >= 888", timeout=5000
+        "document.querySelector('clipPath > rect').getAttribute('width') >= 888", timeout=20000
     )
     page.wait_for_function("!document.querySelector('[aria-label=pause]')")
 
