@@ -65,7 +65,7 @@ class Row:
         other = self.against
         if self.other is not None:
             other = f"{quantity(self.other, self.unit)}, {self.against}"
-        better = "" if self.better is None else f"{self.better:.3g} ×"
+        better = "" if self.better is None else f"{_short(self.better)} ×"
         marks = [f"{'✓' if bar.met else '✗'} {bar.text}" for bar in self.bars]
         return [self.what, quantity(self.ours, self.unit), other, better, ", ".join(marks)]
 

@@ -22,7 +22,7 @@ METHOD = (
     "ready is who answers and is connected."
 )
 
-_OURS, _THEIRS = "a lab", "nodes in bare interpreters, without ZooKeeper"
+_OURS, _THEIRS = "a lab", "bare interpreters, without ZooKeeper"
 
 
 def run(quick: bool) -> Result:
@@ -81,6 +81,7 @@ def draw(data: dict[str, Any], directory: Path) -> None:
         side: {size: median(times) for size, times in by_size.items()}
         for side, by_size in data["seconds"].items()
     }
-    chart = plots.storm(medians, measure="seconds")
-    chart.axes[0].set(xlabel="nodes", title="Seconds until all nodes are ready")
+    chart = plots.storm(
+        medians, measure="seconds", of="nodes", title="Seconds until all nodes are ready"
+    )
     save(chart, directory / "bench-start.svg")

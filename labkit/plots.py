@@ -164,18 +164,24 @@ def quorum(
 
 
 def storm(
-    curves: Mapping[str, Mapping[int, float]], *, measure: str = "operations per claim"
+    curves: Mapping[str, Mapping[int, float]],
+    *,
+    measure: str = "operations per claim",
+    of: str = "nodes that claim at once",
+    title: str | None = None,
 ) -> Chart:
     """How the cost of a claim grows with the number of simultaneous claimants, per algorithm.
 
     `curves` maps an algorithm's name to {claimants: cost}; both axes are logarithmic, so that a
-    straight line is a power and its steepness the exponent, which is written at its end.
+    straight line is a power and its steepness the exponent, which is written at its end. `of` says
+    what is counted where it is not claimants.
     """
+    title = title or f"{measure[:1].upper()}{measure[1:]}, as more nodes start at once"
     with mpl.rc_context(style.SETTINGS):
         chart = Chart(figsize=(_WIDTH, 4.2), layout="constrained")
         axes = chart.add_subplot(xscale="log", yscale="log")
-        axes.set(xlabel="nodes that claim at once", ylabel=measure)
-        axes.set_title(f"{measure[:1].upper()}{measure[1:]}, as more nodes start at once")
+        axes.set(xlabel=of, ylabel=measure)
+        axes.set_title(title)
         axes.spines["left"].set_visible(True)
         markers, dashes = "osD^v", ("-", "--", "-.", ":", (0, (5, 1)))
         ends: list[tuple[float, float, str, str]] = []
@@ -187,12 +193,6 @@ def storm(
                 marker=markers[i % 5], linestyle=dashes[i % 5], label=name,
             )  # fmt: skip
             ends.append((counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade))
-        for x, y, text, shade in _apart(ends):
-            axes.annotate(
-                text, (x, y), xytext=(8, 0), textcoords="offset points", va="center",
-                color=style.INK, fontweight="bold",
-                bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
-            )  # fmt: skip
         counts = sorted({n for curve in curves.values() for n in curve})
         axes.set_xticks(counts, [str(n) for n in counts])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -200,8 +200,19 @@ def storm(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(axis="y", color=style.LINE, linewidth=0.6)
-        axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.45)
-    chart.alt = f"{measure} against claimants: " + "; ".join(
+        axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.5)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high)  # fixed, so that what is written does not move it
+        ends.sort(key=lambda end: end[1])
+        places = _places([y for _, y, *_ in ends], low, high)
+        for (x, y, text, shade), place in zip(ends, places, strict=True):
+            axes.annotate(
+                text, (x, y), xytext=(_COLUMN, place), textcoords="axes fraction", va="center",
+                color=style.INK, fontweight="bold", fontsize=9,
+                bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
+                arrowprops={"arrowstyle": "-", "color": shade, "lw": 0.8, "ls": ":"},
+            )  # fmt: skip
+    chart.alt = f"{measure} against {of}: " + "; ".join(
         f"{name}, from {curve[min(curve)]:.3g} for {min(curve)} to {curve[max(curve)]:.3g} "
         f"for {max(curve)}"
         for name, curve in curves.items()
@@ -500,15 +511,23 @@ def _growth(curve: Mapping[int, float]) -> str:
     return f"  ∝ N^{power:.1f}" if abs(power) >= 0.15 else "  constant"
 
 
-def _apart(ends: list[tuple[float, float, str, str]]) -> list[tuple[float, float, str, str]]:
-    """Labels at the ends of curves, pushed apart where they would cover each other."""
-    placed: list[tuple[float, float, str, str]] = []
-    lowest = 0.0
-    for x, y, text, shade in sorted(ends, key=lambda end: end[1]):
-        y = max(y, lowest)
-        placed.append((x, y, text, shade))
-        lowest = y * 1.5
-    return placed
+_COLUMN = 0.7  # of the width: where curves' labels begin
+_ROW = 0.085  # of the height: what a label needs
+
+
+def _places(heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Where to write beside curves that end at these heights, the lowest first, from 0 to 1.
+
+    As near as can be without one label covering another.
+    """
+    places: list[float] = []
+    for height in heights:
+        lowest = places[-1] + _ROW if places else 0.0
+        places.append(max(lowest, math.log(height / low) / math.log(high / low)))
+    for i in reversed(range(len(places))):  # and down again from the top
+        highest = places[i + 1] - _ROW if i + 1 < len(places) else 1.0
+        places[i] = min(highest, places[i])
+    return places
 
 
 def _duration(seconds: float) -> str:

@@ -170,6 +170,18 @@ def test_a_storms_growth_is_written_at_its_curve() -> None:
     assert len({line.get_marker() for line in axes.lines}) == 2  # a second cue beside colour
 
 
+def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
+    curves = {
+        name: {1: 1.0, 64: end} for name, end in zip("abcde", (8, 8.1, 8.2, 90, 91), strict=True)
+    }
+    chart = plots.storm(curves)
+    chart.draw_without_rendering()
+    patches = [label.get_bbox_patch() for label in axes_of(chart).texts]
+    boxes = [patch.get_window_extent() for patch in patches if patch]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_times_to_free_and_their_picture() -> None:
     freed = plots.times_to_free(runs.passing_on())
     assert freed == {"kill": [pytest.approx(5.05), pytest.approx(5.0)]}
