@@ -346,10 +346,13 @@ class _Recording:
         )
 
     def replay(self) -> str:
+        # Where nothing was done, all that was done before is more to look at.
         return (
             "from labkit.replay import replay as _labkit_replay\n"
-            f"_labkit_replay(({self.lab}).timeline, "
-            f"since=_labkit_now if _labkit_lab is ({self.lab}) else None)"
+            f"_labkit_events = ({self.lab}).timeline\n"
+            f"_labkit_now = _labkit_now if _labkit_lab is ({self.lab}) else 0.0\n"
+            "_labkit_done = any(e.kind == 'verb' and e.t > _labkit_now for e in _labkit_events)\n"
+            "_labkit_replay(_labkit_events, since=_labkit_now if _labkit_done else None)"
         )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from html import escape, unescape
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import unquote, urlsplit
@@ -157,13 +158,30 @@ def _prepared(page: Page) -> NotebookNode:
     tasks: dict[str, Exercise] = {}
     notebook.cells = [
         fresh
-        for cell in notebook.cells
+        for cell in _without_progress(notebook.cells)
         if "nav" not in tags(cell)
         for fresh in (_plain(cell, page, tasks) if cell.cell_type == "code" else [cell])
     ]
     for at, cell in enumerate(notebook.cells):
         cell.id = f"cell-{at}"
     return notebook
+
+
+def _without_progress(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+    """Nobody makes progress on paper: drop the line that tells, and what introduces it."""
+    for cell, following in zip_longest(cells, cells[1:]):
+        if following is not None and _tells_progress(following) and cell.cell_type == "markdown":
+            *kept, last = cell.source.rstrip().split("\n\n")
+            cell.source = "\n\n".join(kept if last.endswith(":") else [*kept, last])
+        if not _tells_progress(cell):
+            yield cell
+
+
+def _tells_progress(cell: NotebookNode) -> bool:
+    return (
+        cell.cell_type == "code"
+        and re.fullmatch(r"progress\(\w+\)", cell.source.strip()) is not None
+    )
 
 
 def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterator[NotebookNode]:
@@ -201,7 +219,7 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
         yield shown
     elif "solution" in tags(cell):
         yield from _folded("Answer", [code, shown])
-    elif cell.source.strip() != "progress(lab)":  # nobody progresses on paper
+    else:
         yield code
         yield shown
 
