@@ -35,7 +35,9 @@ class Run:
             }
             self.seconds = time.monotonic() - began
             self.processes = _until_empty(lambda: _processes(home))
-            self.directories = _until_empty(lambda: [str(p) for p in Path(home).glob("labkit-*/*")])
+            self.directories = _until_empty(
+                lambda: [str(p) for p in Path(home).glob("labkit-*/*") if p.name != "ports"]
+            )
         self.containers = _until_empty(containers.leftovers) if backend == "docker" else []
 
 
@@ -57,9 +59,7 @@ def _processes(home: str) -> list[str]:
     return found
 
 
-@pytest.fixture(
-    scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
-)
+@pytest.fixture(scope="module", params=["process"])
 def whole(request: pytest.FixtureRequest) -> tuple[str, Run]:
     if request.param == "docker":
         request.getfixturevalue("docker_images")
