@@ -25,7 +25,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 notebooks: .venv/ready lab-ready  ## Run every page, top to bottom
-	$(BIN)/python -m pytest -q tests/notebooks/test_run.py
+	$(BIN)/python -m pytest -q -m "not docker" tests/notebooks/test_run.py
 
 chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and judge
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
