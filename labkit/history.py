@@ -660,16 +660,20 @@ def _liveness(history: _History, bound: float) -> Iterator[Violation]:
 
 
 def _asked(history: _History, node: str, healed: float | None, bound: float) -> list[_Request]:
-    """The requests to a node that were over within the bound, or should have been."""
+    """The requests to a node that were over in time, or should have been.
+
+    Who is asked later than that for the first time must answer then.
+    """
     if healed is None:
         return []
-    return [
-        r
-        for r in history.requests
-        if r.node == node
-        and r.done >= healed
-        and (r.done if r.phase == "ok" else r.invoke) <= healed + bound
-    ]
+    after = [r for r in history.requests if r.node == node and r.done >= healed]
+    first = min((_counts_at(r) for r in after), default=healed)
+    return [r for r in after if _counts_at(r) <= max(healed + bound, first)]
+
+
+def _counts_at(request: _Request) -> float:
+    """An answer is there when it comes; a refusal or silence was due when the node was asked."""
+    return request.done if request.phase == "ok" else request.invoke
 
 
 def _reason(request: _Request) -> str:

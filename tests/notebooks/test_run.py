@@ -59,7 +59,7 @@ def _processes(home: str) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module", params=["process"])
+@pytest.fixture(scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)])
 def whole(request: pytest.FixtureRequest) -> tuple[str, Run]:
     if request.param == "docker":
         request.getfixturevalue("docker_images")

@@ -171,7 +171,7 @@ def test_drag_and_see(notebook: Page) -> None:
     assert set(new.values()) == {"node5", "node6"}
     for number, node in new.items():
         bar = picture(page).locator(f'[data-node="{node}"] [data-word="both"]')
-        expect(bar).to_have_attribute("data-number", number, timeout=10_000)
+        expect(bar.last).to_have_attribute("data-number", number, timeout=10_000)
     zk.stop()
     zk.close()
     page.wait_for_timeout(2000)  # so that the new bars are seen well
