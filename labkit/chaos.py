@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from labkit.backends.base import Endpoint, Progress
+from labkit.bar import progress_bar
 from labkit.faults import (
     CUTS,
     FAULT_KINDS,
@@ -131,8 +132,12 @@ def chaos(
     )
     begin = lab.timeline.now()
     patience = lab.request_deadline + 0.5
-    with _Clients(lab, nodes, patience), _Breaker(lab, plan) as breaker:
-        breaker.run(seconds, progress)
+    with (
+        progress_bar("chaos") as report,
+        _Clients(lab, nodes, patience),
+        _Breaker(lab, plan) as breaker,
+    ):
+        breaker.run(seconds, progress or report)
     end = lab.timeline.now()
     lab.timeline.merge_transactions(lab.zookeeper.transactions())
     events = [event for event in lab.timeline if begin <= event.t or event.kind != "request"]
@@ -173,7 +178,7 @@ class _Breaker:
         faults = [future.result() for future in self._futures]
         return sorted((fault for fault in faults if fault is not None), key=lambda f: f.begin)
 
-    def run(self, seconds: float, progress: Progress | None) -> None:
+    def run(self, seconds: float, progress: Progress) -> None:
         """Break and heal, then leave the time in which everybody has to answer again."""
         for fault in self._plan:
             before = [
@@ -191,8 +196,7 @@ class _Breaker:
                     future.result()  # a verb that failed ends the run
             if not all(future.done() for future in self._futures):
                 end = max(end, now + quiet)
-            if progress is not None:
-                progress(self._describe(), min((now - self._origin) / (end - self._origin), 1.0))
+            progress(self._describe(), min((now - self._origin) / (end - self._origin), 1.0))
             self._stop.wait(0.1)
 
     def _describe(self) -> str:

@@ -36,6 +36,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from labkit.bar import PROGRESS
 from labkit.errors import ConfigError, LabError
 
 ROOT = Path(__file__).parent.parent
@@ -398,7 +399,11 @@ def _clean(notebook: NotebookNode) -> None:
         for output in cell.outputs:
             if output.output_type in ("display_data", "execute_result"):
                 output.data.pop(_WIDGET, None)
-        cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if output.get("data", True) and output.get("metadata") != PROGRESS
+        ]
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}

@@ -31,6 +31,7 @@ from labkit.backends.base import (
     ServerState,
     ZooKeeperSettings,
 )
+from labkit.bar import progress_bar
 from labkit.errors import (
     ConfigError,
     InvalidTransition,
@@ -443,11 +444,10 @@ class Lab:
         """
         if self._backend is not None:
             return self
-        progress = progress or _no_progress
         _open.add(self)
         try:
-            with self._verb("start", "lab"):
-                self._start(progress)
+            with self._verb("start", "lab") as report:
+                self._start(progress or report)
         except BaseException:
             self.close()
             raise
@@ -558,19 +558,20 @@ class Lab:
         """
         deadline = time.monotonic() + timeout
         last: LabError | None = None
-        while True:
-            try:
-                if value := condition():
-                    return value
-                last = None
-            except LabError as error:
-                last = error
-            if time.monotonic() > deadline:
-                why = f" The last try said: {last}" if last else ""
-                raise WaitTimeout(
-                    f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}"
-                )
-            time.sleep(0.01)
+        with progress_bar(f"waiting until {message}" if message else "waiting"):
+            while True:
+                try:
+                    if value := condition():
+                        return value
+                    last = None
+                except LabError as error:
+                    last = error
+                if time.monotonic() > deadline:
+                    why = f" The last try said: {last}" if last else ""
+                    raise WaitTimeout(
+                        f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}"
+                    )
+                time.sleep(0.01)
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -667,12 +668,13 @@ class Lab:
         return next(self._ids)
 
     @contextmanager
-    def _verb(self, verb: str, subject: str, **detail: Any) -> Iterator[None]:
+    def _verb(self, verb: str, subject: str, **detail: Any) -> Iterator[Progress]:
         """Put a verb on the timeline, with its begin, its end, and the error if it failed."""
         number = self._next_id()
         self.timeline.record("verb", subject, verb=verb, phase="begin", id=number, **detail)
         try:
-            yield
+            with progress_bar(f"{verb} {subject}") as report:
+                yield report
         except BaseException as error:
             self.timeline.record(
                 "verb", subject, verb=verb, phase="end", id=number, error=str(error), **detail
@@ -847,10 +849,6 @@ def _seen_from_there(fault: LinkFault) -> LinkFault:
     """The same fault, as the other end of the link sees its direction."""
     turned = {"to": "from", "from": "to", "both": "both"}
     return replace(fault, direction=turned[fault.direction])  # type: ignore[arg-type]
-
-
-def _no_progress(what: str, fraction: float | None) -> None:
-    pass
 
 
 def _say(line: str) -> None:

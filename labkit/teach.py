@@ -41,6 +41,7 @@ import matplotlib as mpl
 from IPython.display import display
 
 from labkit import exercises, style
+from labkit.bar import progress_bar
 from labkit.errors import InvalidTransition, LabError
 from labkit.exercises import Exercise
 from labkit.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
@@ -269,7 +270,10 @@ def judge(
             Outcome.NOT_ATTEMPTED, f"Replace the `...` in `{exercise.name}`, and run it."
         )
     _require_zookeeper(lab)
-    with Arena(lab, exercise.id, function, deadline or exercise.deadline) as arena:
+    with (
+        progress_bar("checking"),
+        Arena(lab, exercise.id, function, deadline or exercise.deadline) as arena,
+    ):
         try:
             bind(function, parameters)
             exercise.judge(arena)
