@@ -32,7 +32,7 @@ from labkit.node.session import Session
 ROOT = "/sequence"
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-_TICKET = re.compile(r"ticket-([0-9a-f]{32})-([0-9]{10})", re.ASCII)
+_TICKET = re.compile(r"ticket-[0-9a-f]{32}-[0-9]{10}", re.ASCII)
 
 
 class ClaimError(Exception):
@@ -64,13 +64,16 @@ class Claim:
 
 def numbers(children: Iterable[str]) -> set[int]:
     """The numbers that are held; children that are not a plain positive number are ignored."""
-    return {int(name) for name in children if _NUMBER.fullmatch(name)}
+    return {int(name) for name in children if name.isdigit() and _NUMBER.fullmatch(name)}
 
 
 def tickets(children: Iterable[str]) -> list[str]:
     """The tickets, first come first; whatever only looks similar is ignored."""
-    found = [match for name in children if (match := _TICKET.fullmatch(name))]
-    return [match[0] for match in sorted(found, key=lambda match: match[2])]
+    return sorted(filter(_TICKET.fullmatch, children), key=_order)
+
+
+def _order(ticket: str) -> str:
+    return ticket[-10:]
 
 
 def target(children: Iterable[str], ticket: str) -> int:
@@ -101,8 +104,9 @@ class _Attempt:
     in_doubt: bool = False  # a reply was lost
 
     def ticket(self, children: Iterable[str]) -> str | None:
-        mine = f"ticket-{self.name}-"
-        return next((name for name in tickets(children) if name.startswith(mine)), None)
+        prefix = f"ticket-{self.name}-"
+        mine = (name for name in children if name.startswith(prefix))
+        return next(filter(_TICKET.fullmatch, mine), None)
 
 
 class Claimer:

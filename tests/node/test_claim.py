@@ -221,9 +221,10 @@ def claimants(
 def test_killed_in_every_step(tree: Tree, hold: MakeHolder) -> None:
     tree.put()
     healthy = [hold() for _ in range(4)]
-    with claimants(tree.hosts, 0.5, signal.SIGKILL), ThreadPoolExecutor(4) as pool:
+    with claimants(tree.hosts, 0.5, signal.SIGKILL) as (_, pids), ThreadPoolExecutor(4) as pool:
         held = {holder.number for holder in pool.map(lambda h: h.number(10), healthy)}
         assert len(held) == 4
+        tree.wait(lambda: all(_state(pid) == "Z" for pid in pids))
         tree.wait(lambda: tree.children() == {str(n) for n in held})  # no ticket, nothing else
     gaps = [n for n in range(1, 100) if n not in held]
     assert [hold().number(5).number for _ in range(10)] == gaps[:10]
@@ -234,7 +235,7 @@ def test_paused_in_every_step(tree: Tree, hold: MakeHolder, seconds: float) -> N
     tree.put()
     timeout = 5.0 if seconds < 1 else 0.5
     with claimants(tree.hosts, timeout, signal.SIGSTOP) as (process, pids):
-        tree.wait(lambda: all(_stopped(pid) for pid in pids))
+        tree.wait(lambda: all(_state(pid) == "T" for pid in pids))
         others = [hold().number(5).number for _ in range(2)]
         time.sleep(seconds)
         for pid in pids:
@@ -247,5 +248,6 @@ def test_paused_in_every_step(tree: Tree, hold: MakeHolder, seconds: float) -> N
         assert sorted(map(int, tree.children())) == list(range(1, len(pids) + 3))
 
 
-def _stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] == "T"
+def _state(pid: int) -> str:
+    """Of a process: T is stopped, Z dead and not yet buried by its parent."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]

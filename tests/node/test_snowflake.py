@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +23,9 @@ from hypothesis import strategies as st
 from kazoo.client import KazooClient
 from probe import QUIET
 
-from labkit.errors import LabError
+from labkit.errors import LabError, NoAnswer
 from labkit.faults import Forwarder, LinkFault
-from labkit.lab import Lab
+from labkit.lab import Lab, Node
 from labkit.node.holder import Held, Refusal, still_claiming
 from labkit.node.snowflake import (
     EPOCH_MS,
@@ -480,50 +482,128 @@ def test_waiting_for_ids_has_its_limits(client: Callable[..., KazooClient]) -> N
 # --- nodes under fire -------------------------------------------------------------------------
 
 
-def test_nodes_under_kills_pauses_and_partitions_make_no_id_twice() -> None:
-    """Through HTTP, with numbers that change hands all the time."""
-    made: list[int] = []
-    with Lab(
-        nodes=4, backend="process", session_timeout=0.6, request_deadline=0.5, record=False
-    ) as lab:
-        end = time.monotonic() + 6
+# Python runs this at its start. It gives the node `nodeN` a clock that a test can step: by the
+# N-th of the 64-bit numbers in a file, in nanoseconds.
+STEPPED_CLOCK = """
+import mmap, os, struct, time
 
-        def ask(index: int) -> list[int]:
-            node, mine = lab.nodes[index], list[int]()
-            rng = random.Random(index)
-            while time.monotonic() < end:
+real = time.time_ns
+with open(os.environ["CLOCK_STEPS"], "rb") as file:
+    steps = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+def stepped():
+    at = 8 * int(os.environ.get("NODE_NAME", "node0").removeprefix("node"))
+    return real() + struct.unpack_from("q", steps, at)[0]
+
+time.time_ns = stepped
+"""
+
+
+class Steps:
+    """How far the nodes' clocks are off, in seconds."""
+
+    def __init__(self, file: Path) -> None:
+        file.write_bytes(bytes(8 * 64))
+        self._file = file
+
+    def __setitem__(self, node: str, seconds: float) -> None:
+        with self._file.open("r+b") as file:
+            file.seek(8 * int(node.removeprefix("node")))
+            file.write(struct.pack("q", round(seconds * 1e9)))
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Sets the clocks of nodes that are processes, from the next lab on."""
+    (tmp_path / "sitecustomize.py").write_text(STEPPED_CLOCK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CLOCK_STEPS", str(tmp_path / "steps"))
+    return Steps(tmp_path / "steps")
+
+
+TIMEOUT = 0.6  # of a session, in seconds
+
+
+@contextmanager
+def trouble(kind: str, lab: Lab, node: Node, steps: Steps, rng: random.Random) -> Iterator[None]:
+    """Something that happens to a node, and is over at the end."""
+    match kind:
+        case "kill" | "stop":
+            (node.kill if kind == "kill" else node.stop)()
+            yield
+            node.start()
+        case "pause":
+            node.pause()
+            yield
+            node.resume()
+        case "partition":
+            lab.partition(node.name)
+            yield
+            lab.heal(node.name)
+        case "clock":
+            steps[node.name] = rng.choice((-30.0, -1.5, -0.2, 0.4, 1.2))
+            yield
+            steps[node.name] = 0.0
+
+
+def reason(error: LabError) -> str:
+    """Why a node made no IDs."""
+    return str(error.problem["reason"]) if isinstance(error, NoAnswer) else "unreachable"
+
+
+@pytest.mark.timeout(180)
+def test_a_million_ids_of_nodes_in_trouble_are_all_different(steps: Steps) -> None:
+    """Eight nodes, through HTTP, with numbers that change hands and clocks that step."""
+    rng = random.Random(8)
+    kinds = ["kill", "stop", "pause", "partition", "clock"] * 5
+    rng.shuffle(kinds)
+    over = threading.Event()
+    refused: list[str] = []
+    with Lab(
+        nodes=8, backend="process", session_timeout=TIMEOUT, request_deadline=0.5, record=False
+    ) as lab:
+
+        def ask(node: Node) -> list[int]:
+            mine: list[int] = []
+            own = random.Random(node.name)
+            while not over.is_set():
                 try:
-                    got = node.ids(rng.choice((1, 100, 5000)))
-                except LabError:
-                    time.sleep(0.01)
+                    got = node.ids(own.choice((1, 100, 5000, 20_000)))
+                except LabError as error:
+                    refused.append(reason(error))
+                    over.wait(0.01)
                     continue
+                assert got == sorted(got)
                 mine += got
-            assert len(mine) == len(set(mine))
             return mine
 
-        with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(ask, i) for i in range(4)]
-            rng = random.Random(1)
-            while time.monotonic() < end - 2:
-                victim = rng.choice(lab.nodes)
-                kind = rng.choice(("kill", "pause", "partition", "stop"))
-                if kind == "pause":
-                    victim.pause()
-                    time.sleep(rng.choice((0.3, 1.5)))
-                    victim.resume()
-                elif kind == "partition":
-                    lab.partition(victim.name)
-                    time.sleep(rng.choice((0.3, 1.2)))
-                    lab.heal(victim.name)
-                else:
-                    (victim.kill if kind == "kill" else victim.stop)()
-                    victim.start()
-                time.sleep(0.1)
-            made = [id for job in asked for id in job.result()]
-    workers = {decode(id).worker for id in made}
-    assert len(made) == len(set(made))
-    assert len(made) > 50_000
-    assert len(workers) >= 4
+        def disturb(nodes: list[Node]) -> int:
+            """Trouble for one after the other, until there is none left to make."""
+            made = 0
+            while kinds:
+                kind = kinds.pop()
+                with trouble(kind, lab, nodes[made % len(nodes)], steps, rng):
+                    time.sleep(rng.choice((0.3, 2.5)) * TIMEOUT)
+                time.sleep(0.2)
+                made += 1
+            return made
+
+        with ThreadPoolExecutor(10) as pool:
+            asked = [pool.submit(ask, node) for node in lab.nodes]
+            disturbed = [pool.submit(disturb, lab.nodes[at::2]) for at in (0, 1)]
+            try:
+                assert sum(job.result() for job in disturbed) == 25
+                time.sleep(2)  # all are well
+            finally:
+                over.set()
+            made = [job.result() for job in asked]
+    ids = [id for mine in made for id in mine]
+    assert len(ids) == len(set(ids))
+    assert len(ids) > 1_000_000
+    holders = Counter(worker for mine in made for worker in {decode(id).worker for id in mine})
+    assert sum(count > 1 for count in holders.values()) >= 4, "numbers changed hands"
+    assert all(len(mine) > 1000 for mine in made)
+    assert {"no-connection", "clock-behind", "unreachable"} <= set(refused)
 
 
 def test_a_stop_lets_the_successor_make_ids_at_once() -> None:
