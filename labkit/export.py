@@ -179,8 +179,7 @@ def _without_progress(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
 
 def _tells_progress(cell: NotebookNode) -> bool:
     return (
-        cell.cell_type == "code"
-        and re.fullmatch(r"progress\(\w+\)", cell.source.strip()) is not None
+        cell.cell_type == "code" and re.fullmatch(r"progress\(\)", cell.source.strip()) is not None
     )
 
 

@@ -538,6 +538,18 @@ class Lab:
         assert self._zk is not None
         return self._zk
 
+    def history(self) -> Timeline:
+        """`timeline`, complete up to this moment.
+
+        ZooKeeper's transaction log is merged in, and every node that answers has been asked once
+        more: without that, the last fraction of a second would be missing.
+        """
+        if self._recorder is not None:
+            self._recorder.catch_up()
+        self.timeline.merge_transactions(self.zookeeper.transactions())
+        self.timeline.record("history", "lab")
+        return self.timeline
+
     def tree(self, path: str = "/") -> Tree:
         """The znodes below `path`; ephemerals are marked with the session that owns them."""
         return Tree(

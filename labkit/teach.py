@@ -18,7 +18,7 @@ On a page:
     ex.check(lowest_free)                   # passed, failed or not attempted
     ex.hint()                               # the next hint
     ex.solution()                           # the answer
-    progress(lab)                           # one line
+    progress()                              # one line
 
 Nothing here waits for the reader: what is not answered is *not predicted* or *not attempted*.
 """
@@ -34,7 +34,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isclose
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -47,6 +46,7 @@ from labkit.exercises import Exercise
 from labkit.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
 from labkit.lab import Lab
 from labkit.plots import Chart
+from labkit.timeline import Timeline
 
 
 class Outcome(StrEnum):
@@ -59,34 +59,39 @@ class Outcome(StrEnum):
 
 @dataclass
 class _Ledger:
-    """What the reader of one lab has predicted and solved, the last try of each."""
+    """What the reader of a page has predicted and solved, the last try of each."""
 
     predictions: dict[str, Prediction] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
-_ledgers: WeakKeyDictionary[Lab, _Ledger] = WeakKeyDictionary()
-
-
-def _ledger(lab: Lab) -> _Ledger:
-    return _ledgers.setdefault(lab, _Ledger())
+_ledger = _Ledger()  # one for all labs of a page: a kernel runs one page
 
 
 # --- predictions ------------------------------------------------------------------------------
 
 
 def predict(lab: Lab, question: str, options: Sequence[Any] | None = None) -> Prediction:
-    """Ask the reader what will happen, before it does: one of `options`, or None for a number."""
-    prediction = Prediction(question, options)
-    _ledger(lab).predictions[question] = prediction
+    """Ask the reader what will happen, before it does: one of `options`, or None for a number.
+
+    What was predicted, and what was true, becomes part of the lab's timeline.
+    """
+    prediction = Prediction(question, options, lab.timeline)
+    _ledger.predictions[question] = prediction
     return prediction
 
 
 class Prediction:
     """A question about what will happen. `reveal(truth)` tells."""
 
-    def __init__(self, question: str, options: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        question: str,
+        options: Sequence[Any] | None = None,
+        timeline: Timeline | None = None,
+    ) -> None:
         self.question = question
+        self._timeline = timeline
         self.options = None if options is None else list(options)
         self.right: bool | None = None  # None until revealed, or when nothing was predicted
         self.revealed = False
@@ -118,6 +123,10 @@ class Prediction:
         self.revealed = True
         self.right = None if answer is None else self._matches(answer, truth)
         self.choice.disabled = True
+        if self._timeline is not None:
+            self._timeline.record(
+                "prediction", "lab", question=self.question, predicted=answer, truth=truth
+            )
         display(_Note(self._words(answer, truth), self.right))
 
     def _matches(self, answer: Any, truth: Any) -> bool:
@@ -177,7 +186,7 @@ class _Note:
 def exercise(lab: Lab, name: str) -> Task:
     """An exercise of the course, by its id. Raises `ConfigError` for an unknown one."""
     task = Task(lab, exercises.find(name))
-    _ledger(lab).outcomes.setdefault(name, Outcome.NOT_ATTEMPTED)
+    _ledger.outcomes.setdefault(name, Outcome.NOT_ATTEMPTED)
     return task
 
 
@@ -197,7 +206,7 @@ class Task:
     def check(self, function: Callable[..., Any]) -> Verdict:
         """Run the reader's function against the lab's ZooKeeper, and judge it."""
         verdict = judge(self._lab, self._exercise, function)
-        _ledger(self._lab).outcomes[self._exercise.id] = verdict.outcome
+        _ledger.outcomes[self._exercise.id] = verdict.outcome
         return verdict
 
     def hint(self) -> Words:
@@ -236,16 +245,15 @@ class Words:
         return self.text
 
 
-def progress(lab: Lab) -> Words:
+def progress() -> Words:
     """How far the reader of this page is, in a line."""
-    ledger = _ledger(lab)
-    outcomes = list(ledger.outcomes.values())
+    outcomes = list(_ledger.outcomes.values())
     counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome]
     text = f"**Exercises:** {', '.join(counts)}."
-    if ledger.predictions:
-        made = [p for p in ledger.predictions.values() if p.right is not None]
+    if _ledger.predictions:
+        made = [p for p in _ledger.predictions.values() if p.right is not None]
         right = sum(p.right is True for p in made)
-        total = len(ledger.predictions)
+        total = len(_ledger.predictions)
         text += f" **Predictions:** {len(made)} of {total} made, {right} right."
     return Words(text)
 

@@ -226,6 +226,19 @@ class Recorder:
             self._thread.join()
             self._thread = None
 
+    def catch_up(self, timeout: float = 0.5) -> None:
+        """Wait until every node that can be reached has been asked once more.
+
+        One that falls silent just now is waited for until `timeout` seconds have passed.
+        """
+        now = self._timeline.now()
+        deadline = now + timeout
+        while self._thread is not None and self._timeline.now() < deadline:
+            heard = (self._said.get(name) for name, _ in self._nodes())
+            if all(said and (said[1] >= now or not said[0]["reachable"]) for said in heard):
+                return
+            time.sleep(0.01)
+
     async def _record(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 # --- ghosts -----------------------------------------------------------------------------------
 
 
-def ghosts(zk: KazooClient, root: str, alive: set[int]) -> list[int]:
+def ghosts(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     found = []
     for name in zk.get_children(root):
-        if zk.exists(f"{root}/{name}").ephemeralOwner not in alive:
+        if zk.exists(f"{root}/{name}").ephemeralOwner not in current:
             found.append(int(name))
     return sorted(found)
 
 
-def _of_a_name(zk: KazooClient, root: str, alive: set[int]) -> list[int]:
+def _of_a_name(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     """Looks for names that are there twice; a ghost may well be alone."""
     seen, found = set(), []
     for name in sorted(zk.get_children(root), key=int, reverse=True):
@@ -34,14 +34,14 @@ def _of_a_name(zk: KazooClient, root: str, alive: set[int]) -> list[int]:
     return sorted(found)
 
 
-def _not_mine(zk: KazooClient, root: str, alive: set[int]) -> list[int]:
+def _not_mine(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     """Takes everybody else for a ghost."""
     names = zk.get_children(root)
     mine = zk.client_id[0]
     return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner != mine)
 
 
-def _unowned(zk: KazooClient, root: str, alive: set[int]) -> list[int]:
+def _unowned(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     """Looks for znodes without an owner; a ghost has one, that nobody is."""
     names = zk.get_children(root)
     return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
@@ -57,8 +57,8 @@ def _judge_ghosts(arena: Arena) -> None:
     arena.cut(gone)
     you = arena.client()
     you.create(f"{root}/3", b"node1", ephemeral=True)
-    alive = {you.client_id[0], arena.rival.client_id[0]}
-    answer = arena.call(you, root, alive, kind=list)
+    current = {you.client_id[0], arena.rival.client_id[0]}
+    answer = arena.call(you, root, current, kind=list)
     arena.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
 
 
@@ -121,9 +121,9 @@ EXERCISES = (
         page="06",
         title="Ghosts",
         question=(
-            "The children of `root` are numbers, each held by a session. `alive` is a set with "
-            "the session ids of all servers that are running. Return the numbers that are held by "
-            "anybody else, as a sorted list of ints."
+            "The children of `root` are numbers, each held by a session. `current` is a set with "
+            "the ids of the sessions that the running servers use now. Return the numbers that any "
+            "other session holds, as a sorted list of ints."
         ),
         hints=(
             '`zk.exists(f"{root}/{name}").ephemeralOwner` is the id of the holder\'s session.',

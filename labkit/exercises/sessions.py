@@ -137,8 +137,8 @@ EXERCISES = (
         title="What will be left?",
         question=(
             "A server has been killed; its session, with the id `session`, is still alive for a "
-            "while. Which children of `root` will be there when it has ended? Return their names "
-            "as a sorted list. (The lab will then end the session, and compare.)"
+            "while. Which children of `root` will be there when that session has ended? Return "
+            "their names as a sorted list. (The lab will then end the session, and compare.)"
         ),
         hints=(
             'Look at every child: `zk.exists(f"{root}/{name}")` has its `ephemeralOwner`.',

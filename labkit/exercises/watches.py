@@ -176,8 +176,8 @@ EXERCISES = (
         page="03",
         title="Never miss the outcome",
         question=(
-            "Call `tell(value)` with what the znode at `path` holds (decoded, a string): once at "
-            "once, and again whenever it has changed. Return; the watches go on by themselves. "
+            "Call `tell(value)` with what the znode at `path` holds (decoded, a string): now, "
+            "and again whenever it has changed. Return; the watches go on by themselves. "
             "You may skip values when changes come fast, but what was told last must be what is "
             "true."
         ),

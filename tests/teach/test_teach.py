@@ -19,9 +19,9 @@ PAGES = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]-*.ipyn
 
 
 @pytest.fixture
-def lab(zookeeper_lab: Lab) -> Lab:
+def lab(zookeeper_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab in which nobody has predicted or solved anything."""
-    teach._ledgers.pop(zookeeper_lab, None)
+    monkeypatch.setattr(teach, "_ledger", teach._Ledger())
     return zookeeper_lab
 
 
@@ -95,7 +95,7 @@ def lowest_free(children: list[str]) -> Any: ...
 def test_an_exercise_from_stub_to_solution(lab: Lab) -> None:
     ex = exercise(lab, "lowest-free")
     assert "lowest_free(children)" in repr(ex)
-    assert repr(progress(lab)) == "Exercises: 0 passed, 0 failed, 1 not attempted."
+    assert repr(progress()) == "Exercises: 0 passed, 0 failed, 1 not attempted."
     assert repr(ex.check(lowest_free)).startswith("not attempted")
     assert [repr(ex.hint())[:12] for _ in range(4)] == [
         "Hint 1 of 3.", "Hint 2 of 3.", "Hint 3 of 3.", "Hint 1 of 3.",
@@ -103,10 +103,10 @@ def test_an_exercise_from_stub_to_solution(lab: Lab) -> None:
     namespace: dict[str, Any] = {}
     exec("def lowest_free(children):\n    return len(children) + 1", namespace)
     assert ex.check(namespace["lowest_free"]).outcome == "failed"
-    assert repr(progress(lab)) == "Exercises: 0 passed, 1 failed, 0 not attempted."
+    assert repr(progress()) == "Exercises: 0 passed, 1 failed, 0 not attempted."
     exec(re.search(r"```python\n(.*)\n```", ex.solution().text, re.DOTALL)[1], namespace)  # type: ignore[index]
     assert ex.check(namespace["lowest_free"]).outcome == "passed"
-    assert repr(progress(lab)) == "Exercises: 1 passed, 0 failed, 0 not attempted."
+    assert repr(progress()) == "Exercises: 1 passed, 0 failed, 0 not attempted."
 
 
 def test_progress_counts_predictions(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,9 +116,23 @@ def test_progress_counts_predictions(lab: Lab, capsys: pytest.CaptureFixture[str
         p = predict(lab, f"Question {i}?", [1, 2])
         p.choice.index = {0: 0, 1: 1, 2: None}[i]
         p.reveal(1)
-    assert repr(progress(lab)) == (
+    assert repr(progress()) == (
         "Exercises: 0 passed, 0 failed, 1 not attempted. Predictions: 2 of 3 made, 1 right."
     )
+
+
+def test_a_prediction_is_on_the_timeline(lab: Lab) -> None:
+    p = predict(lab, "Which number?", [2, 4])
+    p.choice.index = 0
+    p.reveal(4)
+    *_, last = (event for event in lab.timeline if event.kind == "prediction")
+    assert last.data == {"question": "Which number?", "predicted": 2, "truth": 4}
+
+
+def test_progress_is_of_the_page_whatever_its_labs(lab: Lab) -> None:
+    exercise(lab, "claim")
+    exercise(Lab(nodes=0), "lowest-free")
+    assert repr(progress()) == "Exercises: 0 passed, 0 failed, 2 not attempted."
 
 
 def test_a_failure_shows_its_moment(lab: Lab) -> None:
