@@ -139,8 +139,7 @@ def chaos(
     ):
         breaker.run(seconds, progress or report)
     end = lab.timeline.now()
-    lab.timeline.merge_transactions(lab.zookeeper.transactions())
-    events = [event for event in lab.timeline if begin <= event.t or event.kind != "request"]
+    events = [event for event in lab.history() if begin <= event.t or event.kind != "request"]
     return ChaosReport(
         seed=seed,
         seconds=end - begin,

@@ -721,8 +721,8 @@ def _vacuous(history: _History, bound: float) -> Iterator[str]:
         yield "no request overlapped a fault"
     if not history.changes:
         yield (
-            "there is no transaction log to hold the answers against: put it on the timeline with "
-            "lab.timeline.merge_transactions(lab.zookeeper.transactions())"
+            "there is no transaction log to hold the answers against: lab.history() is the "
+            "timeline with the log merged in"
         )
     unasked = []
     for node in history.live_nodes:

@@ -29,6 +29,7 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.lab import Lab
+from labkit.story import Story, Word
 
 
 def held(lab: Lab) -> set[str]:
@@ -244,6 +245,29 @@ def test_eight_nodes_are_ready_in_three_seconds() -> None:
     assert took < 3.0
 
 
+def test_a_history_is_complete_up_to_now(lab: Lab) -> None:
+    one, two = lab.node(1), lab.node(2)
+    one.sequence()
+    (bar,) = Story(lab.history()).bars("node1")
+    assert (bar.number, bar.word) == (1, Word.BOTH)
+    one.kill()
+    killed = lab.timeline.now()
+    lab.wait_until(lambda: "1" not in held(lab), timeout=5)
+    two.sequence()
+    story = Story(lab.history())
+    answered, ghost = story.bars("node1")
+    assert (answered.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
+    assert ghost.end - killed == pytest.approx(lab.session_timeout, abs=0.6)
+    (bar,) = story.bars("node2")
+    assert (bar.number, bar.word, bar.end) == (1, Word.BOTH, story.end)
+    began = time.monotonic()
+    lab.node(3).pause()
+    lab.zookeeper.stop()
+    lab.history()
+    assert time.monotonic() - began < 3
+    lab.node(3).resume()
+
+
 def test_an_ensemble_survives_its_leader() -> None:
     with Lab(nodes=2, ensemble=3, backend="process", session_timeout=2.0) as lab:
         numbers = [node.sequence() for node in lab.nodes]
@@ -257,6 +281,7 @@ _HOLDER = """
 import json, sys, time
 from labkit.backends import watchdog
 from labkit.lab import Lab
+from labkit.story import Story, Word
 lab = Lab(nodes=3, backend="process").start()
 lab.node(1).sequence()
 lab.node(2).pause()
