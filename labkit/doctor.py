@@ -27,7 +27,10 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything that a lab, its pages and its tests can use."""
-    return [_python(), _zookeeper(), _docker(), _jupyter(), _ports(), _labs(), _chromium()]
+    docker = _docker()
+    images = [_images()] if docker.ok else []
+    here = [_python(), _zookeeper(), docker, *images]
+    return [*here, _jupyter(), _ports(), _labs(), _chromium()]
 
 
 def can_run(findings: Iterable[Finding]) -> bool:
@@ -55,6 +58,18 @@ def _docker() -> Finding:
     if reason is None:
         return Finding("Docker", True, "an engine answers")
     return Finding("Docker", False, "no engine", f"{reason} (Processes work without one.)")
+
+
+def _images() -> Finding:
+    missing = containers.missing_images()
+    if not missing:
+        return Finding("Docker images", True, "here")
+    pull = " and ".join(f"`docker pull {image}`" for image in missing)
+    fix = (
+        f"The first lab gets them, if the engine can. {pull} says why it can't; images that are "
+        f"here can be named in {' and '.join(missing.values())}."
+    )
+    return Finding("Docker images", False, f"to be pulled: {', '.join(missing)}", fix)
 
 
 def _jupyter() -> Finding:

@@ -35,7 +35,8 @@ def choose(
             except BackendUnavailable as error:
                 if name == "docker":
                     raise
-                say(f"Docker answers but cannot be used, so servers run as processes: {error}")
+                why = str(error).partition(" (")[0].rstrip(".")  # the rest is for who asks for it
+                say(f"{why}, so servers run as processes. `labkit doctor` says more.")
         elif name == "docker":
             raise BackendUnavailable(reason)
     from labkit.backends.processes import ProcessBackend

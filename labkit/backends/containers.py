@@ -47,7 +47,7 @@ import labkit
 from labkit import zookeeper
 from labkit.backends import watchdog
 from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
-from labkit.backends.processes import _Ports
+from labkit.backends.ports import Ports
 from labkit.errors import (
     BackendError,
     BackendUnavailable,
@@ -197,6 +197,23 @@ def _zookeeper_image() -> str:
 
 def _python_image() -> str:
     return os.environ.get("LABKIT_PYTHON_IMAGE") or "python:3.12-slim"
+
+
+def missing_images() -> dict[str, str]:
+    """The images that the engine would first have to get, and what names others instead.
+
+    Raises `BackendUnavailable` if no engine answers.
+    """
+    wanted = {_zookeeper_image(): "LABKIT_ZOOKEEPER_IMAGE"}
+    if ready := os.environ.get("LABKIT_NODE_IMAGE"):
+        wanted[ready] = "LABKIT_NODE_IMAGE"
+    else:
+        wanted[_python_image()] = "LABKIT_PYTHON_IMAGE"
+    client = _connect()
+    try:
+        return {i: name for i, name in wanted.items() if _inspect_image(client, i) is None}
+    finally:
+        client.close()
 
 
 def _inspect_image(client: docker.DockerClient, image: str) -> dict[str, Any] | None:
@@ -431,7 +448,7 @@ class DockerBackend:
         self.lab_id = lab_id
         self._engine: docker.DockerClient | None = None
         self._labels = _labels(lab_id)
-        self._ports = _Ports(watchdog.directory(lab_id).parent / "ports")
+        self._ports = Ports(watchdog.home() / "ports")
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
         self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server

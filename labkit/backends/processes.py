@@ -6,15 +6,12 @@ interrupting a notebook's cell does not touch them.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
-import random
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,13 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from labkit import zookeeper
 from labkit.backends import watchdog
 from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
+from labkit.backends.ports import Ports, is_free
 from labkit.errors import (
     BackendError,
     InvalidTransition,
@@ -77,7 +74,7 @@ class ProcessBackend:
         self._zookeepers: dict[str, Endpoint] = {}
         self._forwarder = Forwarder()
         self._zygote = _Zygote(lab_id, self._directory)
-        self._ports = _Ports(self._directory.parent / "ports")
+        self._ports = Ports(watchdog.home() / "ports")
         self._installation: zookeeper.Installation | None = None
 
     def prepare(self, progress: Progress) -> None:
@@ -345,67 +342,12 @@ def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 def _require_free(server: _Server) -> None:
     # A killed process counts as dead before the last of its threads has closed its sockets.
-    if not _wait_until(lambda: _is_free(server.endpoint.port), 1):
+    if not _wait_until(lambda: is_free(server.endpoint.port), 1):
         raise PortInUse(
             f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
             f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "
             f"{server.name} again, or add a new node."
         )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
-
-
-class _Ports:
-    """Ports that belong to one lab for its life, also while the server behind one is stopped.
-
-    A lock on a file a port keeps two labs apart; the system releases it however a lab ends.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._locks: dict[int, IO[bytes]] = {}
-
-    def reserve(self, preferred: int | None = None) -> int:
-        """The preferred port if nobody has it, else any free one."""
-        if preferred is not None and self._take(preferred):
-            return preferred
-        # Below the ports that systems hand out by themselves, so that no outgoing connection
-        # sits on a stopped server's port.
-        for port in random.sample(range(15_000, 32_000), 1000):
-            if self._take(port):
-                return port
-        raise PortInUse("A thousand ports were tried and none is free. Close other labs first.")
-
-    def _take(self, port: int) -> bool:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = open(self._directory / str(port), "wb")  # noqa: SIM115 — held until the lab ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return False
-        if not _is_free(port):
-            lock.close()
-            return False
-        self._locks[port] = lock
-        return True
-
-    def release(self, port: int) -> None:
-        if (lock := self._locks.pop(port, None)) is not None:
-            lock.close()
-
-    def close(self) -> None:
-        for port in list(self._locks):
-            self.release(port)
 
 
 class _Zygote:

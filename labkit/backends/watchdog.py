@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 LAB_VARIABLE = "LABKIT_LAB"
+_CLOCK_STEP = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,20 @@ class Registration:
     def orphaned(self) -> bool:
         """The owner is dead."""
         try:
-            return psutil.Process(self.owner).create_time() != self.owner_started
+            started = psutil.Process(self.owner).create_time()
+            # Counted from the system's start, by a clock that may have been set since.
+            return abs(started - self.owner_started) > _CLOCK_STEP
         except psutil.NoSuchProcess:
             return True
 
 
 def directory(lab_id: str) -> Path:
     """The lab's directory: its registration, configuration, data and logs."""
-    return _home() / lab_id
+    return home() / lab_id
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Where everything is that this user's labs keep in files."""
     return Path(tempfile.gettempdir()) / f"labkit-{os.getuid()}"
 
 
@@ -68,7 +72,7 @@ def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> 
 def registered() -> list[Registration]:
     """Every lab of this user on this machine."""
     found = []
-    for path in sorted(_home().glob("*/lab.json")):
+    for path in sorted(home().glob("*/lab.json")):
         # A lab that is being removed right now is none.
         with suppress(OSError, ValueError, TypeError):
             found.append(Registration(**json.loads(path.read_text())))

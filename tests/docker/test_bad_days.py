@@ -22,7 +22,7 @@ import psutil
 import pytest
 import requests
 
-from labkit import backends
+from labkit import backends, doctor
 from labkit.backends import containers, watchdog
 from labkit.backends.base import NodeSpec, ServerState, ZooKeeperSettings
 from labkit.backends.containers import DockerBackend
@@ -52,6 +52,18 @@ def of_lab(lab_id: str) -> list[str]:
             *(entry["Id"] for entry in client.api.networks(filters=filters)),
             *(entry["Name"] for entry in client.api.volumes(filters)["Volumes"] or []),
         ]
+
+
+def test_doctor_names_the_images_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def images() -> doctor.Finding:
+        return next(found for found in doctor.examine() if found.what == "Docker images")
+
+    assert images().ok
+    monkeypatch.setenv("LABKIT_ZOOKEEPER_IMAGE", "labkit-test/no-such-image")
+    assert not images().ok
+    assert images().found == "to be pulled: labkit-test/no-such-image"
+    assert "docker pull labkit-test/no-such-image" in images().fix
+    assert "LABKIT_ZOOKEEPER_IMAGE" in images().fix
 
 
 # --- no engine --------------------------------------------------------------------------------
