@@ -32,7 +32,7 @@ _RATE = 15.0  # requests a second from each client
 _CLIENTS = 2  # clients a node
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChaosReport:
     """A run and its verdict. `faults` are those that were carried out, with their real times.
 
@@ -66,7 +66,7 @@ class ChaosReport:
             "violations": [violation.to_json() for violation in self.report.violations],
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         longest = max(self.silences.values(), default=0.0)
         lines = [
             f"seed {self.seed}, {self.seconds:.0f} s, longest silence of a node {longest:.1f} s",

@@ -67,7 +67,7 @@ class Violation:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The verdict on a run.
 
@@ -95,7 +95,7 @@ class Report:
             return f"{_count(len(self.violations), 'violation')}"
         return "vacuous" if self.vacuous else "ok"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         requests = (
             f"{self.answered:,} answered, {self.failed:,} failed, {self.unknown:,} unknown; "
             f"{self.during_faults:,} during {_count(self.faults, 'fault')}"
@@ -486,8 +486,8 @@ def _older_after_newer(
             first.invoke,
             pairs[-1][0].done,
             node,
-            f"{node} answered {number} by {_claim(token)} {_times(pairs)} from "
-            f"{first.invoke:.2f} s on, though {newer.node} had answered {number} by the newer "
+            f"{node} answered number {number} by {_claim(token)}, {_times(pairs)}, from "
+            f"{first.invoke:.2f} s on, though {newer.node} had answered it by the newer "
             f"{_claim(tokens[id(newer)])} at {newer.done:.2f} s.",
             (*newer.events, *(event for late_one, _ in pairs for event in late_one.events)),
         )
@@ -533,8 +533,8 @@ def _unheld(history: _History) -> Iterator[Violation]:
             first.invoke,
             last.done,
             node,
-            f"{node} answered {number} {_times(requests)} between {first.invoke:.2f} s and "
-            f"{last.done:.2f} s; {_why_unheld(history, node, number, zxid)}",
+            f"{node} answered number {number}, {_times(requests)}, between {first.invoke:.2f} s "
+            f"and {last.done:.2f} s; {_why_unheld(history, node, number, zxid)}",
             tuple(event for request in requests for event in request.events),
         )
 

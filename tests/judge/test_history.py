@@ -147,7 +147,7 @@ def test_an_older_token_after_a_newer_answer() -> None:
     assert rules(report) == {"answers", "unheld"}
     (violation,) = report.violations_of("answers")
     assert violation.subject == "node1"
-    assert "node4 had answered 1" in violation.message
+    assert "node4 had answered it" in violation.message
     assert [e.subject for e in violation.events] == ["node4"] * 2 + ["node1"] * 2
 
 
@@ -447,7 +447,7 @@ def test_a_report_reads_well() -> None:
     report = judge(story.end(*NODES[:3]))
     assert report.answered == 10
     assert str(report).startswith("1 violation: 10 answered, 0 failed, 0 unknown; ")
-    assert "node&lt;2&gt; answered 7 once" in report._repr_html_()
+    assert "node&lt;2&gt; answered number 7, once," in report._repr_html_()
     data = report.violations[0].to_json()
     assert data["rule"] == "unheld"
     assert len(data["events"]) == 2
