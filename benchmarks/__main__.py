@@ -48,6 +48,8 @@ def main(
         console.width = 170  # a file or a log does not wrap
     if unknown := set(only or ()) - set(NAMES):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(NAMES)}.")
+    if readme and (quick or only):
+        raise typer.BadParameter("--readme wants all of it: leave out --quick and --only.")
     try:
         _measure(console, quick, only or NAMES, output, readme)
     except LabError as error:

@@ -220,7 +220,7 @@ class _Breaker:
             return None
         servers = [self._server(target) for target in fault.targets]
         subject = ",".join(server.name for server in servers)
-        number = self._lab._next_id()
+        number = self._lab.new_id()
         link = {} if fault.link is None else asdict(fault.link)
         begin = self._record(subject, fault, phase="begin", id=number, **link)
         try:
@@ -333,7 +333,7 @@ class _Clients:
         connection = _Connection(node.endpoint)
         while not await self._pause(delay):
             delay = 1 / _RATE
-            request = self._lab._next_id()
+            request = self._lab.new_id()
             record = partial(self._lab.timeline.record, "request", node.name, id=request)
             record(phase="invoke", path="/sequence")
             try:

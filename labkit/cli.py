@@ -49,7 +49,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except LabError as error:
-        err.print(f"[bold red]labkit:[/] {error}", highlight=False)
+        err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         err.print("labkit: interrupted; nothing is left running.")
@@ -59,7 +59,9 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
-        err.print(f"[bold red]labkit:[/] this is a bug: {type(error).__name__}: {error}")
+        err.print(
+            f"[bold red]labkit:[/] this is a bug: {type(error).__name__}: {escape(str(error))}"
+        )
         err.print("Run again with LABKIT_DEBUG=1 for the traceback, and please report it.")
         if os.environ.get("LABKIT_DEBUG"):
             raise
@@ -171,7 +173,7 @@ def up(
         first = lab.nodes[0].url
         out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
-        home = watchdog.directory(lab._running.lab_id)
+        home = watchdog.directory(lab.id)
         forever = threading.Event()
         while home.exists():
             forever.wait(0.5)
@@ -179,7 +181,7 @@ def up(
 
 
 def _lab_table(lab: Any) -> Table:
-    table = Table("name", "at", title=lab._title(), min_width=60)
+    table = Table("name", "at", title=lab.title, min_width=60)
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:
@@ -234,7 +236,7 @@ def doctor() -> None:
     table = Table("what", "", "found", "what to do")
     for finding in findings:
         mark = "[green]✓[/]" if finding.ok else ("[red]✗[/]" if finding.required else "–")
-        table.add_row(finding.what, mark, finding.found, finding.fix)
+        table.add_row(finding.what, mark, escape(finding.found), escape(finding.fix))
     out.print(table)
     healthy = examination.can_run(findings)
     out.print("A lab can run here." if healthy else "[bold]No lab can run here yet.[/]")

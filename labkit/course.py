@@ -321,8 +321,8 @@ class _Run:
 
 # A page that ends with a lab open would leave its servers to the watchdog.
 _LEFTOVERS = """
-from labkit import lab as _labkit_labs
-if _labkit_labs._open:
+from labkit import Lab as _labkit_lab
+if _labkit_lab.all_open():
     raise RuntimeError("the page ends with a lab open: its last cell should close it")
 """
 
@@ -583,22 +583,23 @@ def _main(arguments: Sequence[str] | None = None) -> Literal[0, 1]:
 
 
 def _run(chosen: Sequence[Page], backend: str | None, jobs: int) -> Literal[0, 1]:
-    from tqdm import tqdm
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
     failures = []
-    with tqdm(total=sum(len(page.code) for page in chosen), unit="cell", leave=False) as bar:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=sum(len(page.code) for page in chosen))
 
         def progress(page: Page, done: int, total: int) -> None:
-            bar.set_postfix_str(f"{page.number}: {done}/{total}")
-            bar.update()
+            bar.update(task, advance=1, description=f"{page.number}: {done}/{total}")
 
         for page, result in run(chosen, backend, jobs=jobs, progress=progress):
             if isinstance(result, PageFailed):
                 failures.append(result)
-                bar.write(f"✗ {result}\n{_ANSI.sub('', result.traceback)}", file=sys.stderr)
+                print(f"✗ {result}\n{_ANSI.sub('', result.traceback)}", file=sys.stderr)
             else:
                 page.save(result)
-                bar.write(f"✓ {page.path.name}")
+                print(f"✓ {page.path.name}")
     write(chosen)
     return 1 if failures else 0
 

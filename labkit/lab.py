@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ from labkit.backends.base import (
 )
 from labkit.bar import progress_bar
 from labkit.errors import (
+    BackendError,
     ConfigError,
     InvalidTransition,
     LabError,
@@ -52,6 +53,8 @@ T = TypeVar("T")
 MAX_NODES = 64
 _FIRST_PORT = 5001
 _START_TIMEOUT = 30.0
+_PATIENCE = 2.0  # seconds for an answer of ZooKeeper's
+_KEPT_DEAD = 8  # nodes that can be started again, however many have died
 
 # A connection that breaks is what this lab is about, and no news for a notebook's cell.
 _KAZOO_LOG = logging.getLogger("labkit.kazoo")
@@ -167,7 +170,7 @@ class Node(_Server):
     def answer(self) -> Answer:
         """Its number together with the fencing token and the remaining lease."""
         timeline = self._lab.timeline
-        request = self._lab._next_id()
+        request = self._lab.new_id()
         timeline.record("request", self.name, phase="invoke", id=request, path="/sequence")
         try:
             response = self._get("/sequence")
@@ -178,6 +181,12 @@ class Node(_Server):
             timeline.record(
                 "request", self.name, phase="fail", id=request, status=error.problem.get("status"),
                 reason=error.problem.get("reason"), detail=error.problem.get("detail"),
+            )  # fmt: skip
+            raise
+        except BaseException as error:  # an interrupt: that it gave no answer is not its fault
+            timeline.record(
+                "request", self.name, phase="unknown", id=request, error=type(error).__name__,
+                abandoned=True,
             )  # fmt: skip
             raise
         token = response.headers.get("Fencing-Token")
@@ -423,6 +432,8 @@ class Lab:
         self._nodes: dict[str, Node] = {}
         self._lock = threading.RLock()
         self._backend: Backend | None = None
+        self._started = False
+        self._closing = False
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: KazooClient | None = None
 
@@ -433,17 +444,27 @@ class Lab:
         """Start a lab as this process's only one, closing those it has open: for a page's first
         cell, which a reader may run twice. The settings are `Lab`'s.
         """
-        for lab in list(_open):
+        for lab in cls.all_open():
             lab.close()
         return cls(nodes, **settings).start()
+
+    @staticmethod
+    def all_open() -> list[Lab]:
+        """This process's labs that have been started and not closed."""
+        return list(_open)
 
     def start(self, progress: Progress | None = None) -> Lab:
         """Start ZooKeeper, then the nodes; returns when all of them answer and are connected.
 
         A start that fails leaves nothing behind.
         """
+        if self._closing:
+            self.close()
         if self._backend is not None:
             return self
+        if self._started:  # another ZooKeeper will count its transactions from 1 again
+            self.timeline = Timeline()
+        self._started = True
         _open.add(self)
         try:
             with self._verb("start", "lab") as report:
@@ -479,23 +500,44 @@ class Lab:
             self._recorder.start()
 
     def close(self) -> None:
-        """Remove every server and all that they left. Idempotent."""
-        _open.discard(self)
-        with self._lock:
-            backend, self._backend = self._backend, None
+        """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
+        self._closing = self._backend is not None
+        with ExitStack() as steps:  # the last one first, and all, whatever happens in one
+            steps.callback(self._destroy)
+            steps.callback(self._disconnect)
+            steps.callback(self._stop_recording)
+
+    def _stop_recording(self) -> None:
         if self._recorder is not None:
             self._recorder.stop()
             self._recorder = None
-        if self._zk is not None:
-            with suppress(KazooException, KazooTimeoutError):
-                self._zk.stop()
-            self._zk.close()
-            self._zk = None
+
+    def _disconnect(self) -> None:
+        zk, self._zk = self._zk, None
+        if zk is not None:
+            # What kazoo cannot end in time ends with ZooKeeper, a moment later.
+            with suppress(Exception):
+                zk.stop()
+                zk.close()
+
+    def _destroy(self) -> None:
+        backend = self._backend
         if backend is not None:
-            backend.destroy()
+            try:
+                backend.destroy()
+            except LabError:  # the watchdog goes on with it
+                self._forget()
+                raise
+        self._forget()
+
+    def _forget(self) -> None:
+        self._backend, self._closing = None, False
+        _open.discard(self)
         for node in self._nodes.values():
             node._http.close()
         self._nodes.clear()
+        self._born.clear()
+        self._created = 0
 
     def __enter__(self) -> Lab:
         return self.start()
@@ -504,6 +546,11 @@ class Lab:
         self.close()
 
     # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """What `labkit ps` calls it."""
+        return self._running.lab_id
 
     @property
     def backend(self) -> str:
@@ -551,10 +598,19 @@ class Lab:
         return self.timeline
 
     def tree(self, path: str = "/") -> Tree:
-        """The znodes below `path`; ephemerals are marked with the session that owns them."""
-        return Tree(
-            list(_walk(self.zk, path, depth=0)), {self._session_of(n): n.name for n in self.nodes}
-        )
+        """The znodes below `path`; ephemerals are marked with the session that owns them.
+
+        Raises `BackendError` when ZooKeeper does not answer.
+        """
+        try:
+            lines = list(_walk(self.zk, path, depth=0))
+        except (KazooException, KazooTimeoutError) as error:
+            raise BackendError(
+                "ZooKeeper does not answer, so nobody can say what it holds. If it is stopped, "
+                "start it: lab.zookeeper.start()"
+            ) from error
+        running = [node for node in self.nodes if node.state is ServerState.RUNNING]
+        return Tree(lines, {self._session_of(node): node.name for node in running})
 
     def zkcli(self, command: str) -> str:
         """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
@@ -600,10 +656,20 @@ class Lab:
         with self._verb("scale", "lab", nodes=count):
             alive = self.alive
             self._each(Node.kill, alive[: max(len(alive) - count, 0)])
+            self._bury()
             for node in self._add_nodes(max(count - len(alive), 0)):
                 # The starting order decides who gets which number, as a reader expects.
                 with suppress(NoAnswer, NodeUnreachable):
                     node.sequence()
+
+    def _bury(self) -> None:
+        """Remove all dead nodes but the last few, so that nothing grows without bound."""
+        dead = [n for n in self.nodes if n.state in (ServerState.STOPPED, ServerState.GONE)]
+        for node in sorted(dead, key=lambda n: self._born.get(n.name, 0))[:-_KEPT_DEAD]:
+            with suppress(InvalidTransition, ServerNotFound):  # somebody starts it, or removes it
+                self._running.remove(node.name)
+                del self._nodes[node.name]
+                node._http.close()
 
     @property
     def alive(self) -> list[Node]:
@@ -651,6 +717,11 @@ class Lab:
         Cuts the node off, waits until ZooKeeper has closed its session, and heals the link.
         """
         target = self.node(node) if not isinstance(node, Node) else node
+        if target.state is not ServerState.RUNNING:
+            raise InvalidTransition(
+                f"{target.name} is {target.state}, so nobody can say which session it has. "
+                "Start or resume it first."
+            )
         session = self._session_of(target)
         if session is None:
             raise InvalidTransition(f"{target.name} has no session that could expire.")
@@ -669,20 +740,21 @@ class Lab:
 
     @property
     def _running(self) -> Backend:
-        if self._backend is None:
+        if self._backend is None or self._closing:
             raise InvalidTransition(
                 "This lab is not running. Start it with lab.start(), or make a new one: "
                 "lab = Lab(nodes=4).start()"
             )
         return self._backend
 
-    def _next_id(self) -> int:
+    def new_id(self) -> int:
+        """An id that no other event of this lab has."""
         return next(self._ids)
 
     @contextmanager
     def _verb(self, verb: str, subject: str, **detail: Any) -> Iterator[Progress]:
         """Put a verb on the timeline, with its begin, its end, and the error if it failed."""
-        number = self._next_id()
+        number = self.new_id()
         self.timeline.record("verb", subject, verb=verb, phase="begin", id=number, **detail)
         try:
             with progress_bar(f"{verb} {subject}") as report:
@@ -731,12 +803,18 @@ class Lab:
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.
         client: KazooClient = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
-        client.start(timeout=15)
+        try:
+            client.start(timeout=15)
+        except KazooTimeoutError as error:
+            raise StartTimeout(
+                f"ZooKeeper at {self.zookeeper.hosts} let no client in within 15 s.",
+                self.zookeeper.server(1).logs(20),
+            ) from error
         return client
 
     def _register(self) -> None:
         urls = {node.name: node.url for node in self.nodes}
-        watchdog.register(self._running.lab_id, self.backend, urls)
+        watchdog.register(self.id, self.backend, urls)
 
     def _urls(self) -> list[tuple[str, str]]:
         return [(node.name, node.url) for node in self.nodes]
@@ -779,7 +857,9 @@ class Lab:
                     number = str(node.status()["number"] or "–")
             yield node.name, node.state.value, number, node.url
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Where it runs, and on which ZooKeeper, in a few words."""
         if self._backend is None:
             return "Lab, not running"
         where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
@@ -791,7 +871,7 @@ class Lab:
         lines = (
             "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
         )
-        return "\n".join([self._title(), *lines])
+        return "\n".join([self.title, *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -804,7 +884,7 @@ class Lab:
             for name, state, number, at in (self._rows() if self._backend else ())
         )
         head = "<tr><th>name</th><th>state</th><th>number</th><th>at</th></tr>"
-        return f"<b>{html.escape(self._title())}</b><table>{head}{rows}</table>"
+        return f"<b>{html.escape(self.title)}</b><table>{head}{rows}</table>"
 
 
 @dataclass(frozen=True)
@@ -841,8 +921,9 @@ class Tree:
 
 def _walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
     try:
-        data, stat = zk.get(path)
-        children = zk.get_children(path)
+        # kazoo keeps a request until it is connected again: for ever, if nobody sets a limit.
+        data, stat = zk.get_async(path).get(timeout=_PATIENCE)
+        children = zk.get_children_async(path).get(timeout=_PATIENCE)
     except NoNodeError:
         return  # it went while we looked
     yield TreeLine(path, data.decode(errors="replace"), depth, stat.ephemeralOwner)

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from labkit.backends import watchdog
 from labkit.backends.base import ServerState
 from labkit.errors import (
+    BackendError,
     BackendUnavailable,
     ConfigError,
     InvalidTransition,
@@ -281,11 +283,10 @@ _HOLDER = """
 import json, sys, time
 from labkit.backends import watchdog
 from labkit.lab import Lab
-from labkit.story import Story, Word
 lab = Lab(nodes=3, backend="process").start()
 lab.node(1).sequence()
 lab.node(2).pause()
-print(json.dumps({"id": lab._running.lab_id, "ports": [n.endpoint.port for n in lab.nodes]}))
+print(json.dumps({"id": lab.id, "ports": [n.endpoint.port for n in lab.nodes]}))
 sys.stdout.flush()
 time.sleep(60)
 """
@@ -318,3 +319,78 @@ def test_leftovers_of_a_dead_owner_are_removed_by_the_next_lab(tmp_path: Path) -
     assert "0ddba11" in {lab.lab_id for lab in watchdog.registered() if lab.orphaned}
     with Lab(nodes=0, backend="process"):
         assert not home.exists()
+
+
+def test_a_close_that_is_interrupted_can_be_repeated() -> None:
+    lab = Lab(nodes=1, backend="process").start()
+    lab_id, backend = lab.id, lab._running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "destroy", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            lab.close()
+    assert watchdog._processes(lab_id) != []
+    assert lab in Lab.all_open()
+    with pytest.raises(InvalidTransition):
+        lab.tree()
+    lab.close()
+    assert watchdog._processes(lab_id) == []
+    assert lab not in Lab.all_open()
+
+
+def test_a_close_goes_on_after_a_client_that_cannot_be_closed() -> None:
+    lab = Lab(nodes=1, backend="process").start()
+    lab_id, zk = lab.id, lab.zk
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zk, "close", Mock(side_effect=Exception("until it is stopped")))
+        lab.close()
+    zk.close()
+    assert watchdog._processes(lab_id) == []
+
+
+def test_a_lab_can_be_started_once_more() -> None:
+    lab = Lab(nodes=2, backend="process")
+    for _ in range(2):
+        with lab.start():
+            assert [node.name for node in lab.nodes] == ["node1", "node2"]
+            assert [node.sequence() for node in lab.nodes] == [1, 2]
+            claims = [e for e in lab.history() if e.data.get("path") == "/sequence/1"]
+            assert [e.data["op"] for e in claims if e.data["op"] == "create"] == ["create"]
+
+
+def test_the_tree_does_not_wait_for_a_zookeeper_that_is_stopped(lab: Lab) -> None:
+    lab.node(1).sequence()
+    lab.node(2).pause()
+    assert "node1" in repr(lab.tree())
+    lab.zookeeper.stop()
+    began = time.monotonic()
+    with pytest.raises(BackendError, match=r"lab\.zookeeper\.start\(\)"):
+        lab.tree()
+    assert time.monotonic() - began < 5
+
+
+def test_the_long_dead_are_removed() -> None:
+    with Lab(nodes=1, backend="process", session_timeout=1.0) as lab:
+        for _ in range(6):
+            lab.scale(3)
+            lab.scale(1)
+        assert len(lab.nodes) <= 1 + 8 + 2
+        assert len(lab.alive) == 1
+        lab.nodes[0].start()  # the last dead can still be started
+        with pytest.raises(ServerNotFound):
+            lab.node(1)
+
+
+def test_an_interrupted_request_is_no_silence_of_the_node(lab: Lab) -> None:
+    node = lab.node(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node, "_get", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            node.sequence()
+    *_, last = (event for event in lab.timeline if event.kind == "request")
+    assert (last.data["phase"], last.data["abandoned"]) == ("unknown", True)
+
+
+def test_a_paused_node_does_not_expire(lab: Lab) -> None:
+    lab.node(1).pause()
+    with pytest.raises(InvalidTransition, match="paused"):
+        lab.expire(1)

@@ -98,7 +98,7 @@ class Reserved(Protocol):
         """
 
     def give_back(self, last: int) -> None:
-        """Release what comes after `last`. Does not wait."""
+        """Release what comes after `last`, if it is certain at once that it is ours to release."""
 
 
 class Snowflake:
@@ -286,10 +286,13 @@ class Reservation:
         return self._until
 
     def give_back(self, last: int) -> None:
+        if self._pending is not None:
+            self._pending[0].wait(_WAIT_FOR_PLACE)
+            if not self._pending[0].ready():
+                return  # whose the next version is, nobody knows yet
+            self._collect()
         if not self._lost:
-            # One that is under way will have raised the version by the time ours gets there.
-            version = self._version + (self._pending is not None)
-            self._zk.set_async(self._path, _format(self._owner, last + 1), version)
+            self._zk.set_async(self._path, _format(self._owner, last + 1), self._version)
 
     def _renew(self, now: int) -> None:
         """Ask for more, unless it has been asked already, or there is nobody to ask."""

@@ -329,6 +329,18 @@ def test_a_zombie_gives_nothing_back(tree: Tree, client: Callable[..., KazooClie
     assert written(tree) == {"until": NOW + 2000, "by": "b"}
 
 
+def test_a_zombie_whose_renewal_was_refused_gives_nothing_back(
+    tree: Tree, client: Callable[..., KazooClient]
+) -> None:
+    zk = client()
+    zombie = acquire(zk, "a", NOW)
+    acquire(client(), "b", NOW)  # one write, so the version is the one after the zombie's
+    zombie.until(NOW + 600)  # a renewal, which is refused
+    zombie.give_back(NOW + 600)
+    zk.stop()
+    assert written(tree) == {"until": NOW + 2000, "by": "b"}
+
+
 def test_who_comes_back_goes_on_after_what_it_used(client: Callable[..., KazooClient]) -> None:
     acquire(client(), "a", NOW)
     assert acquire(client(), "a", NOW, after=NOW + 10).start == NOW + 11
