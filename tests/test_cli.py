@@ -68,6 +68,12 @@ def test_an_unknown_backend() -> None:
     assert "Choose one of: docker, process" in done.stderr
 
 
+def test_what_is_in_brackets_is_printed_too() -> None:
+    done = run("up", "--backend", "process", ZOOKEEPER_HOME="/nowhere/[/myid:1]")
+    assert done.returncode == 1
+    assert "/nowhere/[/myid:1]" in " ".join(done.stderr.split())
+
+
 def test_doctor_knows_this_machine_and_a_poorer_one() -> None:
     done = run("doctor")
     assert done.returncode == 0, done.stdout
