@@ -70,12 +70,19 @@ class Forwarder:
     def start(self) -> Forwarder:
         """Run the loop. Idempotent."""
         if self._thread is None:
-            self._loop = asyncio.new_event_loop()
+            ready = threading.Event()
             self._thread = threading.Thread(
-                target=self._loop.run_forever, name="labkit-forwarder", daemon=True
+                target=self._serve, args=(ready,), name="labkit-forwarder", daemon=True
             )
             self._thread.start()
+            ready.wait()
         return self
+
+    def _serve(self, ready: threading.Event) -> None:
+        # The loop is made here, because only the main thread can be interrupted while it does so.
+        self._loop = asyncio.new_event_loop()
+        ready.set()
+        self._loop.run_forever()
 
     def link(
         self,
