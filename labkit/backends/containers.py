@@ -388,7 +388,8 @@ def leftovers() -> list[str]:
             ]
         finally:
             client.close()
-    labels = {entry["Labels"][_LAB]: entry["Labels"] for entry in entries}
+    labels = {entry["Labels"].get(_LAB): entry["Labels"] for entry in entries}
+    labels = {lab: of for lab, of in labels.items() if watchdog.is_lab_id(lab)}
     return [lab for lab, of in labels.items() if lab in _unremoved or _owner(lab, of).orphaned]
 
 

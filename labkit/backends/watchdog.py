@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import select
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,8 +25,11 @@ from pathlib import Path
 
 import psutil
 
+from labkit.errors import ConfigError
+
 LAB_VARIABLE = "LABKIT_LAB"
 _CLOCK_STEP = 60.0  # seconds
+_LAB_ID = re.compile("[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,46 @@ class Registration:
             return True
 
 
+def is_lab_id(text: object) -> bool:
+    """Whether a lab may be called that: hexadecimal digits, so that it is a name and no path."""
+    return isinstance(text, str) and _LAB_ID.fullmatch(text) is not None
+
+
 def directory(lab_id: str) -> Path:
-    """The lab's directory: its registration, configuration, data and logs."""
+    """The lab's directory: its registration, configuration, data and logs.
+
+    Raises `ConfigError` for what is no lab's id: directories are removed by their labs' ids.
+    """
+    if not is_lab_id(lab_id):
+        raise ConfigError(f"{lab_id!r} is no lab's id: one has hexadecimal digits only.")
     return home() / lab_id
 
 
 def home() -> Path:
-    """Where everything is that this user's labs keep in files."""
-    return Path(tempfile.gettempdir()) / f"labkit-{os.getuid()}"
+    """Where everything is that this user's labs keep in files; nobody else may look or write there.
+
+    Anybody could have made a directory of that name before us, and in it a lab that is not ours.
+    Raises `ConfigError` if that has happened.
+    """
+    path = Path(tempfile.gettempdir()) / f"labkit-{os.getuid()}"
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        raise ConfigError(
+            f"Labs keep their files in {path}, and it cannot be made ({error.strerror}). Set "
+            "TMPDIR to a directory that you may write to."
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(
+            f"Labs keep their files in {path}, and that is not a directory of yours. Find out "
+            f"whose it is (`ls -ld {path}`) and have it removed, or set TMPDIR to a directory "
+            "that nobody else may write to."
+        )
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
 
 
 def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
@@ -63,7 +100,7 @@ def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> 
     me = psutil.Process()
     entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {})
     path = directory(lab_id) / "lab.json"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(asdict(entry)))
     draft.replace(path)
@@ -75,7 +112,9 @@ def registered() -> list[Registration]:
     for path in sorted(home().glob("*/lab.json")):
         # A lab that is being removed right now is none.
         with suppress(OSError, ValueError, TypeError):
-            found.append(Registration(**json.loads(path.read_text())))
+            entry = Registration(**json.loads(path.read_text()))
+            if is_lab_id(entry.lab_id) and entry.lab_id == path.parent.name:
+                found.append(entry)
     return found
 
 

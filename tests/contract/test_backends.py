@@ -39,6 +39,7 @@ from labkit.zookeeper import parse_transaction_logs
 
 SESSION_TIMEOUT = 1.0
 KINDS = {"process": ProcessBackend, "docker": DockerBackend}
+IDS = {"process": "c0ffee1", "docker": "c0ffee2"}  # of the labs that tests make by themselves
 
 
 @pytest.fixture(
@@ -54,7 +55,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def backend(kind: str) -> Backend:
-    backend: Backend = KINDS[kind](f"contract{kind}")
+    backend: Backend = KINDS[kind](IDS[kind])
     return backend
 
 
@@ -348,9 +349,9 @@ def test_an_ensemble_loses_its_leader_and_finds_another(kind: str) -> None:
 
 
 def test_destroy_is_idempotent_and_complete(kind: str) -> None:
-    backend: Backend = KINDS[kind](f"destroy{kind}")
+    backend: Backend = KINDS[kind](IDS[kind] + "de")
     backend.destroy()  # nothing was ever prepared
-    backend = KINDS[kind](f"destroy{kind}")
+    backend = KINDS[kind](IDS[kind] + "de")
     backend.prepare(progress)
     backend.create_zookeeper(["zookeeper1"], ZooKeeperSettings())
     backend.create_node(NodeSpec("node1"))
@@ -425,7 +426,7 @@ def test_what_cannot_be_prepared_says_so_in_a_line(
 ) -> None:
     missing = {"process": "ZOOKEEPER_HOME", "docker": "DOCKER_HOST"}[kind]
     monkeypatch.setenv(missing, "unix:///nowhere" if kind == "docker" else "/nowhere")
-    backend: Backend = KINDS[kind](f"unprepared{kind}")
+    backend: Backend = KINDS[kind](IDS[kind] + "ab")
     with pytest.raises(BackendUnavailable, match=r"^[^\n]+$"):
         backend.prepare(progress)
     backend.destroy()

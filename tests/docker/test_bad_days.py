@@ -300,7 +300,7 @@ def test_the_engine_goes_away_in_mid_lab(monkeypatch: pytest.MonkeyPatch, tmp_pa
     path = tmp_path / "docker.sock"
     with engine_behind(listening_at(path)):
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-        backend = DockerBackend("goneaway")
+        backend = DockerBackend("90ea3a1")
         backend.prepare(silent)
         backend.create_zookeeper(["zookeeper1"], ZooKeeperSettings())
         backend.create_node(NodeSpec("node1"))
@@ -312,10 +312,10 @@ def test_the_engine_goes_away_in_mid_lab(monkeypatch: pytest.MonkeyPatch, tmp_pa
         backend.destroy()
     # It is back: the next lab works, and clears what the last one had to leave.
     monkeypatch.delenv("DOCKER_HOST")
-    assert of_lab("goneaway")
+    assert of_lab("90ea3a1")
     with Lab(nodes=1, backend="docker", record=False) as lab:
         assert lab.node(1).sequence() == 1
-        assert of_lab("goneaway") == []
+        assert of_lab("90ea3a1") == []
 
 
 def test_a_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,29 +342,29 @@ def test_the_next_lab_clears_what_a_crash_left() -> None:
         "import time\n"
         "from labkit.backends.base import NodeSpec, ZooKeeperSettings\n"
         "from labkit.backends.containers import DockerBackend\n"
-        "backend = DockerBackend('crashed')\n"
+        "backend = DockerBackend('c4a5ed')\n"
         "backend.prepare(lambda what, fraction: None)\n"
         "backend.create_zookeeper(['zookeeper1'], ZooKeeperSettings())\n"
         "backend.start('zookeeper1')\n"
         "print('up', flush=True)\n"
         "time.sleep(600)\n"
     )
-    with docker_lab("alive") as alive:
+    with docker_lab("a11e") as alive:
         owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        assert "crashed" not in containers.leftovers()
+        assert "c4a5ed" not in containers.leftovers()
         for process in [*psutil.Process(owner.pid).children(), psutil.Process(owner.pid)]:
             process.send_signal(signal.SIGKILL)
         owner.communicate()
-        shutil.rmtree(watchdog.directory("crashed"))  # not even a registration is left
+        shutil.rmtree(watchdog.directory("c4a5ed"))  # not even a registration is left
         time.sleep(1)
-        assert of_lab("crashed")
-        assert "crashed" in containers.leftovers()
-        assert "alive" not in containers.leftovers()
-        with docker_lab("next"):
-            assert of_lab("crashed") == []
-            assert of_lab("alive")
+        assert of_lab("c4a5ed")
+        assert "c4a5ed" in containers.leftovers()
+        assert "a11e" not in containers.leftovers()
+        with docker_lab("e47"):
+            assert of_lab("c4a5ed") == []
+            assert of_lab("a11e")
             assert alive.state("zookeeper1") is ServerState.RUNNING
 
 
