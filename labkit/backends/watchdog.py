@@ -25,10 +25,11 @@ from pathlib import Path
 
 import psutil
 
-from labkit.errors import ConfigError
+from labkit.errors import BackendError, ConfigError
 
 LAB_VARIABLE = "LABKIT_LAB"
 _CLOCK_STEP = 60.0  # seconds
+_PATIENCE = 600.0  # seconds that a watchdog waits for an engine
 _LAB_ID = re.compile("[0-9a-f]+")
 
 
@@ -160,11 +161,17 @@ def remove(lab_id: str, backend: str) -> None:
 
 
 def remove_leftovers() -> list[str]:
-    """Remove the labs whose owners are dead; their ids."""
-    leftovers = [entry for entry in registered() if entry.orphaned]
-    for entry in leftovers:
-        remove(entry.lab_id, entry.backend)
-    return [entry.lab_id for entry in leftovers]
+    """Remove the labs whose owners are dead; the ids of those that are gone now.
+
+    What cannot be removed now, because its engine does not answer, is left for the next time.
+    """
+    removed = []
+    for entry in registered():
+        if entry.orphaned:
+            with suppress(BackendError):
+                remove(entry.lab_id, entry.backend)
+                removed.append(entry.lab_id)
+    return removed
 
 
 def kill_processes(lab_id: str) -> None:
@@ -211,8 +218,23 @@ def _main() -> None:
     if not _owner_died(options.owner):
         return
     for _ in range(2):  # once more after a moment: a server may have been on its way
-        remove(options.lab, options.backend)
+        _remove_patiently(options.lab, options.backend)
         time.sleep(0.5)
+
+
+def _remove_patiently(lab_id: str, backend: str) -> None:
+    """Remove the lab, if need be when its engine is back: it may have gone down with the owner."""
+    deadline = time.monotonic() + _PATIENCE
+    pause = 0.5
+    while True:
+        try:
+            return remove(lab_id, backend)
+        except BackendError as error:
+            if time.monotonic() + pause > deadline:
+                raise  # into the log; the next lab's start, or `labkit down`, removes the rest
+            print(f"{error} Once more in {pause:g} s.", file=sys.stderr, flush=True)
+        time.sleep(pause)
+        pause = min(2 * pause, 30)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the watchdog may touch."""
+"""What the watchdog may touch, and that it gets rid of a dead lab in the end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
 import pytest
 
+from labkit import backends
 from labkit.backends import watchdog
-from labkit.errors import ConfigError
+from labkit.errors import BackendError, ConfigError
 
 
 @pytest.fixture
@@ -108,3 +115,84 @@ def test_a_registration_under_another_labs_name_is_ignored(home: Path) -> None:
     assert watchdog.registered() == []
     leave("abc", home / "abc")
     assert [entry.lab_id for entry in watchdog.registered()] == ["abc"]
+
+
+# --- an engine that is down -------------------------------------------------------------------
+
+
+class EmptyEngine(BaseHTTPRequestHandler):
+    """As much of a Docker engine as it takes to say that a lab has left nothing on it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].rpartition("/")[2]
+        answers: dict[str, object] = {
+            "version": {"ApiVersion": "1.44"},
+            "volumes": {"Volumes": None},
+        }
+        body = json.dumps(answers.get(path, [])).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "a Unix socket has none"
+
+
+@contextmanager
+def engine_at(path: Path) -> Iterator[None]:
+    with ThreadingUnixStreamServer(str(path), EmptyEngine) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+    path.unlink()
+
+
+@pytest.fixture
+def engine(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where an engine is expected, and none is yet."""
+    path = temporary / "docker.sock"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    return path
+
+
+def test_a_leftover_that_cannot_be_removed_is_in_nobodys_way(home: Path, engine: Path) -> None:
+    leave("abc", home / "abc", "docker")
+    leave("def", home / "def")
+    with pytest.raises(BackendError):
+        watchdog.remove("abc", "docker")
+    assert watchdog.remove_leftovers() == ["def"]
+    assert [entry.lab_id for entry in watchdog.registered()] == ["abc"]
+    backends.choose("process", lambda what, fraction: None, pytest.fail, {}).destroy()
+    with engine_at(engine):
+        assert watchdog.remove_leftovers() == ["abc"]
+    assert watchdog.registered() == []
+
+
+def test_the_watchdog_waits_for_the_engine(home: Path, engine: Path) -> None:
+    leave("abc", home / "abc", "docker")
+    owner = json.loads((home / "abc" / "lab.json").read_text())["owner"]
+    command = [sys.executable, "-m", "labkit.backends.watchdog", "--owner", str(owner)]
+    with subprocess.Popen(
+        [*command, "--lab", "abc", "--backend", "docker"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert any("No Docker engine answers" in line for line in process.stderr)
+            time.sleep(0.2)
+            assert process.poll() is None
+            assert (home / "abc").exists()
+            with engine_at(engine):
+                assert process.wait(timeout=20) == 0
+            assert not (home / "abc").exists()
+        finally:
+            process.kill()
