@@ -10,6 +10,7 @@ import ast
 import json
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -274,16 +275,16 @@ def _boxed(cells: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
 
 
 @dataclass
-class _Writer:
+class _Writer(ABC):
     """Pages of one format, all of them together."""
 
     pages: Sequence[Page]
     suffix: str = ""
     _pictures: dict[str, bytes] = field(default_factory=dict)
 
+    @abstractmethod
     def files(self) -> dict[str, bytes]:
         """All files, by their path below the target directory."""
-        raise NotImplementedError
 
     def link(self, page: Page, target: str) -> str | None:
         """Where a link leads in the export; None if to a page that is not in it."""

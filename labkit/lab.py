@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -73,7 +74,7 @@ class Answer:
     lease: float | None  # seconds for which the answer may be trusted from when it was sent
 
 
-class _Server:
+class _Server(ABC):
     """The verbs that nodes and ZooKeeper servers share."""
 
     def __init__(self, lab: Lab, name: str, endpoint: Endpoint) -> None:
@@ -126,8 +127,9 @@ class _Server:
             self._lab._born[self.name] = self._lab.timeline.now()
         self._lab._running.start(self.name)
 
+    @abstractmethod
     def _answers(self) -> bool:
-        raise NotImplementedError
+        """Whether it answers right now: a real round trip."""
 
     def _wait_ready(self, timeout: float = _START_TIMEOUT) -> None:
         """Wait for a real round trip, or for the server's death.
