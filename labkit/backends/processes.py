@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 
@@ -37,6 +39,9 @@ from labkit.errors import (
 from labkit.faults import Forwarder, LinkFault
 
 _LOOPBACK = "127.0.0.1"
+
+#: What an order for a node comes to: its process, or None if that has ended already.
+_Birth: TypeAlias = "Future[psutil.Process | None]"
 
 
 @dataclass
@@ -351,52 +356,96 @@ def _require_free(server: _Server) -> None:
 
 
 class _Zygote:
-    """The process that forks this lab's nodes, launched again if it has died."""
+    """The process that forks this lab's nodes, launched again if it has died.
+
+    A thread reads its answers, because that one is never interrupted: a Ctrl-C in the midst of an
+    order neither leaves an answer to be taken for the next order's, nor a node that nobody knows.
+    """
 
     def __init__(self, lab_id: str, directory: Path) -> None:
         self._lab_id = lab_id
         self._directory = directory
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._births: dict[int, _Birth] = {}  # by order, of the process that is running
+        self._orders = itertools.count(1)
+        self._reader: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def launch(self) -> None:
         """Begin loading; does not wait."""
         with open(self._directory / "zygote.log", "ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "labkit.backends.zygote"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/",
+            process = subprocess.Popen(
+                [sys.executable, "-m", "labkit.backends.zygote"], bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/",
                 env={**os.environ, watchdog.LAB_VARIABLE: self._lab_id}, start_new_session=True,
             )  # fmt: skip
-        self._ready = False
+        births: dict[int, _Birth] = {}
+        reader = threading.Thread(
+            target=self._read, args=(process, births), name="labkit-zygote", daemon=True
+        )
+        reader.start()
+        # The process last: one that is known has a reader, whatever was interrupted here.
+        self._births, self._reader, self._process = births, reader, process
 
     def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process | None:
         """Start a node; its process, or None if it has ended already (its log says why)."""
-        with self._lock:
-            for _ in range(2):
-                if self._process is None or self._process.poll() is not None:
-                    self.launch()
-                with suppress(BrokenPipeError, ValueError):
-                    pid = int(self._ask({"log": str(log), "environ": environ}))
-                    return psutil.Process(pid) if psutil.pid_exists(pid) else None
+        for _ in range(2):
+            birth: _Birth = Future()
+            with suppress(BrokenPipeError):
+                try:
+                    self._order(birth, log, environ)
+                    return birth.result()
+                except BaseException:
+                    birth.add_done_callback(_undo)
+                    raise
         raise BackendError(
             "The process that starts nodes ended twice. Its last log lines:\n"
             + (self._directory / "zygote.log").read_text()[-2000:]
         )
 
-    def _ask(self, order: dict[str, object]) -> str:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        if not self._ready:
-            self._process.stdout.readline()
-            self._ready = True
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
+    def _order(self, birth: _Birth, log: Path, environ: dict[str, str]) -> None:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self.launch()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            order = next(self._orders)
+            self._births[order] = birth
+            line = json.dumps({"order": order, "log": str(log), "environ": environ})
+            self._process.stdin.write(line.encode() + b"\n")
+
+    def _read(self, process: subprocess.Popen[bytes], births: dict[int, _Birth]) -> None:
+        """Tell whoever waits for a birth, until the zygote ends."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            answer = json.loads(line)
+            try:
+                node = psutil.Process(answer["pid"])
+            except psutil.NoSuchProcess:
+                node = None
+            births.pop(answer["order"]).set_result(node)
+        process.wait()
+        with self._lock:  # who orders from now on launches another one
+            if self._process is process:
+                self._process = None
+        for birth in births.values():
+            birth.set_exception(BrokenPipeError())
+        process.stdin.close()
+        process.stdout.close()
 
     def close(self) -> None:
         """End it; its nodes are the backend's to end."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        with self._lock:
+            process, reader = self._process, self._reader
+        if process is not None:
+            process.kill()
+        if reader is not None:
+            reader.join()
+
+
+def _undo(birth: _Birth) -> None:
+    """Kill the node of an order that was interrupted."""
+    if birth.exception() is None and (node := birth.result()) is not None:
+        with suppress(psutil.NoSuchProcess):
+            node.kill()

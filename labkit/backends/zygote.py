@@ -1,8 +1,9 @@
 """Starts nodes by forking: what a node imports is loaded once for all of a lab's nodes.
 
 Runs as a process of its own, single-threaded, so that a fork is safe whatever the notebook's
-kernel is doing. It reads one JSON object a line, {"log": path, "environ": {…}}, forks a node, and
-answers with its process id. It ends when its standard input does; its nodes live on.
+kernel is doing. It reads one JSON object a line, {"order": id, "log": path, "environ": {…}}, forks
+a node, and answers {"order": id, "pid": process id}. It ends when its standard input does; its
+nodes live on.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ def serve() -> None:
     """Fork a node for every line of standard input."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the nodes
     gc.freeze()  # what is loaded stays shared with the nodes: their collector leaves it alone
-    print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
             _become_node(order["log"], order["environ"])
-        print(child, flush=True)
+        print(json.dumps({"order": order["order"], "pid": child}), flush=True)
 
 
 def _become_node(log: str, environ: dict[str, str]) -> None:
