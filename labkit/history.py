@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from labkit.errors import HistoryError
 from labkit.faults import is_zookeeper
-from labkit.timeline import Event
+from labkit.timeline import Event, owner
 
 Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets"]
 RULES: tuple[Rule, ...] = ("answers", "unheld", "lowest-free", "liveness", "tickets")
@@ -143,6 +143,7 @@ def check(
     """
     history = _History(list(events), tolerance)
     bound = session_timeout + 1.0
+    unjudged = _unjudged(history, bound)
     violations = [
         *_answers(history),
         *_unheld(history),
@@ -152,7 +153,7 @@ def check(
     ]
     return Report(
         violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
-        vacuous=tuple(_vacuous(history, bound)),
+        vacuous=tuple(_vacuous(history, bound, unjudged)),
         answered=len(history.answered),
         failed=sum(r.phase == "fail" for r in history.requests),
         unknown=sum(r.phase == "unknown" for r in history.requests),
@@ -162,7 +163,7 @@ def check(
             "answers": len(history.answered),
             "unheld": len(history.answered) if history.changes else 0,
             "lowest-free": len(history.claims),
-            "liveness": len(history.live_nodes),
+            "liveness": len(history.live_nodes) - len(unjudged),
             "tickets": len(history.tickets),
         },
     )
@@ -242,8 +243,10 @@ class _Fault:
     end: float
     what: str
     targets: frozenset[str]
+    cause: Any  # the id of the verb or fault: stopping all of an ensemble is one
 
 
+_SERVER = re.compile(r"zookeeper\d+")
 _CLAIM = re.compile(r"/sequence/(?:ticket-.*-)?(\d{1,10})")
 
 
@@ -278,7 +281,7 @@ class _History:
         injected = sum(
             e.kind == "fault" and e.data["phase"] == "begin" and e.t >= since for e in events
         )
-        self.fault_count = injected or len(self.faults)
+        self.fault_count = injected or len({fault.cause for fault in self.faults})
         self.during_faults = [
             r for r in self.requests if any(_overlap(r, fault) for fault in self.faults)
         ]
@@ -301,9 +304,9 @@ class _History:
                 elif op == "delete" and path in alive:
                     ended.append(alive.pop(path))
                 elif op == "create" and (match := _CLAIM.fullmatch(path)):
-                    owner = _owner(event) or self._owner_of.get(session)
+                    by = owner(event.data.get("value")) or self._owner_of.get(session)
                     zxid, order = int(event.data["zxid"]), int(match[1])
-                    alive[path] = _Life(path, zxid, session, owner, order, event.t, event, index)
+                    alive[path] = _Life(path, zxid, session, by, order, event.t, event, index)
                     created.append(alive[path])
             for life in ended:
                 life.end, life.died = parts[0].t, index
@@ -353,15 +356,6 @@ def _requests(events: Sequence[Event]) -> Iterator[_Request]:
         yield _Request(node, "unknown", (event,))
 
 
-def _owner(event: Event) -> str | None:
-    """The node that a claim's data names."""
-    try:
-        data = json.loads(event.data.get("value") or "")
-        return str(data["owner"])
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 def _owners(events: Sequence[Event]) -> dict[str, str]:
     """Which node each session belonged to, as far as the nodes said so themselves."""
     said = (event for event in events if event.kind == "status" and event.data.get("session"))
@@ -379,14 +373,13 @@ def _ticket_of(claim: _Life, ended: list[_Life], alive: Mapping[str, _Life]) -> 
 
 # Verbs that break something, and those after whose end it is whole again.
 _BREAKING = {
-    "stop": ("start", "restart"),
-    "kill": ("start", "restart"),
-    "pause": ("resume", "kill", "stop", "restart"),
-    "partition": ("heal",),
-    "slow": ("heal",),
-    "flaky": ("heal",),
+    "stop": ("start",),
+    "kill": ("start",),
+    "pause": ("resume", "kill", "stop"),
+    "partition": ("heal", "expire"),
+    "slow": ("heal", "expire"),
+    "flaky": ("heal", "expire"),
     "expire": (),
-    "restart": (),
 }
 
 
@@ -394,46 +387,61 @@ def _faults(events: Sequence[Event]) -> tuple[list[_Fault], set[str], dict[str, 
     """What was wrong and when; who is down at the end; when who was last started."""
     faults: list[_Fault] = []
     open_faults: dict[Any, Event] = {}
-    broken: dict[tuple[str, str], float] = {}
+    # Of each server, what is broken, with the verbs that broke it: one that fails takes back its
+    # own share and nobody else's.
+    broken: dict[tuple[str, str], dict[Any, float]] = defaultdict(dict)
     begun: dict[Any, Event] = {}
     started: dict[str, float] = {}
+    ensemble = _ensemble(events)
+
+    def over(key: tuple[str, str], end: float) -> None:
+        cause, since = next(iter(broken.pop(key).items()))
+        faults.append(_Fault(since, end, key[0], frozenset({key[1]}), cause))
+
     for event in events:
         if event.kind == "fault":
             if event.data["phase"] == "begin":
                 open_faults[event.data["id"]] = event
             elif begin := open_faults.pop(event.data["id"], None):
-                faults.append(_Fault(begin.t, event.t, begin.data["fault"], _targets(event)))
+                faults.append(_fault(begin, event.t, _targets(event)))
         elif event.kind == "verb":
-            verb, subject = event.data["verb"], event.subject
+            verb, number = event.data["verb"], event.data["id"]
+            servers = ensemble if event.subject == "zookeeper" else {event.subject}
             if event.data["phase"] == "begin":
-                begun[event.data["id"]] = event
+                begun[number] = event
                 if _BREAKING.get(verb):
-                    broken.setdefault((verb, subject), event.t)
+                    for server in servers:
+                        broken[verb, server][number] = event.t
                 continue
-            begin = begun.pop(event.data["id"], event)
+            begin = begun.pop(number, event)
             if event.data.get("error") is not None:
+                for key, causes in list(broken.items()):
+                    causes.pop(number, None)
+                    if not causes:
+                        del broken[key]
                 continue
             for what, server in list(broken):
-                same = subject in (server, "lab") or (
-                    subject == "zookeeper" and is_zookeeper(server)
-                )
-                if same and verb in _BREAKING[what] and (what, server) != (verb, subject):
-                    since = broken.pop((what, server))
-                    faults.append(_Fault(since, event.t, what, frozenset({server})))
+                if verb in _BREAKING[what] and (server in servers or event.subject == "lab"):
+                    over((what, server), event.t)
             if _BREAKING.get(verb) == ():
-                faults.append(_Fault(begin.t, event.t, verb, frozenset({subject})))
-            if verb in ("start", "restart", "resume", "add"):
-                started[subject] = event.t
-    faults += [
-        _Fault(event.t, math.inf, event.data["fault"], _targets(event))
-        for event in open_faults.values()
-    ]
-    faults += [
-        _Fault(since, math.inf, what, frozenset({server}))
-        for (what, server), since in broken.items()
-    ]
+                faults.append(_Fault(begin.t, event.t, verb, frozenset(servers), number))
+            if verb in ("start", "resume"):
+                started[event.subject] = event.t
+    faults += [_fault(begin, math.inf, _targets(begin)) for begin in open_faults.values()]
     down = {server for what, server in broken if what in ("stop", "kill", "pause")}
+    for key in list(broken):
+        over(key, math.inf)
     return sorted(faults, key=lambda fault: fault.begin), down, started
+
+
+def _fault(begin: Event, end: float, targets: frozenset[str]) -> _Fault:
+    return _Fault(begin.t, end, begin.data["fault"], targets, begin.data["id"])
+
+
+def _ensemble(events: Sequence[Event]) -> set[str]:
+    """ZooKeeper's servers, as far as anything was done to or heard of one by its own name."""
+    names = {name for event in events for name in event.subject.split(",")}
+    return {name for name in names if _SERVER.fullmatch(name)} or {"zookeeper1"}
 
 
 def _targets(event: Event) -> frozenset[str]:
@@ -712,7 +720,22 @@ def _calm(history: _History) -> Iterator[tuple[float, float]]:
     yield calm_since, math.inf
 
 
-def _vacuous(history: _History, bound: float) -> Iterator[str]:
+def _unjudged(history: _History, bound: float) -> dict[str, str]:
+    """The live nodes of which nobody can say whether they came back, and why."""
+    found = {}
+    for node in history.live_nodes:
+        healed = history.healed_at(node)
+        asked = _asked(history, node, healed, bound)
+        if healed is None:
+            found[node] = "what was broken was not healed"
+        elif not any(r.phase == "ok" for r in asked) and (
+            not asked or history.end < healed + bound
+        ):
+            found[node] = f"the run did not ask for {bound:g} s after the last fault"
+    return found
+
+
+def _vacuous(history: _History, bound: float, unjudged: Mapping[str, str]) -> Iterator[str]:
     if not history.answered:
         yield "no request was answered"
     if not history.faults:
@@ -724,18 +747,9 @@ def _vacuous(history: _History, bound: float) -> Iterator[str]:
             "there is no transaction log to hold the answers against: lab.history() is the "
             "timeline with the log merged in"
         )
-    unasked = []
-    for node in history.live_nodes:
-        healed = history.healed_at(node)
-        asked = _asked(history, node, healed, bound)
-        answered = any(r.phase == "ok" for r in asked)
-        if healed is not None and not answered and (not asked or history.end < healed + bound):
-            unasked.append(node)
-    if unasked:
-        yield (
-            f"liveness of {_list(unasked)} was not judged: the run did not ask for "
-            f"{bound:g} s after the last fault"
-        )
+    for reason in sorted(set(unjudged.values())):
+        nodes = [node for node, why in unjudged.items() if why == reason]
+        yield f"liveness of {_list(nodes)} was not judged: {reason}"
 
 
 # --- sentences --------------------------------------------------------------------------------

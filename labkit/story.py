@@ -132,6 +132,16 @@ def _open(stretches: list[Stretch], t: float, what: str = "") -> None:
     stretches.append(Stretch(t, _LAST, what))
 
 
+def _take_back(stretches: list[Stretch], t: float) -> None:
+    """As if nothing had been opened at `t`."""
+    for i, stretch in enumerate(stretches):
+        if stretch.start == t:
+            del stretches[i]
+            if i and stretches[i - 1].end == t:  # it was closed in favour of this one
+                stretches[i - 1] = replace(stretches[i - 1], end=stretch.end)
+            return
+
+
 def _close(stretches: list[Stretch], t: float) -> None:
     if stretches and stretches[-1].end == _LAST:
         stretches[-1] = replace(stretches[-1], end=t)
@@ -152,6 +162,7 @@ class Story:
         self._exact = -1  # the last zxid known from the transaction log
         self._sessions: dict[str, str] = {}
         self._verbs: dict[Any, float] = {}
+        self._downed: dict[Any, set[str]] = {}  # the servers that a verb under way takes down
         self._invoked: dict[Any, float] = {}
         self._down: set[str] = set()
         self._servers: set[str] = set()
@@ -274,9 +285,10 @@ class Story:
         if begins:
             self._verbs[said["id"]] = t
         if "error" in said:
+            self._failed(event.subject, verb, began, t, self._downed.pop(said["id"], set()))
             return
         if event.subject.startswith("zookeeper"):
-            self._zookeeper_verb(event.subject, verb, begins, began, t)
+            self._zookeeper_verb(event.subject, verb, begins, said["id"], t)
         elif event.subject == "lab":
             if verb == "heal" and not begins:
                 for life in self._lives.values():
@@ -284,17 +296,40 @@ class Story:
         else:
             self._node_verb(self._lives[event.subject], verb, begins, began, t)
 
-    def _zookeeper_verb(self, server: str, verb: str, begins: bool, began: float, t: float) -> None:
+    def _failed(self, subject: str, verb: str, began: float, t: float, downed: set[str]) -> None:
+        """Take back what the beginning of a verb has changed that failed at `t`."""
+        if subject.startswith("zookeeper"):
+            self._down -= downed
+            if downed and self._has_quorum():
+                _take_back(self._outages, began)
+                _close(self._outages, t)
+        elif verb == "expire":  # the link was cut all the same, and is mended
+            self._heal(self._lives[subject], t)
+        elif subject != "lab":
+            life = self._lives[subject]
+            _take_back(life.broken, began)
+            life.marks = [mark for mark in life.marks if mark != Mark(began, verb)]
+
+    def _zookeeper_verb(self, server: str, verb: str, begins: bool, number: Any, t: float) -> None:
         servers = {server} if server != "zookeeper" else self._servers or {"zookeeper1"}
         self._servers |= servers
         if verb in ("stop", "kill", "pause") and begins:
+            self._downed[number] = servers - self._down
             self._down |= servers
-        elif verb in ("start", "resume") and not begins:
-            self._down -= servers
-        if 2 * (len(self._servers) - len(self._down)) <= len(self._servers):
-            _open(self._outages, t)
-        else:
+        elif not begins:
+            self._downed.pop(number, None)
+            if verb in ("start", "resume"):
+                self._down -= servers
+        self._weigh(t)
+
+    def _has_quorum(self) -> bool:
+        return 2 * (len(self._servers) - len(self._down)) > len(self._servers)
+
+    def _weigh(self, t: float) -> None:
+        if self._has_quorum():
             _close(self._outages, t)
+        else:
+            _open(self._outages, t)
 
     def _node_verb(self, life: _Life, verb: str, begins: bool, began: float, t: float) -> None:
         if begins and verb != "heal":

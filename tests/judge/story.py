@@ -66,6 +66,12 @@ class Story:
     def heal(self, number: int, kind: str, target: str) -> None:
         self.record("fault", target, fault=kind, phase="end", id=number)
 
+    def verb(self, verb: str, subject: str, error: str | None = None) -> None:
+        number = next(self.ids)
+        failure = {} if error is None else {"error": error}
+        self.record("verb", subject, verb=verb, phase="begin", id=number)
+        self.record("verb", subject, verb=verb, phase="end", id=number, **failure)
+
     # --- what a node does ---
 
     def connect(self, name: str) -> None:

@@ -369,6 +369,93 @@ def test_who_is_asked_late_must_answer_then(answers: bool, found: set[str]) -> N
     assert report.ok is answers, report
 
 
+# --- verbs that fail, and ensembles ---
+
+
+@pytest.mark.parametrize("verb", ["slow", "flaky", "partition", "kill", "stop", "pause", "expire"])
+def test_a_verb_that_failed_is_no_fault(verb: str) -> None:
+    story = Story()
+    story.settle("node1")
+    story.verb(verb, "node1", error="no such thing here")
+    report = judge(story.end("node1"))
+    assert report.faults == 0
+    assert report.vacuous == ("no fault was injected",)
+
+
+def test_a_verb_that_failed_takes_back_only_its_own() -> None:
+    story = Story()
+    story.settle("node1")
+    story.settle("node2")
+    story.verb("kill", "node1")
+    story.verb("kill", "node1", error="it is dead")
+    story.verb("pause", "node1", error="it is dead")
+    story.ask("node2")
+    report = judge(story.end("node2"))
+    assert report.ok, report
+    assert report.faults == 1
+
+
+def test_a_dead_node_that_refused_a_pause_and_started_must_answer() -> None:
+    story = told()
+    story.verb("kill", "node2")
+    story.verb("pause", "node2", error="it is dead")
+    story.verb("start", "node2")
+    story.leave("node2")
+    begin = story.t
+    while story.t < begin + BOUND + 0.5:
+        for name in NODES[:3]:
+            story.ask(name)
+    report = judge(story.events)
+    assert [violation.subject for violation in report.violations] == ["node2"]
+    assert report.judged["liveness"] == 3
+
+
+def test_an_expired_session_takes_a_cut_link_with_it() -> None:
+    story = told()
+    story.verb("partition", "node2")
+    story.verb("expire", "node2")
+    assert judge(story.end(*NODES[:3])).ok
+
+
+def test_an_ensemble_stopped_as_a_whole_is_healed_server_by_server() -> None:
+    story = told()
+    for number in (1, 2, 3):
+        story.record("quorum", f"zookeeper{number}", mode="follower")
+    story.verb("stop", "zookeeper")
+    story.ask("node1")
+    for number in (1, 2, 3):
+        story.verb("start", f"zookeeper{number}")
+    story.leave("node2")
+    begin = story.t
+    while story.t < begin + BOUND + 0.5:
+        for name in NODES[:3]:
+            story.ask(name)
+    report = judge(story.events)
+    assert [violation.subject for violation in report.violations] == ["node2"]
+
+
+def test_a_server_of_an_ensemble_that_stays_down_is_said() -> None:
+    story = told()
+    story.record("quorum", "zookeeper2", mode="follower")
+    story.verb("stop", "zookeeper")
+    story.verb("start", "zookeeper1")
+    report = judge(story.end(*NODES[:3]))
+    assert report.judged["liveness"] == 0
+    assert report.vacuous == (
+        "liveness of node1, node2 and node3 was not judged: what was broken was not healed",
+    )
+
+
+def test_stopping_an_ensemble_is_one_fault() -> None:
+    story = Story()
+    story.settle("node1")
+    for number in (1, 2, 3):
+        story.record("quorum", f"zookeeper{number}", mode="follower")
+    story.verb("stop", "zookeeper")
+    story.verb("start", "zookeeper")
+    assert judge(story.end("node1")).faults == 1
+
+
 # --- tickets ---
 
 

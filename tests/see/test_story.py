@@ -12,6 +12,13 @@ def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:
     return [(b.number, round(b.start, 2), round(b.end, 2), b.word.value) for b in bars]
 
 
+def refused(run: runs.Script, t: float, verb: str, subject: str, took: float = 0.01) -> None:
+    """A verb that began, and failed."""
+    number = f"{verb} at {t}"
+    run.add(t, "verb", subject, verb=verb, phase="begin", id=number)
+    run.add(t + took, "verb", subject, verb=verb, phase="end", id=number, error="it would not")
+
+
 def test_a_number_passes_from_a_dead_node_to_a_new_one() -> None:
     story = Story(runs.passing_on())
     assert said(story.bars("node1")) == [
@@ -163,6 +170,46 @@ def test_a_verb_that_failed_changed_nothing() -> None:
     run.add(2.0, "verb", "node1", verb="kill", phase="begin", id=9)
     run.add(2.1, "verb", "node1", verb="kill", phase="end", id=9, error="no such process")
     assert Story(run.in_order()).answer("node1") == 1
+
+
+@pytest.mark.parametrize("verb", ["slow", "flaky", "partition"])
+def test_a_link_that_could_not_be_broken_is_not_cut(verb: str) -> None:
+    run = runs.Script()
+    run.says(1.0, "node1", 1)
+    refused(run, 2.0, verb, "node1")
+    story = Story(run.in_order())
+    assert not story.is_broken("node1")
+    assert story.broken("node1") == []
+    assert story.marks("node1") == []
+
+
+def test_a_link_that_was_cut_before_stays_so_when_something_else_fails() -> None:
+    run = runs.Script()
+    run.verb(1.0, "partition", "node1")
+    refused(run, 2.0, "slow", "node1")
+    refused(run, 3.0, "partition", "node1")
+    story = Story(run.in_order())
+    assert [(s.start, s.what) for s in story.broken("node1")] == [(1.0, "cut")]
+    assert story.is_broken("node1")
+
+
+def test_a_session_that_did_not_expire_leaves_no_cut_link() -> None:
+    run = runs.Script()
+    refused(run, 1.0, "expire", "node1", took=7.0)
+    story = Story(run.in_order())
+    assert not story.is_broken("node1")
+    assert [(s.start, s.end) for s in story.broken("node1")] == [(1.0, 8.0)]
+
+
+def test_servers_that_could_not_be_stopped_are_up() -> None:
+    run = runs.Script()
+    for i in (1, 2, 3):
+        run.add(0.5, "quorum", f"zookeeper{i}", mode="follower")
+    run.verb(1.0, "kill", "zookeeper1")
+    refused(run, 2.0, "stop", "zookeeper")
+    assert Story(run.in_order()).outages() == []
+    run.verb(3.0, "kill", "zookeeper2")  # that leaves one of three
+    assert [stretch.start for stretch in Story(run.in_order()).outages()] == [3.0]
 
 
 def test_node2_comes_before_node10() -> None:
