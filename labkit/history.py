@@ -136,24 +136,25 @@ def check(
 ) -> Report:
     """Judge a run by its events.
 
-    `session_timeout` and `tolerance` are in seconds. A znode counts as held from `tolerance`
-    before until `tolerance` after the times in the log, so that neither the log's milliseconds
-    nor the moment between a change's proposal and its effect can accuse an honest node.
+    `session_timeout` and `tolerance` are in seconds; a node whose status says what timeout it
+    negotiated is judged by that, and `session_timeout` is for the others. A znode counts as held
+    from `tolerance` before until `tolerance` after the times in the log, so that neither the log's
+    milliseconds nor the moment between a change's proposal and its effect can accuse an honest
+    node.
     Raises `HistoryError` for events that contradict each other.
     """
-    history = _History(list(events), tolerance)
-    bound = session_timeout + 1.0
-    unjudged = _unjudged(history, bound)
+    history = _History(list(events), tolerance, session_timeout)
+    unjudged = _unjudged(history)
     violations = [
         *_answers(history),
         *_unheld(history),
         *_lowest_free(history),
-        *_liveness(history, bound),
-        *_tickets(history, bound),
+        *_liveness(history),
+        *_tickets(history),
     ]
     return Report(
         violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
-        vacuous=tuple(_vacuous(history, bound, unjudged)),
+        vacuous=tuple(_vacuous(history, unjudged)),
         answered=len(history.answered),
         failed=sum(r.phase == "fail" for r in history.requests),
         unknown=sum(r.phase == "unknown" for r in history.requests),
@@ -205,6 +206,11 @@ class _Request:
         return self.events[-1].t if len(self.events) > 1 else math.inf
 
     @property
+    def abandoned(self) -> bool:
+        """Whether the client gave it up of its own will: that no answer came proves nothing."""
+        return bool(self.events[-1].data.get("abandoned"))
+
+    @property
     def number(self) -> int:
         return int(self.events[-1].data["number"])
 
@@ -253,8 +259,10 @@ _CLAIM = re.compile(r"/sequence/(?:ticket-.*-)?(\d{1,10})")
 class _History:
     """The events of a run, sorted into requests, znodes' lives, and faults."""
 
-    def __init__(self, events: Sequence[Event], tolerance: float) -> None:
+    def __init__(self, events: Sequence[Event], tolerance: float, session_timeout: float) -> None:
         self.tolerance = tolerance
+        self._session_timeout = session_timeout
+        self._negotiated = _negotiated(events)
         self.end = max((event.t for event in events), default=0.0)
         self.requests = list(_requests(events))
         self.answered = [r for r in self.requests if r.phase == "ok"]
@@ -310,6 +318,9 @@ class _History:
                     created.append(alive[path])
             for life in ended:
                 life.end, life.died = parts[0].t, index
+            # Made and deleted in one transaction is never there: no one can have seen it.
+            ended = [life for life in ended if life.born != index]
+            created = [life for life in created if life.died != index]
             for life in created:
                 if not life.is_ticket:
                     life.ticket = _ticket_of(life, ended, alive)
@@ -325,12 +336,20 @@ class _History:
         begun = [life for life in lives if life.begin <= request.done + self.tolerance]
         return begun[-1] if begun else None
 
+    def bound(self, node: str | None) -> float:
+        """The seconds after which nothing may be in the way of a node's answer any more."""
+        return self._negotiated.get(node or "", self._session_timeout) + 1.0
+
+    def asked_of(self, node: str) -> list[_Request]:
+        """The requests to a node that it owed an answer."""
+        return [r for r in self.requests if r.node == node and not r.abandoned]
+
     def healed_at(self, node: str) -> float | None:
         """When the last fault that could keep `node` from answering was over; None: it is not."""
         lasting = [f for f in self.faults if f.end == math.inf]
         if any(node in f.targets or any(map(is_zookeeper, f.targets)) for f in lasting):
             return None
-        begin = min((r.invoke for r in self.requests if r.node == node), default=0.0)
+        begin = min((r.invoke for r in self.asked_of(node)), default=0.0)
         ends = [f.end if f.end < math.inf else f.begin for f in self.faults]
         return max([begin, self._started.get(node, 0.0), *ends])
 
@@ -360,6 +379,15 @@ def _owners(events: Sequence[Event]) -> dict[str, str]:
     """Which node each session belonged to, as far as the nodes said so themselves."""
     said = (event for event in events if event.kind == "status" and event.data.get("session"))
     return {str(event.data["session"]): event.subject for event in said}
+
+
+def _negotiated(events: Sequence[Event]) -> dict[str, float]:
+    """Each node's session timeout in seconds, the longest it ever had, by its own word."""
+    longest: dict[str, float] = {}
+    for event in events:
+        if event.kind == "status" and (timeout := event.data.get("session_timeout_ms")):
+            longest[event.subject] = max(longest.get(event.subject, 0.0), timeout / 1000)
+    return longest
 
 
 def _ticket_of(claim: _Life, ended: list[_Life], alive: Mapping[str, _Life]) -> _Life | None:
@@ -647,10 +675,10 @@ def _hole(history: _History, claim: _Claiming) -> Violation:
     )
 
 
-def _liveness(history: _History, bound: float) -> Iterator[Violation]:
+def _liveness(history: _History) -> Iterator[Violation]:
     for node in history.live_nodes:
-        healed = history.healed_at(node)
-        asked = _asked(history, node, healed, bound)
+        healed, bound = history.healed_at(node), history.bound(node)
+        asked = _asked(history, node, healed)
         if healed is None or not asked or any(r.phase == "ok" for r in asked):
             continue
         if history.end < healed + bound:
@@ -667,16 +695,16 @@ def _liveness(history: _History, bound: float) -> Iterator[Violation]:
         )
 
 
-def _asked(history: _History, node: str, healed: float | None, bound: float) -> list[_Request]:
+def _asked(history: _History, node: str, healed: float | None) -> list[_Request]:
     """The requests to a node that were over in time, or should have been.
 
     Who is asked later than that for the first time must answer then.
     """
     if healed is None:
         return []
-    after = [r for r in history.requests if r.node == node and r.done >= healed]
+    after = [r for r in history.asked_of(node) if r.done >= healed]
     first = min((_counts_at(r) for r in after), default=healed)
-    return [r for r in after if _counts_at(r) <= max(healed + bound, first)]
+    return [r for r in after if _counts_at(r) <= max(healed + history.bound(node), first)]
 
 
 def _counts_at(request: _Request) -> float:
@@ -689,13 +717,15 @@ def _reason(request: _Request) -> str:
     return str(data.get("reason") or data.get("error") or "nothing")
 
 
-def _tickets(history: _History, bound: float) -> Iterator[Violation]:
+def _tickets(history: _History) -> Iterator[Violation]:
     for ticket in history.tickets:
+        node = history._owner_of.get(ticket.session)
+        bound = history.bound(node)
         end = min(ticket.end, history.end)
         for calm_begin, calm_end in _calm(history):
             begin, until = max(ticket.begin, calm_begin), min(end, calm_end)
             if until - begin > bound:
-                holder = history._owner_of.get(ticket.session) or f"session {ticket.session}"
+                holder = node or f"session {ticket.session}"
                 fate = "is there still" if ticket.end == math.inf else "lasted"
                 yield Violation(
                     "tickets",
@@ -720,12 +750,12 @@ def _calm(history: _History) -> Iterator[tuple[float, float]]:
     yield calm_since, math.inf
 
 
-def _unjudged(history: _History, bound: float) -> dict[str, str]:
+def _unjudged(history: _History) -> dict[str, str]:
     """The live nodes of which nobody can say whether they came back, and why."""
     found = {}
     for node in history.live_nodes:
-        healed = history.healed_at(node)
-        asked = _asked(history, node, healed, bound)
+        healed, bound = history.healed_at(node), history.bound(node)
+        asked = _asked(history, node, healed)
         if healed is None:
             found[node] = "what was broken was not healed"
         elif not any(r.phase == "ok" for r in asked) and (
@@ -735,7 +765,7 @@ def _unjudged(history: _History, bound: float) -> dict[str, str]:
     return found
 
 
-def _vacuous(history: _History, bound: float, unjudged: Mapping[str, str]) -> Iterator[str]:
+def _vacuous(history: _History, unjudged: Mapping[str, str]) -> Iterator[str]:
     if not history.answered:
         yield "no request was answered"
     if not history.faults:

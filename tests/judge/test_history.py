@@ -310,6 +310,34 @@ def test_any_higher_number_is_a_hole(story: Story, data: st.DataObject) -> None:
     assert rules(judge(story.events)) == {"lowest-free"}
 
 
+@pytest.mark.parametrize("name", ["9", "ticket-node4-0000000900"])
+def test_what_a_transaction_makes_and_deletes_was_never_there(name: str) -> None:
+    story = told()
+    story.connect("node4")
+    session = story.node("node4").session
+    assert session is not None
+    story.change(
+        session, ("create", f"/sequence/{name}", "node4"), ("delete", f"/sequence/{name}", None)
+    )
+    report = judge(story.end(*NODES[:3], "node4"))
+    assert report.ok, report
+
+
+def test_a_ticket_made_and_deleted_with_its_claim_excuses_nothing() -> None:
+    story = told()
+    story.connect("node4")
+    session = story.node("node4").session
+    assert session is not None
+    ticket = "/sequence/ticket-node4-0000000900"
+    story.change(
+        session,
+        ("create", ticket, None),
+        ("create", "/sequence/9", "node4"),
+        ("delete", ticket, None),
+    )
+    assert rules(judge(story.end(*NODES[:3]))) == {"lowest-free"}
+
+
 # --- liveness ---
 
 
@@ -367,6 +395,59 @@ def test_who_is_asked_late_must_answer_then(answers: bool, found: set[str]) -> N
     report = judge(story.events)
     assert rules(report) == found
     assert report.ok is answers, report
+
+
+def refusing(story: Story, seconds: float) -> list[Event]:
+    """node2 loses its session, and says no for a while."""
+    story.leave("node2")
+    until = story.t + seconds
+    while story.t < until:
+        for name in NODES[:3]:
+            story.ask(name)
+    return story.events
+
+
+def test_a_node_has_the_session_timeout_that_it_negotiated() -> None:
+    story = told()
+    story.record("status", "node2", session_timeout_ms=5000)
+    story.record("status", "node2", session_timeout_ms=4000)
+    story.record("status", "node2", session_timeout_ms=None)
+    events = refusing(story, BOUND + 1)
+    assert rules(judge(list(events))) == set()
+    (violation,) = judge(refusing(story, 4.0)).violations
+    assert violation.end - violation.begin == pytest.approx(6.0)
+
+
+def test_a_negotiated_timeout_may_be_shorter_than_the_labs() -> None:
+    story = told()
+    story.record("status", "node2", session_timeout_ms=1000)
+    assert rules(check(refusing(story, BOUND + 0.5), session_timeout=60)) == {"liveness"}
+
+
+def test_a_ticket_may_wait_as_long_as_its_own_session() -> None:
+    story = told()
+    story.connect("node4")
+    session = story.node("node4").session
+    story.record("status", "node4", session=session, session_timeout_ms=10_000)
+    story.queue("node4")
+    story.t += 2 * BOUND
+    assert judge(story.end(*NODES)).ok
+    story.queue("node4")
+    story.t += 11
+    assert rules(judge(story.end(*NODES))) == {"tickets"}
+
+
+def test_a_request_that_its_client_gave_up_proves_nothing() -> None:
+    story = told()
+    story.record("request", "node4", phase="invoke", id=900, path="/sequence")
+    story.record(
+        "request", "node4", phase="unknown", id=900, error="KeyboardInterrupt", abandoned=True
+    )
+    report = judge(story.end(*NODES[:3]))
+    assert rules(report) == set()
+    assert report.unknown == 1
+    assert report.judged["liveness"] == 3
+    assert "liveness of node4" in report.vacuous[0]
 
 
 # --- verbs that fail, and ensembles ---
