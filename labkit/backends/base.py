@@ -7,12 +7,17 @@ run at the same time, and an implementation must allow that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from labkit.errors import ConfigError
 from labkit.faults import LinkFault
+
+T = TypeVar("T")
 
 #: Reports progress on what may last: (what is being done, fraction done or None).
 Progress = Callable[[str, float | None], None]
@@ -85,7 +90,11 @@ class Backend(Protocol):
         """Create an ensemble (or, with one name, a standalone server); nothing runs yet."""
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
-        """Create a node that will talk to the lab's ZooKeeper; it does not run yet."""
+        """Create a node that will talk to the lab's ZooKeeper; it does not run yet.
+
+        One that fails, or is interrupted, leaves nothing. Raises `ConfigError` for a name that
+        another server has.
+        """
 
     def start(self, name: str) -> None:
         """Run a created or stopped server. Returns when it is launched, not when it is ready."""
@@ -103,7 +112,10 @@ class Backend(Protocol):
         """Let a paused server run on."""
 
     def remove(self, name: str) -> None:
-        """Forget a server that does not run any more, and what it left on disk."""
+        """Forget a server that does not run any more, and what it left on disk.
+
+        Its port, its links and its address are free again.
+        """
 
     def state(self, name: str) -> ServerState:
         """What is true of the server right now."""
@@ -112,7 +124,10 @@ class Backend(Protocol):
         """Its last `tail` log lines, over all its runs."""
 
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
-        """Run one command of the official command line (`ls /sequence`); its output, as printed."""
+        """Run one command of the official command line (`ls /sequence`); its output, as printed.
+
+        Raises `ConfigError` if its quotes do not match.
+        """
 
     def transaction_logs(self, name: str) -> list[bytes]:
         """The bytes of a ZooKeeper server's transaction log files, oldest first."""
@@ -125,3 +140,27 @@ class Backend(Protocol):
 
     def destroy(self) -> None:
         """Remove everything this lab ever created. Idempotent, also after a failed start."""
+
+
+def each(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Do it to all of them at once; the first error is raised when all are done."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for done in [pool.submit(work, item) for item in items]:
+            done.result()
+
+
+def require_new(name: str, servers: Iterable[str]) -> None:
+    """Raise `ConfigError` if one of the lab's servers is called that."""
+    if name in servers:
+        raise ConfigError(f"There is a server {name} in this lab already. Give the new one a name.")
+
+
+def cli_words(command: str) -> list[str]:
+    """A command of the official command line, cut into words as a shell would."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(
+            f"zkCli.sh cannot be given {command!r}: {str(error).lower()}. Put text with spaces "
+            'or an apostrophe between double quotes, as in: create /path "it\'s here".'
+        ) from error

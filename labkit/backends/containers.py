@@ -21,18 +21,16 @@ import itertools
 import math
 import os
 import re
-import shlex
 import shutil
 import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import docker
@@ -46,7 +44,16 @@ from docker.utils import parse_repository_tag
 import labkit
 from labkit import zookeeper
 from labkit.backends import watchdog
-from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
+from labkit.backends.base import (
+    Endpoint,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+    cli_words,
+    each,
+    require_new,
+)
 from labkit.backends.ports import Ports
 from labkit.errors import (
     BackendError,
@@ -57,8 +64,6 @@ from labkit.errors import (
     UnsupportedFault,
 )
 from labkit.faults import LinkFault
-
-T = TypeVar("T")
 
 _LAB, _OWNER, _STARTED, _HOST = (
     f"labkit.{key}" for key in ("lab", "owner", "owner-started", "owner-host")
@@ -179,13 +184,6 @@ def _explain(error: APIError, server: str | None) -> BackendError:
             "removes the networks that nobody uses."
         )
     return BackendError(f"{who}: the Docker engine refuses: {said}.")
-
-
-def _each(work: Callable[[T], object], items: Iterable[T]) -> None:
-    """Do it to all of them at once; the first error is raised when all are done."""
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        for done in [pool.submit(work, item) for item in items]:
-            done.result()
 
 
 # --- images -----------------------------------------------------------------------------------
@@ -361,10 +359,10 @@ def _remove_lab(client: docker.DockerClient, lab_id: str, timeout: float = 20.0)
     deadline = time.monotonic() + timeout
     while True:
         containers = api.containers(all=True, filters=filters)
-        _each(container, containers)
+        each(container, containers)
         networks, volumes = api.networks(filters=filters), api.volumes(filters)["Volumes"] or []
-        _each(network, networks)
-        _each(volume, volumes)
+        each(network, networks)
+        each(volume, volumes)
         if not containers and not networks and not volumes:
             return
         if time.monotonic() > deadline:
@@ -491,7 +489,7 @@ class DockerBackend:
             for name in names:
                 self._new_server(name, None)
             self._zookeepers = list(names)
-            _each(lambda name: self._create_server(self._servers[name], settings), names)
+            each(lambda name: self._create_server(self._servers[name], settings), names)
         return {name: self._servers[name].endpoint for name in names}
 
     def _new_server(self, name: str, port: int | None) -> _Server:
@@ -543,7 +541,19 @@ class DockerBackend:
         )
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
+        require_new(spec.name, self._servers)
         server = self._new_server(spec.name, spec.port)
+        try:
+            self._create_node(server, spec)
+        except BaseException:
+            # It may be on the engine, unless that is what failed; the lab's end finds it there.
+            with suppress(BackendError, DockerException, requests.RequestException):
+                self._api.remove_container(server.container, v=True, force=True)
+            self._forget(server)
+            raise
+        return server.endpoint
+
+    def _create_node(self, server: _Server, spec: NodeSpec) -> None:
         environment = {
             "NODE_NAME": spec.name,
             **spec.env,
@@ -564,7 +574,12 @@ class DockerBackend:
                 read_only=True,
                 tmpfs={"/tmp": ""},
             )
-        return server.endpoint
+
+    def _forget(self, server: _Server) -> None:
+        """Give back what a server that will not run again has: its port, its number, its name."""
+        self._ports.release(server.endpoint.port)
+        with self._lock:
+            self._servers.pop(server.name, None)
 
     def _create_container(
         self,
@@ -746,9 +761,7 @@ class DockerBackend:
                 self._api.remove_container(server.container, v=True)
             with suppress(NotFound):
                 self._api.remove_volume(server.container)
-            self._ports.release(server.endpoint.port)
-            with self._lock:
-                del self._servers[name]
+            self._forget(server)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -765,6 +778,7 @@ class DockerBackend:
         return printed.decode(errors="replace").rstrip("\n")
 
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        words = cli_words(command)
         running = (n for n in self._zookeepers if self.state(n) is ServerState.RUNNING)
         name = next(running, None)
         if name is None:
@@ -773,7 +787,7 @@ class DockerBackend:
                 "with lab.zookeeper.start()."
             )
         hosts = ",".join(f"{zk}:{_CLIENT_PORT}" for zk in self._zookeepers)
-        argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *shlex.split(command)]
+        argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *words]
         with self._reading(name) as server:
             job = self._api.exec_create(server.container, argv, user="zookeeper")
             # One after the other, because both at once tear each other's lines.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,15 @@ import psutil
 
 from labkit import zookeeper
 from labkit.backends import watchdog
-from labkit.backends.base import Endpoint, NodeSpec, Progress, ServerState, ZooKeeperSettings
+from labkit.backends.base import (
+    Endpoint,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+    cli_words,
+    require_new,
+)
 from labkit.backends.ports import Ports, is_free
 from labkit.errors import (
     BackendError,
@@ -159,24 +166,35 @@ class ProcessBackend:
         return {name: list(peers.values()) for name, peers in seen.items()}
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
+        require_new(spec.name, self._servers)
         endpoint = Endpoint(_LOOPBACK, self._ports.reserve(spec.port))
-        links = [
-            self._forwarder.link(spec.name, name, (zk.host, zk.port))
-            for name, zk in self._zookeepers.items()
-        ]
-        environ = {
-            "NODE_NAME": spec.name,
-            **spec.env,
-            "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{port}" for port in links),
-            "HOST": endpoint.host,
-            "PORT": str(endpoint.port),
-            "NODE_URL": f"http://{endpoint}",
-        }
-        log = self._directory / f"{spec.name}.log"
-        self._servers[spec.name] = _Server(
-            spec.name, endpoint, log, lambda: self._zygote.fork(log, environ)
-        )
+        try:
+            links = [
+                self._forwarder.link(spec.name, name, (zk.host, zk.port))
+                for name, zk in self._zookeepers.items()
+            ]
+            environ = {
+                "NODE_NAME": spec.name,
+                **spec.env,
+                "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{port}" for port in links),
+                "HOST": endpoint.host,
+                "PORT": str(endpoint.port),
+                "NODE_URL": f"http://{endpoint}",
+            }
+            log = self._directory / f"{spec.name}.log"
+            self._servers[spec.name] = _Server(
+                spec.name, endpoint, log, lambda: self._zygote.fork(log, environ)
+            )
+        except BaseException:
+            self._forget(spec.name, endpoint)
+            raise
         return endpoint
+
+    def _forget(self, name: str, endpoint: Endpoint) -> None:
+        """Give back what a server that will not run again has: its port, its links, its name."""
+        self._servers.pop(name, None)
+        self._ports.release(endpoint.port)
+        self._forwarder.unlink(name)
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -227,8 +245,7 @@ class ProcessBackend:
         with self._locked(name) as server:
             if server.state() is not ServerState.STOPPED:
                 raise InvalidTransition(f"{name} is {server.state()}: stop or kill it first.")
-            del self._servers[name]
-            self._ports.release(server.endpoint.port)
+            self._forget(name, server.endpoint)
             with suppress(FileNotFoundError):
                 server.log.unlink()
 
@@ -248,7 +265,7 @@ class ProcessBackend:
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
         hosts = ",".join(map(str, self._zookeepers.values()))
         home = self._directory / next(iter(self._zookeepers))
-        argv = self._installed.cli_command(home, hosts, shlex.split(command))
+        argv = self._installed.cli_command(home, hosts, cli_words(command))
         try:
             done = subprocess.run(
                 argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -28,6 +28,7 @@ from labkit.backends.containers import DockerBackend
 from labkit.backends.processes import ProcessBackend
 from labkit.errors import (
     BackendUnavailable,
+    ConfigError,
     InvalidTransition,
     NodeUnreachable,
     ServerNotFound,
@@ -184,6 +185,61 @@ def test_a_removed_server_is_forgotten(lab: Lab, backend: Backend) -> None:
         backend.start("extra")
 
 
+def test_a_removed_server_gives_back_what_it_had(backend: Backend) -> None:
+    first = backend.create_node(NodeSpec("extra1"))
+    had = possessions(backend, "extra1")
+    backend.remove("extra1")
+    with closing(socket.create_server(("127.0.0.1", first.port))):
+        pass
+    assert possessions(backend, "extra1") == []
+    assert backend.create_node(NodeSpec("extra2", port=first.port)) == first
+    assert len(possessions(backend, "extra2")) == len(had) > 0
+    if isinstance(backend, DockerBackend):
+        assert possessions(backend, "extra2") == had  # its address
+    backend.remove("extra2")
+
+
+def possessions(backend: Backend, name: str) -> list[object]:
+    """What a server has beside its port: links that lead from it, or its address's number."""
+    if isinstance(backend, ProcessBackend):
+        return [key for key in backend._forwarder._links if name in key]
+    assert isinstance(backend, DockerBackend)
+    return [server.number for server in backend._servers.values() if server.name == name]
+
+
+def test_a_node_that_is_interrupted_while_it_is_created_leaves_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = backend.create_node(NodeSpec("extra")).port
+    backend.remove("extra")
+    before = everything()
+    place = backend._forwarder if isinstance(backend, ProcessBackend) else backend
+    step = "link" if isinstance(backend, ProcessBackend) else "_connect_link"
+    last_step = getattr(place, step)
+
+    def interrupted(*given: Any) -> None:
+        last_step(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            backend.create_node(NodeSpec("extra", port=port))
+    assert backend.state("extra") is ServerState.GONE
+    with pytest.raises(ServerNotFound):
+        backend.start("extra")
+    assert possessions(backend, "extra") == []
+    assert everything() <= before
+    assert backend.create_node(NodeSpec("extra", port=port)).port == port
+    backend.remove("extra")
+
+
+def test_a_name_is_given_once(lab: Lab, backend: Backend) -> None:
+    with pytest.raises(ConfigError, match="node1 in this lab already"):
+        backend.create_node(NodeSpec("node1"))
+    assert lab.node(1).sequence() >= 1
+
+
 def test_scale(lab: Lab) -> None:
     lab.scale(3)
     assert [node.state for node in lab.nodes] == [ServerState.RUNNING] * 3
@@ -234,6 +290,13 @@ def test_the_official_command_line(lab: Lab) -> None:
     assert "Node does not exist: /nowhere" in lab.zkcli("ls /nowhere")
     lab.zkcli("create /two-words 'a b'")
     assert lab.zkcli("get /two-words").splitlines() == ["a b"]
+
+
+def test_a_quote_that_is_not_closed(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match=r"create /x it's.*no closing quotation.*double quotes"):
+        lab.zkcli("create /x it's")
+    lab.zkcli('create /x "it\'s here"')
+    assert lab.zkcli("get /x").splitlines() == ["it's here"]
 
 
 def test_the_transaction_log_has_what_happened(lab: Lab, backend: Backend) -> None:
