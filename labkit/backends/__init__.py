@@ -18,8 +18,8 @@ def choose(
     """A prepared backend: the one asked for, else Docker if an engine answers, else processes.
 
     `name`, or else LABKIT_BACKEND, decides. Nobody having decided, a Docker engine that cannot
-    get its images is passed over, and `say` gets one line about it. Labs whose owners have died
-    are removed first.
+    get its images, or would publish a lab to other machines, is passed over, and `say` gets one
+    line about it. Labs whose owners have died are removed first.
     """
     name = name or environ.get("LABKIT_BACKEND") or None
     if name not in (None, *NAMES):
@@ -35,13 +35,19 @@ def choose(
             except BackendUnavailable as error:
                 if name == "docker":
                     raise
-                why = str(error).partition(" (")[0].rstrip(".")  # the rest is for who asks for it
-                say(f"{why}, so servers run as processes. `labkit doctor` says more.")
+                say(_passed_over(str(error)))
         elif name == "docker":
             raise BackendUnavailable(reason)
+        elif containers.is_elsewhere():  # somebody has named it, and expects it to be used
+            say(_passed_over(reason))
     from labkit.backends.processes import ProcessBackend
 
     return _prepare(ProcessBackend(_new_id()), progress)
+
+
+def _passed_over(reason: str) -> str:
+    why = reason.partition(" (")[0].rstrip(".")  # the rest is for who asks for it
+    return f"{why}, so servers run as processes. `labkit doctor` says more."
 
 
 def _prepare(backend: Backend, progress: Progress) -> Backend:

@@ -9,7 +9,8 @@ its URL stays. Addresses are fixed, so a healed link is the same link: connectio
 kept go on.
 
 Environment: `LABKIT_ZOOKEEPER_IMAGE` (`zookeeper:3.9`), `LABKIT_PYTHON_IMAGE` (what the node's
-image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instead of building).
+image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instead of building),
+`LABKIT_PUBLISH=1` (an engine on another machine may publish the servers' ports there).
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def available() -> str | None:
     """Why no Docker engine can be used, in one line; None if one answers."""
     try:
         _connect().close()
+        _published_address()
     except BackendUnavailable as error:
         return str(error)
     return None
@@ -459,6 +461,7 @@ class DockerBackend:
     def prepare(self, progress: Progress) -> None:
         progress("asking the Docker engine", None)
         self._engine = _connect()
+        self._address = _published_address()
         for lab_id in leftovers():
             remove_lab(lab_id)
             _forget(lab_id)
@@ -466,7 +469,6 @@ class DockerBackend:
             _pull(self._engine, _zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
             self._zookeeper_image = _inspect_image(self._engine, _zookeeper_image()) or {}
             self._node_image = _node_image(self._engine, progress)
-        self._address = _published_address()
         watchdog.arm(self.lab_id, self.name)
 
     @property
@@ -882,16 +884,34 @@ def _unless_stopped() -> Iterator[None]:
             raise
 
 
+def is_elsewhere() -> bool:
+    """Whether the engine is reached over a network, and is perhaps on another machine."""
+    return urlsplit(_engine_url()).scheme not in ("unix", "npipe")
+
+
 def _published_address() -> str:
-    """Where ports are published: loopback, or for a remote engine the address we know it by."""
-    url = urlsplit(_engine_url())
-    if url.scheme in ("unix", "npipe") or url.hostname is None:
+    """Where ports are published: loopback, or for a remote engine the address we know it by.
+
+    Raises `BackendUnavailable` for an address that others reach too, unless that is allowed.
+    """
+    host = urlsplit(_engine_url()).hostname
+    if not is_elsewhere() or host is None:
         return _LOOPBACK
     try:
-        address = socket.gethostbyname(url.hostname)
+        address = socket.gethostbyname(host)
     except OSError as error:
         raise BackendUnavailable(
-            f"The engine's host {url.hostname} has no address here ({error}). Put the host's name "
+            f"The engine's host {host} has no address here ({error}). Put the host's name "
             "or address into DOCKER_HOST instead of an alias."
         ) from error
-    return _LOOPBACK if ipaddress.ip_address(address).is_loopback else address
+    if ipaddress.ip_address(address).is_loopback:
+        return _LOOPBACK
+    if os.environ.get("LABKIT_PUBLISH") != "1":
+        raise BackendUnavailable(
+            f"The Docker engine is on another machine, and a lab would be open to whoever reaches "
+            f"{address} (that is where its servers' ports would be published: ZooKeeper without a "
+            "password, and every node). If that network is yours alone, set LABKIT_PUBLISH=1; "
+            "else use an engine of this machine, which publishes on loopback only, "
+            f"{_USE_PROCESSES}"
+        )
+    return address

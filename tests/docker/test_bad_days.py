@@ -319,13 +319,22 @@ def test_the_engine_goes_away_in_mid_lab(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine at another address publishes its ports there, where the lab reaches them."""
+    """An engine at another address publishes its ports there, if it is told that it may."""
     with closing(docker.from_env()) as client:
         configuration = client.networks.get("bridge").attrs["IPAM"]["Config"]
     address = str(configuration[0].get("Gateway") or "172.17.0.1")
     listener = socket.create_server((address, 0))
     with engine_behind(listener):
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}:{listener.getsockname()[1]}")
+        with pytest.raises(BackendUnavailable, match="LABKIT_PUBLISH=1"):
+            Lab(nodes=1, backend="docker").start()
+        said: list[str] = []
+        backends.choose(None, silent, said.append, os.environ).destroy()
+        assert said == [
+            "The Docker engine is on another machine, and a lab would be open to whoever reaches "
+            f"{address}, so servers run as processes. `labkit doctor` says more."
+        ]
+        monkeypatch.setenv("LABKIT_PUBLISH", "1")
         with Lab(nodes=1, backend="docker", record=False) as lab:
             assert lab.node(1).url.startswith(f"http://{address}:")
             assert lab.node(1).sequence() == 1
