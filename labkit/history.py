@@ -162,10 +162,12 @@ def check(
         faults=history.fault_count,
         judged={
             "answers": len(history.answered),
-            "unheld": len(history.answered) if history.changes else 0,
-            "lowest-free": len(history.claims),
+            "unheld": sum(not history.is_lost(r) for r in history.answered)
+            if history.changes
+            else 0,
+            "lowest-free": 0 if "transaction" in history.lost.kinds else len(history.claims),
             "liveness": len(history.live_nodes) - len(unjudged),
-            "tickets": len(history.tickets),
+            "tickets": 0 if history.lost.kinds & _BREAKS else len(history.tickets),
         },
     )
 
@@ -293,6 +295,7 @@ class _History:
         self.during_faults = [
             r for r in self.requests if any(_overlap(r, fault) for fault in self.faults)
         ]
+        self.lost = _lost(events)
         self.nodes = sorted({request.node for request in self.requests})
         self.live_nodes = [node for node in self.nodes if node not in self._down]
 
@@ -336,6 +339,12 @@ class _History:
         begun = [life for life in lives if life.begin <= request.done + self.tolerance]
         return begun[-1] if begun else None
 
+    def is_lost(self, request: _Request) -> bool:
+        """Whether the claim behind an answer may be among what the timeline has dropped."""
+        if request.token is not None:
+            return request.token <= self.lost.zxid
+        return bool(self.lost.kinds & _NAMING) and self.claim_behind(request) is None
+
     def bound(self, node: str | None) -> float:
         """The seconds after which nothing may be in the way of a node's answer any more."""
         return self._negotiated.get(node or "", self._session_timeout) + 1.0
@@ -354,8 +363,34 @@ class _History:
         return max([begin, self._started.get(node, 0.0), *ends])
 
 
+# What has to be known of a run from its beginning: who did what, who held what, what was broken;
+# and what says whose a claim was that names no owner itself.
+_ESSENTIAL = frozenset({"request", "transaction", "verb", "fault"})
+_NAMING = frozenset({"transaction", "status"})
+_BREAKS = frozenset({"verb", "fault"})
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """What a timeline that grew too long has dropped: how much of what, up to which zxid."""
+
+    count: int = 0
+    kinds: frozenset[str] = frozenset()
+    zxid: int = 0
+
+
+def _lost(events: Sequence[Event]) -> _Lost:
+    said = [event.data for event in events if event.kind == "dropped"]
+    return _Lost(
+        sum(data["events"] for data in said),
+        frozenset(kind for data in said for kind in data["kinds"]),
+        max((data["zxid"] for data in said), default=0),
+    )
+
+
 def _requests(events: Sequence[Event]) -> Iterator[_Request]:
     invoked: dict[tuple[str, Any], Event] = {}
+    may_be_cut = "request" in _lost(events).kinds
     for event in events:
         if event.kind != "request" or event.data.get("path", "/sequence") != "/sequence":
             continue
@@ -365,6 +400,8 @@ def _requests(events: Sequence[Event]) -> Iterator[_Request]:
                 raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
             invoked[key] = event
         elif key not in invoked:
+            if may_be_cut:
+                continue
             raise HistoryError(f"Request {key[1]} to {key[0]} ended but never began: {event}")
         else:
             begin = invoked.pop(key)
@@ -486,7 +523,8 @@ def _overlap(request: _Request, fault: _Fault) -> bool:
 def _answers(history: _History) -> Iterator[Violation]:
     by_number: dict[int, list[_Request]] = defaultdict(list)
     for request in history.answered:
-        by_number[request.number].append(request)
+        if request.token is not None or not history.is_lost(request):
+            by_number[request.number].append(request)
     for number, requests in sorted(by_number.items()):
         yield from _older_after_newer(history, number, requests)
         yield from _indistinguishable(history, number, requests)
@@ -558,7 +596,7 @@ def _unheld(history: _History) -> Iterator[Violation]:
         return
     found: dict[tuple[str, int, int | None], list[_Request]] = defaultdict(list)
     for request in history.answered:
-        if not _held(history, request):
+        if not history.is_lost(request) and not _held(history, request):
             life = history.claim_behind(request)
             key = (request.node, request.number, None if life is None else life.zxid)
             found[key].append(request)
@@ -607,6 +645,8 @@ class _Claiming:
 
 
 def _lowest_free(history: _History) -> Iterator[Violation]:
+    if "transaction" in history.lost.kinds:
+        return  # a number that looks free may be held since before the log begins
     begins: dict[int, list[_Claiming]] = defaultdict(list)
     for life in history.claims:
         begins[_claim_begin(history, life)].append(_Claiming(life))
@@ -654,7 +694,7 @@ def _claim_begin(history: _History, life: _Life) -> int:
         and r.invoke <= life.begin + history.tolerance
         and (r.phase == "unknown" or r.done >= life.begin - history.tolerance)
     ]
-    if asked:
+    if asked and "request" not in history.lost.kinds:
         begin = max(begin, bisect_left(history.times, min(asked) - history.tolerance) - 1)
     return min(begin, life.born - 1)
 
@@ -679,6 +719,8 @@ def _liveness(history: _History) -> Iterator[Violation]:
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
         asked = _asked(history, node, healed)
+        if history.lost.kinds & _BREAKS:
+            return
         if healed is None or not asked or any(r.phase == "ok" for r in asked):
             continue
         if history.end < healed + bound:
@@ -718,6 +760,8 @@ def _reason(request: _Request) -> str:
 
 
 def _tickets(history: _History) -> Iterator[Violation]:
+    if history.lost.kinds & _BREAKS:
+        return
     for ticket in history.tickets:
         node = history._owner_of.get(ticket.session)
         bound = history.bound(node)
@@ -756,7 +800,9 @@ def _unjudged(history: _History) -> dict[str, str]:
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
         asked = _asked(history, node, healed)
-        if healed is None:
+        if history.lost.kinds & _BREAKS:
+            found[node] = "what was broken at the beginning is not known"
+        elif healed is None:
             found[node] = "what was broken was not healed"
         elif not any(r.phase == "ok" for r in asked) and (
             not asked or history.end < healed + bound
@@ -776,6 +822,11 @@ def _vacuous(history: _History, unjudged: Mapping[str, str]) -> Iterator[str]:
         yield (
             "there is no transaction log to hold the answers against: lab.history() is the "
             "timeline with the log merged in"
+        )
+    if history.lost.kinds & _ESSENTIAL or any(map(history.is_lost, history.answered)):
+        yield (
+            f"the beginning is missing: the timeline grew too long, and has dropped "
+            f"{_count(history.lost.count, 'event')}"
         )
     for reason in sorted(set(unjudged.values())):
         nodes = [node for node, why in unjudged.items() if why == reason]

@@ -12,7 +12,8 @@ from story import BOUND, SESSION_TIMEOUT, Story
 
 from labkit.errors import HistoryError
 from labkit.history import Report, check
-from labkit.timeline import Event
+from labkit.timeline import Event, Timeline
+from labkit.zookeeper import Transaction
 
 NODES = ("node1", "node2", "node3", "node4")
 
@@ -604,6 +605,108 @@ def test_a_run_that_proves_nothing_is_not_ok(drop, reason: str) -> None:
 def test_an_empty_timeline_is_vacuous() -> None:
     assert judge([]).vacuous
     assert not judge([]).ok
+
+
+# --- a beginning that is missing ---
+
+
+def cut(events: list[Event], before: float, *kinds: str) -> list[Event]:
+    """What a timeline that grew too long would have kept."""
+    gone = [event for event in events if event.t < before and event.kind in kinds]
+    assert {event.kind for event in gone} == set(kinds)
+    zxids = [event.data["zxid"] for event in gone if event.kind == "transaction"]
+    said = {
+        "events": len(gone),
+        "kinds": {kind: sum(event.kind == kind for event in gone) for kind in kinds},
+        "zxid": max(zxids, default=0),
+    }
+    kept = [event for event in events if event not in gone]
+    return [Event(before, "dropped", "lab", said), *kept]
+
+
+def test_a_request_that_lost_its_beginning_is_left_out() -> None:
+    story = told()
+    asked = next(e.t for e in story.events if e.data.get("phase") == "invoke")
+    report = judge(cut(story.end(*NODES[:3]), asked + 0.001, "request"))
+    assert report.violations == ()
+    assert report.answered == 8
+    assert report.vacuous == (
+        "the beginning is missing: the timeline grew too long, and has dropped 1 event",
+    )
+
+
+@pytest.mark.parametrize("tokens", [True, False])
+def test_who_claimed_before_the_log_begins_is_not_accused(tokens: bool) -> None:
+    story = told()
+    begin = story.t
+    events = story.end(*NODES)
+    if not tokens:
+        events = [
+            replace(e, data={**e.data, "token": None}) if e.data.get("token") else e
+            for e in events
+        ]  # fmt: skip
+    report = judge(cut(events, begin, "transaction"))
+    assert report.violations == ()
+    assert "the beginning is missing" in report.vacuous[0]
+    assert report.judged["unheld"] == 2  # node4's own
+    assert report.judged["lowest-free"] == 0
+
+
+def test_a_lab_that_ran_for_days_accuses_nobody() -> None:
+    story = told()
+    for _ in range(100):
+        for name in NODES[:3]:
+            story.ask(name)
+    story.settle("node4")
+    now = 0.0
+    timeline = Timeline(limit=50, clock=lambda: now, wall=lambda: now)
+    log = []
+    for event in story.end(*NODES):
+        now = event.t
+        if event.kind != "transaction":
+            timeline.record(event.kind, event.subject, **event.data)
+            continue
+        said = event.data
+        value = said["value"] and said["value"].encode()
+        session = int(said["session"], 16)
+        log.append(
+            Transaction(said["zxid"], now, session, 1, said["op"], said["path"], value, True)
+        )
+        for beat in range(100):
+            zxid = 1_000_000 + 100 * len(log) + beat
+            log.append(Transaction(zxid, now, session, 1, "setData", "/sequence/1", value))
+    timeline.merge_transactions(log)
+    report = judge(list(timeline))
+    assert report.violations == ()
+    assert report.answered > 10
+    assert report.judged["unheld"] == report.answered
+    assert any("the beginning is missing" in reason for reason in report.vacuous)
+
+
+def test_a_lie_is_caught_also_when_the_beginning_is_missing() -> None:
+    story = told()
+    begin = story.t
+    story.settle("node4")
+    story.claims("node4", 9, 4711)
+    assert rules(judge(cut(story.end(*NODES), begin, "transaction"))) == {"unheld"}
+
+
+def test_nobody_is_accused_when_what_was_broken_is_not_known() -> None:
+    story = told()
+    story.verb("partition", "node2")
+    begin = story.t + 0.001
+    events = refusing(story, BOUND + 1)
+    report = judge(cut(events, begin, "verb"))
+    assert report.violations == ()
+    assert report.judged["liveness"] == 0
+    assert report.judged["tickets"] == 0
+
+
+def test_statuses_may_go() -> None:
+    story = told()
+    story.record("status", "node1", session=story.node("node1").session)
+    begin = story.t + 0.001
+    assert judge(cut(story.end(*NODES[:3]), begin, "status")).ok
 
 
 # --- the report ---

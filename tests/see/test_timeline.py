@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from labkit.timeline import Timeline
 from labkit.zookeeper import Transaction
@@ -55,6 +58,7 @@ def test_memory_is_bounded_and_the_last_word_of_everybody_is_kept() -> None:
     assert [(event.kind, event.data.get("number")) for event in kept] == [
         ("status", 2),
         ("holders", None),
+        ("dropped", None),
     ]
     assert list(timeline)[-1].data["id"] == 999
 
@@ -124,3 +128,177 @@ def test_a_tail_wakes_when_something_happens() -> None:
     began = time.monotonic()
     assert tail.wait(5.0)
     assert time.monotonic() - began < 1.0
+
+
+# --- what is kept, and what is said of the rest ---
+
+
+def test_what_a_run_is_judged_by_outlives_all_else() -> None:
+    timeline = Timeline(limit=100)
+    timeline.record("verb", "node1", verb="kill", phase="begin", id=1)
+    timeline.record("fault", "node1", fault="kill", phase="begin", id=2)
+    timeline.merge_transactions([transaction(timeline, 7, 0.0)])
+    for i in range(1000):
+        timeline.record("request", "node1", phase="ok", id=i)
+    kinds = [event.kind for event in timeline]
+    assert {"verb", "fault", "transaction"} < set(kinds)
+    (dropped,) = [event for event in timeline if event.kind == "dropped"]
+    assert dropped.data["kinds"] == {"request": 1000 - kinds.count("request")}
+    assert dropped.data["events"] == 1000 - kinds.count("request")
+
+
+def test_heartbeats_are_left_out_unless_they_are_asked_for() -> None:
+    timeline = Timeline()
+    log = [
+        transaction(timeline, 1, 0.1),
+        *(transaction(timeline, 2 + i, 0.2, op="setData") for i in range(5)),
+        transaction(timeline, 9, 0.3, op="setData", path="/light"),
+    ]
+    assert timeline.merge_transactions(log) == 2
+    assert [event.data["path"] for event in timeline] == ["/sequence/1", "/light"]
+    assert timeline.merge_transactions(log, heartbeats=True) == 5
+
+
+def test_transactions_have_a_bound_of_their_own() -> None:
+    timeline = Timeline(limit=100)
+    timeline.record("verb", "node1", verb="kill", phase="begin", id=1)
+    log = [transaction(timeline, zxid, -1 + zxid / 10_000) for zxid in range(1, 1001)]
+    timeline.merge_transactions(log)
+    kept = [event.data["zxid"] for event in timeline if event.kind == "transaction"]
+    assert 180 <= len(kept) <= 200
+    assert kept == list(range(1001 - len(kept), 1001))
+    assert any(event.kind == "verb" for event in timeline)
+    (dropped,) = [event for event in timeline if event.kind == "dropped"]
+    assert dropped.data["zxid"] == kept[0] - 1
+    assert timeline.merge_transactions(log) == 0
+
+
+def test_verbs_too_are_bounded() -> None:
+    timeline = Timeline(limit=100)
+    for i in range(1000):
+        timeline.record("verb", "node1", verb="kill", phase="begin", id=i)
+    assert len(timeline) <= 201
+
+
+def test_what_is_missing_is_written_and_read(tmp_path: Path) -> None:
+    timeline = Timeline(limit=10)
+    for i in range(100):
+        timeline.record("request", "node1", phase="ok", id=i)
+    timeline.write(tmp_path / "run.jsonl")
+    events = Timeline.read(tmp_path / "run.jsonl")
+    assert events == list(timeline)
+    assert [event.data["kinds"] for event in events if event.kind == "dropped"]
+
+
+def test_a_reader_that_missed_something_begins_anew() -> None:
+    timeline = Timeline(limit=50)
+    tail = timeline.tail()
+    for i in range(200):
+        timeline.record("request", "node1", id=i)
+    events, anew = tail.read()
+    assert anew
+    assert events == list(timeline)
+    assert tail.read() == ([], False)
+
+
+# --- clocks ---
+
+
+@dataclass
+class Clocks:
+    """A machine's two clocks, and ZooKeeper's log with the wall clock's times in it."""
+
+    monotonic: float = 1000.0
+    wall: float = 5_000_000.0
+    zxid: int = 0
+
+    def __post_init__(self) -> None:
+        self.timeline = Timeline(clock=lambda: self.monotonic, wall=lambda: self.wall)
+        self.log: list[Transaction] = []
+        self.expected: list[float] = []
+
+    def pass_by(self, seconds: float, *, looks: float = 0.2) -> None:
+        """Time goes by, and ZooKeeper makes a change now and then."""
+        for _ in range(round(seconds / looks)):
+            self.monotonic += looks / 2
+            self.wall += looks / 2
+            self.change()
+            self.monotonic += looks / 2
+            self.wall += looks / 2
+            self.timeline.now()
+
+    def change(self, skew: float = 0.0) -> None:
+        self.zxid += 1
+        t = self.wall + skew - self.timeline.epoch
+        self.log.append(transaction(self.timeline, self.zxid, t))
+        self.expected.append(self.monotonic - 1000.0)
+
+    def placed(self) -> list[float]:
+        self.timeline.merge_transactions(self.log)
+        return [event.t for event in self.timeline if event.kind == "transaction"]
+
+
+@pytest.mark.parametrize("step", [10.0, -10.0, 0.3, -0.3])
+def test_a_clock_that_is_set_moves_nothing(step: float) -> None:
+    clocks = Clocks()
+    clocks.pass_by(15)
+    clocks.wall += step
+    clocks.change()  # before anybody has noticed
+    clocks.pass_by(15)
+    clocks.wall -= step
+    clocks.pass_by(15)
+    assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
+
+
+def test_a_laptop_that_slept_moves_nothing() -> None:
+    clocks = Clocks()
+    clocks.pass_by(3)
+    clocks.wall += 3600  # the monotonic clock stood still
+    clocks.pass_by(3)
+    clocks.timeline.record("verb", "node1", verb="kill")
+    assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
+    assert list(clocks.timeline)[-1].kind == "verb"
+
+
+def test_what_happened_elsewhere_while_the_laptop_slept_stands_where_it_slept() -> None:
+    clocks = Clocks()
+    clocks.pass_by(3)
+    clocks.wall += 1800
+    clocks.change()
+    clocks.wall += 1800
+    clocks.pass_by(3)
+    assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
+
+
+def test_only_a_step_is_remembered_of_the_clocks() -> None:
+    clocks = Clocks()
+    for _ in range(100):
+        clocks.pass_by(1)
+        clocks.wall += 0.0001
+    assert len(clocks.timeline._steps) <= 3
+    assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
+
+
+def test_a_thread_that_is_held_up_between_the_clocks_is_no_step() -> None:
+    clocks = Clocks()
+
+    def held_up() -> float:
+        clocks.monotonic += 0.02
+        clocks.wall += 0.02
+        return clocks.wall
+
+    timeline = Timeline(clock=lambda: clocks.monotonic, wall=held_up)
+    for _ in range(10):
+        timeline.now()
+    assert len(timeline._steps) == 1
+
+
+@pytest.mark.parametrize("skew", [2.5, -2.5])
+def test_a_clock_elsewhere_may_be_wrong_by_a_constant(skew: float) -> None:
+    clocks = Clocks()
+    clocks.timeline.correct(skew)
+    for _ in range(10):
+        clocks.monotonic += 0.1
+        clocks.wall += 0.1
+        clocks.change(skew)
+    assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
