@@ -716,11 +716,11 @@ def _hole(history: _History, claim: _Claiming) -> Violation:
 
 
 def _liveness(history: _History) -> Iterator[Violation]:
+    if history.lost.kinds & _BREAKS:
+        return  # a node may still be cut off, since before the events begin
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
         asked = _asked(history, node, healed)
-        if history.lost.kinds & _BREAKS:
-            return
         if healed is None or not asked or any(r.phase == "ok" for r in asked):
             continue
         if history.end < healed + bound:
