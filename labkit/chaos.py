@@ -6,14 +6,14 @@ import asyncio
 import html
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from labkit.backends.base import Endpoint, Progress
+from labkit.backends.base import Endpoint, Progress, each
 from labkit.bar import progress_bar
 from labkit.faults import (
     CUTS,
@@ -246,11 +246,11 @@ class _Breaker:
     def _break(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
         match fault.kind:
             case "kill" | "kill-leader":
-                _together(lambda server: server.kill(), servers)
+                each(lambda server: server.kill(), servers)
             case "restart-zookeeper":
-                _together(lambda server: server.stop(), servers)
+                each(lambda server: server.stop(), servers)
             case "pause":
-                _together(lambda server: server.pause(), servers)
+                each(lambda server: server.pause(), servers)
             case "partition":
                 assert fault.link is not None
                 for server in servers:
@@ -261,24 +261,15 @@ class _Breaker:
     def _mend(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
         match fault.kind:
             case "kill" | "kill-leader" | "restart-zookeeper":
-                _together(lambda server: server.start(), servers)
+                each(lambda server: server.start(), servers)
             case "pause":
-                _together(lambda server: server.resume(), servers)
+                each(lambda server: server.resume(), servers)
             case "partition":
                 for server in servers:
                     self._lab.heal(server.name)
         if any(is_zookeeper(server.name) for server in servers):
             # An ensemble is whole again when it has a leader, not when its servers run.
             self._lab.wait_until(lambda: self._lab.zookeeper.leader, 30, "ZooKeeper has a leader")
-
-
-def _together(
-    verb: Callable[[Node | ZooKeeperServer], None], servers: Sequence[Node | ZooKeeperServer]
-) -> None:
-    """Do it to all of them at once; raises the first error when all are done."""
-    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
-        for done in [pool.submit(verb, server) for server in servers]:
-            done.result()
 
 
 # --- clients ----------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
@@ -31,6 +30,7 @@ from labkit.backends.base import (
     Progress,
     ServerState,
     ZooKeeperSettings,
+    each,
 )
 from labkit.bar import progress_bar
 from labkit.errors import (
@@ -54,6 +54,7 @@ T = TypeVar("T")
 MAX_NODES = 64
 _FIRST_PORT = 5001
 _START_TIMEOUT = 30.0
+_CLOCKS_AGREE = 0.05  # seconds that two clocks, or two looks at one, may differ
 _PATIENCE = 2.0  # seconds for an answer of ZooKeeper's
 _KEPT_DEAD = 8  # nodes that can be started again, however many have died
 
@@ -373,7 +374,7 @@ class ZooKeeperHandle:
         return zookeeper.agreed_transactions(files)
 
     def _all(self, verb: Callable[[ZooKeeperServer], None]) -> None:
-        self._lab._each(verb, self.servers)
+        each(verb, self.servers)
 
     def _wait_serving(self, timeout: float = _START_TIMEOUT) -> None:
         """Wait until every server serves: alone, as leader, or as follower."""
@@ -438,6 +439,7 @@ class Lab:
         self._closing = False
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: KazooClient | None = None
+        self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -489,11 +491,11 @@ class Lab:
         self._zookeeper._all(lambda server: server._launch())
         created = [self._create_node() for _ in range(self._wanted_nodes)]
         progress("starting nodes", None)
-        self._each(Node._launch, created)
+        each(Node._launch, created)
         self._zookeeper._all(lambda server: server._wait_ready())
         self._zookeeper._wait_serving()
         self._zk = self._connect()
-        self._each(self._wait_connected, created)
+        each(self._wait_connected, created)
         self._register()
         if self._record:
             addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in self.zookeeper.servers]
@@ -595,9 +597,20 @@ class Lab:
         """
         if self._recorder is not None:
             self._recorder.catch_up()
-        self.timeline.merge_transactions(self.zookeeper.transactions())
+        transactions = self.zookeeper.transactions()
+        self.timeline.correct(self._skew(transactions))
+        self.timeline.merge_transactions(transactions)
         self.timeline.record("history", "lab")
         return self.timeline
+
+    def _skew(self, transactions: Iterable[Transaction]) -> float:
+        """By how many seconds ZooKeeper's clock is ahead of ours; 0 if they may well agree.
+
+        The lab's own session was created while it connected: ZooKeeper says when, and so do we.
+        """
+        session, begin, end = self._entered
+        entry = next((t.time for t in transactions if t.session == session), begin)
+        return 0.0 if begin - _CLOCKS_AGREE < entry < end + _CLOCKS_AGREE else entry - begin
 
     def tree(self, path: str = "/") -> Tree:
         """The znodes below `path`; ephemerals are marked with the session that owns them.
@@ -657,7 +670,7 @@ class Lab:
         _check("nodes", count, 0, MAX_NODES)
         with self._verb("scale", "lab", nodes=count):
             alive = self.alive
-            self._each(Node.kill, alive[: max(len(alive) - count, 0)])
+            each(Node.kill, alive[: max(len(alive) - count, 0)])
             self._bury()
             for node in self._add_nodes(max(count - len(alive), 0)):
                 # The starting order decides who gets which number, as a reader expects.
@@ -768,15 +781,6 @@ class Lab:
             raise
         self.timeline.record("verb", subject, verb=verb, phase="end", id=number, **detail)
 
-    @staticmethod
-    def _each(verb: Callable[[Any], object], servers: Sequence[Any]) -> None:
-        """Do it to all of them at once; the first error is raised when all are done."""
-        if not servers:
-            return
-        with ThreadPoolExecutor(max_workers=min(len(servers), 16)) as pool:
-            for done in [pool.submit(verb, server) for server in servers]:
-                done.result()
-
     def _create_node(self) -> Node:
         with self._lock:
             self._created += 1
@@ -789,7 +793,7 @@ class Lab:
 
     def _add_nodes(self, count: int) -> list[Node]:
         nodes = [self._create_node() for _ in range(count)]
-        self._each(Node.start, nodes)
+        each(Node.start, nodes)
         if nodes:
             self._register()
         return nodes
@@ -804,7 +808,9 @@ class Lab:
 
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.
-        client: KazooClient = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
+        session = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
+        client: KazooClient = session
+        begin = time.time()
         try:
             client.start(timeout=15)
         except KazooTimeoutError as error:
@@ -812,6 +818,7 @@ class Lab:
                 f"ZooKeeper at {self.zookeeper.hosts} let no client in within 15 s.",
                 self.zookeeper.server(1).logs(20),
             ) from error
+        self._entered = (session.session_id or 0, begin, time.time())
         return client
 
     def _register(self) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -268,6 +269,15 @@ def test_a_history_is_complete_up_to_now(lab: Lab) -> None:
     lab.history()
     assert time.monotonic() - began < 3
     lab.node(3).resume()
+
+
+@pytest.mark.parametrize("skew", [0.0, 0.03, 7.5, -120.0])
+def test_a_clock_that_is_another_one_is_seen_through(skew: float) -> None:
+    with Lab(nodes=1, backend="process") as lab:
+        transactions = [replace(t, time=t.time + skew) for t in lab.zookeeper.transactions()]
+        found = lab._skew(transactions)
+    assert found == pytest.approx(skew if abs(skew) > 0.1 else 0.0, abs=0.1)
+    assert (found == 0.0) == (abs(skew) < 0.1)
 
 
 def test_an_ensemble_survives_its_leader() -> None:

@@ -91,7 +91,7 @@ def test_while_the_leader_sleeps_nobody_answers_past_the_lease(ensemble: Lab) ->
         time.sleep(0.3)
     ensemble.heal()
     ensemble.wait_until(lambda: ensemble.zookeeper.leader and node.sequence(), 15)
-    ensemble.timeline.merge_transactions(ensemble.zookeeper.transactions())
+    ensemble.timeline.merge_transactions(ensemble.zookeeper.transactions(), heartbeats=True)
     events = list(ensemble.timeline)
     report = check(events, session_timeout=TIMEOUT)
     assert not report.violations, str(report)
