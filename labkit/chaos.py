@@ -6,7 +6,7 @@ import asyncio
 import html
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +27,7 @@ from labkit.faults import (
 )
 from labkit.history import Report, check, silences
 from labkit.lab import Lab, Node, ZooKeeperServer
+from labkit.timeline import Event
 
 _RATE = 15.0  # requests a second from each client
 _CLIENTS = 2  # clients a node
@@ -139,7 +140,7 @@ def chaos(
     ):
         breaker.run(seconds, progress or report)
     end = lab.timeline.now()
-    events = [event for event in lab.history() if begin <= event.t or event.kind != "request"]
+    events = list(_of_the_run(list(lab.history()), begin))
     return ChaosReport(
         seed=seed,
         seconds=end - begin,
@@ -147,6 +148,21 @@ def chaos(
         silences=silences(events),
         report=check(events, session_timeout=lab.session_timeout),
     )
+
+
+def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
+    """Without the requests that were made before, and without word of what is lost of those."""
+    before = {e.data["id"] for e in events if e.kind == "request" and e.t < begin}
+    for event in events:
+        if event.kind == "request" and event.data["id"] in before:
+            continue
+        if event.kind == "dropped" and event.t < begin and _passing(event.data["kinds"]):
+            continue
+        yield event
+
+
+def _passing(kinds: Iterable[str]) -> bool:
+    return {"transaction", "verb", "fault"}.isdisjoint(kinds)
 
 
 # --- faults -----------------------------------------------------------------------------------
