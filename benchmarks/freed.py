@@ -49,11 +49,11 @@ def run(quick: bool) -> Result:
                     limit, text = timeout + 2 * _TICK, f"{timeout + 2 * _TICK:g} s"
                 rows.append(
                     Row(
-                        f"number free again after {verb}",
+                        f"number free again after {verb}, session timeout {timeout:g} s",
                         median(seconds),
                         "s",
                         timeout,
-                        "the session timeout",
+                        "that timeout",
                         [at_most(max(seconds), limit, f"{text}, slowest of {times}")],
                     )
                 )

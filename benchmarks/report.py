@@ -111,11 +111,18 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """For the README."""
-        lines = ["| " + " | ".join(_HEAD) + " |", "|---|---:|---|---:|---|"]
-        lines += ["| " + " | ".join(row.cells()) + " |" for row in self.rows]
+        """For the README: what has a bar, and folded below it the rest."""
         skipped = [f"{name}: {r.skipped}" for name, r in self.results.items() if r.skipped]
-        return "\n".join([*lines, "", f"Measured on {self.machine}.", *skipped])
+        return "\n".join(
+            [
+                *_markdown(row for row in self.rows if row.bars),
+                *("", "<details><summary>What else was measured</summary>", ""),
+                *_markdown(row for row in self.rows if not row.bars),
+                *("", "</details>", ""),
+                f"Measured on {self.machine}.",
+                *skipped,
+            ]
+        )
 
     def write(self, path: Path) -> None:
         """Write everything as JSON, the samples too."""
@@ -140,6 +147,11 @@ class Report:
         if not begin or not end:
             raise ValueError(f"{path.name} has no {_BEGIN} … {_END} to put the table between.")
         path.write_text(f"{before}{begin}\n{self.markdown()}\n{end}{after}")
+
+
+def _markdown(rows: Iterable[Row]) -> list[str]:
+    lines = ["| " + " | ".join(_HEAD) + " |", "|---|---:|---|---:|---|"]
+    return lines + ["| " + " | ".join(row.cells()) + " |" for row in rows]
 
 
 def quantity(value: float, unit: str) -> str:

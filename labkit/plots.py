@@ -183,14 +183,15 @@ def storm(
         axes.set(xlabel=of, ylabel=measure)
         axes.set_title(title)
         axes.spines["left"].set_visible(True)
-        markers, dashes = "osD^v", ("-", "--", "-.", ":", (0, (5, 1)))
+        shades = [style.PALETTE[i] for i in (0, 4, 2, 6, 7, 3)]
+        markers, dashes = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
         ends: list[tuple[float, float, str, str]] = []
         for i, (name, curve) in enumerate(curves.items()):
             counts = sorted(curve)
-            shade = style.PALETTE[(0, 4, 2, 6, 7)[i % 5]]
+            shade = shades[i % len(shades)]
             axes.plot(
                 counts, [curve[n] for n in counts], color=shade, linewidth=2,
-                marker=markers[i % 5], linestyle=dashes[i % 5], label=name,
+                marker=markers[i % len(markers)], linestyle=dashes[i % len(dashes)], label=name,
             )  # fmt: skip
             ends.append((counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade))
         counts = sorted({n for curve in curves.values() for n in curve})
