@@ -254,9 +254,13 @@ def lab(
         known = ", ".join(sorted(path.name for path in pages.glob("*.ipynb")))
         raise LabError(f"There is no page {page}. There are: {known or 'none'}.")
     settings = Path(__file__).parent / "jupyter"
-    command = [sys.executable, "-m", "jupyterlab", str(pages / page)]
-    command += [f"--ServerApp.root_dir={pages.parent}", f"--LabApp.app_settings_dir={settings}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={pages.parent}"]
+    command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{page}"]
+    command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
     command += [] if browser else ["--no-browser"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command += ["--allow-root"]  # as everybody is in most containers; it listens on loopback
+    out.print(f"JupyterLab shows {page}; Ctrl-C, twice, ends it.")
     os.execv(sys.executable, command)
 
 

@@ -67,6 +67,32 @@ def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.wait(timeout=30)
 
 
+def test_one_command_opens_the_course(chromium: Browser, tmp_path: Path) -> None:
+    settings = {
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
+    said = tmp_path / "said"
+    with said.open("w") as log:
+        command = [str(Path(sys.executable).with_name("labkit")), "lab", "--no-browser"]
+        server = subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT
+        )
+    link = re.compile(r"http://\S+/lab/tree/notebooks/00-start-here.ipynb\?token=\w+")
+    try:
+        wait(lambda: link.search(said.read_text()) or server.poll() is not None, 60, "its address")
+        found = link.search(said.read_text())
+        assert found, said.read_text()
+        page = chromium.new_page()
+        page.goto(found[0])
+        expect(page.locator(".jp-Notebook h1").first).to_contain_text("break a ZooKeeper")
+        page.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
 def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
