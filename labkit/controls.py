@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from html import escape
 from itertools import count
@@ -16,7 +17,7 @@ import ipywidgets as widgets
 
 from labkit import svg
 from labkit.backends.base import ServerState
-from labkit.errors import LabError
+from labkit.errors import LabError, NoAnswer, NodeUnreachable
 from labkit.lab import Lab, Node
 from labkit.story import Story, silence
 
@@ -34,26 +35,28 @@ def controls(lab: Lab) -> Controls:
 
 
 class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
-    """One widget over a running lab. Close it with `close()`; closing the lab ends it too.
+    """One widget over a running lab. Close it with `close()`.
 
     Verbs run in threads of their own, so that cells can be run meanwhile; what they say, and every
     error, appears in the message line (and in `messages`). Driven without a browser it does the
     same: `panel.slider.value = 2`.
+
+    Closing the lab ends the updates, and what was seen last stays. A reader who has run a page to
+    its end may come back: the slider, or a button that appears then, starts the lab again.
     """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._story = Story()
-        self._tail = lab.timeline.tail()
         self._uid = f"live-{next(_uids)}-{id(self)}"
         self._rows: dict[str, _Row] = {}
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="labkit-verb")
         self._lock = threading.Lock()
         self._wanted: int | None = None
         self._scaling = False
         self._slid_at = 0.0
         self._painting: int | None = None  # the thread that sets controls to what is true
-        self._ended = threading.Event()
+        self._closed = False
+        self._waking = False
+        self._ended = threading.Event()  # no updates: closed, or the lab is
         self._seen = threading.Event()
         self._seen.set()
         self.messages: deque[str] = deque(maxlen=100)
@@ -77,11 +80,17 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self.picture = widgets.HTML()
         self.tree = widgets.HTML()
         self.message = widgets.HTML()
+        self.again = widgets.Button(
+            description="start the lab again", icon="play", button_style="primary",
+            layout={"width": "200px", "display": "none"},
+        )  # fmt: skip
+        self.again.on_click(lambda _: self._submit(lambda: None))
         super().__init__(
             [
                 widgets.HBox([self.slider, self.zookeeper, self.session_timeout]),
                 self.rows,
                 self.message,
+                self.again,
                 self.picture,
                 self.tree,
             ],
@@ -93,21 +102,61 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self._view_count = 0  # asks the front end to count
         self.observe(self._on_views, "_view_count")
         self._say("Drag the slider: left kills the longest-lived nodes, right starts new ones.")
-        self._paint()
-        self._painter = threading.Thread(target=self._live, name="labkit-controls", daemon=True)
-        self._painter.start()
+        self._pool = self._new_pool()
+        self._begin()
 
     def close(self) -> None:
         """Stop the updates, wait for verbs under way, and take the widget away. Idempotent."""
-        self._end()
+        self._closed = True
+        self._ended.set()
+        self._seen.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         if threading.current_thread() is not self._painter:
             self._painter.join()
         super().close()
 
-    def _end(self) -> None:
-        self._ended.set()
-        self._seen.set()
+    @staticmethod
+    def _new_pool() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=8, thread_name_prefix="labkit-verb")
+
+    def _begin(self) -> None:
+        """Show the lab, which runs, from now on."""
+        self._timeline = self._lab.timeline
+        self._tail = self._timeline.tail()
+        self._story = Story()
+        self._rows.clear()
+        self._rest(False)
+        self._ended.clear()
+        self._paint()
+        self._painter = threading.Thread(target=self._live, name="labkit-controls", daemon=True)
+        self._painter.start()
+
+    def _rest(self, resting: bool) -> None:
+        """Leave only what starts a closed lab again in use, or have all back."""
+        self.again.layout.display = "" if resting else "none"
+        self.zookeeper.disabled = resting
+        for row in self._rows.values():
+            row.rest()
+
+    def _wake(self, *call: Any) -> None:
+        """Start the closed lab again, and then do what was wanted."""
+        try:
+            self._do("start the lab again", self._start_lab)
+        finally:
+            self._waking = False
+        if self._ended.is_set():  # it could not be started, and the message says why
+            with self._lock:
+                self._wanted, self._scaling = None, False
+            self._pool.shutdown(wait=False)
+        else:
+            call[0](*call[1:])
+
+    def _start_lab(self) -> None:
+        for node in self._lab.start().nodes:
+            with suppress(NoAnswer, NodeUnreachable):
+                node.sequence()
+        if not self._closed:
+            self._begin()
 
     # --- verbs ------------------------------------------------------------------------------
 
@@ -116,10 +165,14 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self._submit(self._do, what, verb)
 
     def _submit(self, *call: Any) -> None:
-        if self._ended.is_set():
+        if self._closed:
             self._say("These controls are closed; make new ones: controls(lab)", error=True)
-        else:
+        elif not self._ended.is_set():
             self._pool.submit(*call)
+        elif not self._waking:
+            self._waking = True
+            self._pool = self._new_pool()
+            self._pool.submit(self._wake, *call)
 
     def _do(self, what: str, verb: Callable[[], object]) -> None:
         began = time.monotonic()
@@ -162,7 +215,8 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
                 if wanted is None:
                     self._scaling = False
                     return
-            self._do(f"{wanted} nodes alive", partial(self._lab.scale, wanted))
+            what = "1 node alive" if wanted == 1 else f"{wanted} nodes alive"
+            self._do(what, partial(self._lab.scale, wanted))
 
     def _on_zookeeper(self, change: dict[str, Any]) -> None:
         if self._is_painting():
@@ -189,11 +243,13 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
             self._seen.set()
 
     def _live(self) -> None:
+        pool = self._pool
         try:
-            while not self._ended.wait(_REFRESH):
+            while not self._closed and not self._ended.wait(_REFRESH):
                 visible = self._seen.wait(timeout=1.0)
                 if not self._is_running():
-                    self._say("The lab is closed.")
+                    self._say("The lab is closed. Drag the slider, and it starts again.")
+                    self._rest(True)
                     break
                 if visible:
                     self._paint()
@@ -201,12 +257,12 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
             self._say(f"The live picture has stopped: {error!r}", error=True)
             raise
         finally:
+            pool.shutdown(wait=False)
             self._ended.set()
-            self._pool.shutdown(wait=False)
 
     def _is_running(self) -> bool:
         try:
-            return bool(self._lab.backend)
+            return bool(self._lab.backend) and self._lab.timeline is self._timeline
         except LabError:
             return False
 
@@ -308,6 +364,11 @@ class _Row:
             button.disabled = not alive
         self.cut.value = story.is_broken(name)
         self.cut.description = "heal link" if self.cut.value else "cut link"
+
+    def rest(self) -> None:
+        """Take all buttons out of use: the node is gone."""
+        for button in (self.power, self.kill, self.pause, self.cut, self.ask):
+            button.disabled = True
 
     def _button(self, verb: str, tooltip: str, act: Callable[[object], object]) -> widgets.Button:
         button = widgets.Button(description=verb, tooltip=tooltip, layout={"width": "68px"})

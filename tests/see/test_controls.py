@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from labkit.backends.base import ServerState
 from labkit.controls import Controls, controls
+from labkit.errors import LabError
 from labkit.lab import Lab
 
 
@@ -21,6 +22,14 @@ def panel(lab: Lab) -> Iterator[Controls]:
     panel = controls(lab)
     yield panel
     panel.close()
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 5) -> None:
+    """Like `Lab.wait_until`, while there may be no lab."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def alive(lab: Lab) -> list[str]:
@@ -145,12 +154,55 @@ def test_no_updates_while_nobody_looks(lab: Lab, panel: Controls) -> None:
     lab.wait_until(lambda: panel.pictures > before)
 
 
-def test_closing_the_lab_ends_the_updates(lab: Lab, panel: Controls) -> None:
+def test_a_closed_lab_is_started_again_by_a_drag(lab: Lab, panel: Controls) -> None:
     lab.close()
     panel._painter.join(timeout=3)
     assert not panel._painter.is_alive()
-    panel.slider.value = 1
     assert "closed" in panel.messages[-1]
+    assert panel._rows["node1"].ask.disabled
+    panel.slider.value = 3
+    lab.wait_until(lambda: not panel._scaling, timeout=15)
+    assert alive(lab) == ["node2", "node3", "node4"]
+    assert [node.sequence() for node in lab.alive] == [2, 3, 4]
+    lab.wait_until(lambda: panel.picture.value.count("<title>node4 answers 4,") == 1)
+    assert not panel._rows["node4"].ask.disabled
+    assert panel.again.layout.display == "none"
+
+
+def test_a_closed_lab_is_started_again_by_its_button(lab: Lab, panel: Controls) -> None:
+    lab.close()
+    lab.wait_until(lambda: panel.again.layout.display == "")
+    panel.again.click()
+    panel.again.click()
+    lab.wait_until(lambda: "done" in panel.messages[-1], timeout=15)
+    assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
+    panel._rows["node1"].kill.click()
+    lab.wait_until(lambda: lab.node(1).state is ServerState.STOPPED)
+
+
+def test_a_lab_that_cannot_be_started_again_says_why(
+    lab: Lab, panel: Controls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.close()
+    panel._painter.join(timeout=3)
+
+    def refused() -> Lab:
+        raise LabError("There is no room for a lab.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab, "start", refused)
+        panel.slider.value = 3
+        wait_until(lambda: "no room" in panel.messages[-1] and not panel._waking)
+    panel.slider.value = 2
+    wait_until(lambda: len(lab.alive) == 2 if panel._painter.is_alive() else False, 15)
+
+
+def test_a_closed_panel_starts_nothing(lab: Lab) -> None:
+    panel = controls(lab)
+    panel.close()
+    lab.close()
+    panel.slider.value = 1
+    assert "make new ones" in panel.messages[-1]
 
 
 def test_closing_leaves_no_thread(lab: Lab) -> None:

@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 import labkit
 
@@ -67,8 +67,12 @@ def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.wait(timeout=30)
 
 
-def test_one_command_opens_the_course(chromium: Browser, tmp_path: Path) -> None:
+def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
     settings = {
+        "LABKIT_BACKEND": "process",
         "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
@@ -84,13 +88,30 @@ def test_one_command_opens_the_course(chromium: Browser, tmp_path: Path) -> None
         wait(lambda: link.search(said.read_text()) or server.poll() is not None, 60, "its address")
         found = link.search(said.read_text())
         assert found, said.read_text()
-        page = chromium.new_page()
+        page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+        page.route("**/api/contents/**", only_reading)  # these are the project's own pages
         page.goto(found[0])
         expect(page.locator(".jp-Notebook h1").first).to_contain_text("break a ZooKeeper")
+        expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
+        run_all(page)
+        closed = page.get_by_text("The lab is closed. Drag the slider")
+        expect(closed).to_be_visible(timeout=120_000)
+        page.get_by_role("slider").press("ArrowLeft")
+        expect(page.get_by_text("1 node alive: done")).to_be_visible(timeout=30_000)
+        expect(picture(page).locator('[data-node="node2"] [data-word="both"]')).to_be_attached()
+        expect(page.get_by_role("button", name="start the lab again")).to_be_hidden()
+        page.screenshot(path=ARTIFACTS / "again.png")
         page.close()
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+def only_reading(route: Route) -> None:
+    if route.request.method == "GET":
+        route.continue_()
+    else:
+        route.abort()
 
 
 def answers(url: str) -> bool:
