@@ -572,6 +572,7 @@ class Lab:
         try:
             return self._nodes[name]
         except KeyError:
+            self._running  # noqa: B018 — a closed lab has no nodes, and says so
             known = ", ".join(self._nodes) or "no node"
             raise ServerNotFound(f"There is no {name} in this lab; it has {known}.") from None
 

@@ -262,7 +262,7 @@ def judge(
     lab: Lab, exercise: Exercise, function: Callable[..., Any], deadline: float | None = None
 ) -> Verdict:
     """Run `function` as an answer to `exercise`, for `deadline` seconds at most, and say what
-    became of it. Raises `LabError` when there is no ZooKeeper to run it against.
+    became of it. A closed lab is started again; raises `LabError` when its ZooKeeper is stopped.
     """
     parameters = list(inspect.signature(exercise.answer).parameters)
     if not inspect.isfunction(function):
@@ -327,11 +327,8 @@ def _is_blank(function: Callable[..., Any]) -> bool:
 def _require_zookeeper(lab: Lab) -> None:
     try:
         leader = lab.zookeeper.leader
-    except LabError:
-        raise InvalidTransition(
-            "The lab is closed, as it is after a page's last cell. Run the page's first code cell "
-            "again, then the one that shows this exercise, then this one."
-        ) from None
+    except InvalidTransition:  # closed, as it is after a page's last cell
+        leader = lab.start().zookeeper.leader
     if leader is None:
         raise InvalidTransition("ZooKeeper does not answer. Start it: lab.zookeeper.start()")
 

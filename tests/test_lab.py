@@ -209,6 +209,8 @@ def test_a_bad_setting_is_named_by_the_node_that_refuses_it() -> None:
         lab.start()
     with pytest.raises(InvalidTransition, match=r"lab\.start\(\)"):
         lab.zk  # noqa: B018
+    with pytest.raises(InvalidTransition, match=r"lab\.start\(\)"):
+        lab.node(1)
 
 
 def test_a_taken_port(lab: Lab) -> None:
