@@ -41,7 +41,7 @@ from IPython.display import display
 
 from labkit import exercises, style
 from labkit.bar import progress_bar
-from labkit.errors import InvalidTransition, LabError
+from labkit.errors import InvalidTransition
 from labkit.exercises import Exercise
 from labkit.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
 from labkit.lab import Lab
