@@ -295,7 +295,8 @@ class _Clients:
     """Asks every node for its number, again and again, and writes down what came of it.
 
     All connections live in one event loop in one thread. A client gives a request up after
-    `patience` seconds: it is then of unknown outcome, and so is its connection.
+    `patience` seconds: it is then of unknown outcome, and so is its connection. A connection that
+    is refused is a failure: nobody took the request.
     """
 
     def __init__(self, lab: Lab, nodes: Sequence[Node], patience: float) -> None:
@@ -348,7 +349,8 @@ class _Clients:
                     status, headers, body = await connection.get("/sequence")
             except (OSError, EOFError, ValueError, LookupError) as error:
                 connection.close()
-                record(phase="unknown", error=type(error).__name__)
+                refused = isinstance(error, ConnectionRefusedError)
+                record(phase="fail" if refused else "unknown", error=type(error).__name__)
                 continue
             if status == 200:
                 token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")

@@ -63,7 +63,14 @@ class NoAnswer(NodeError):
 
 
 class NodeUnreachable(NodeError):
-    """No HTTP answer at all: the node is stopped, paused or dead. The outcome is unknown."""
+    """No HTTP answer at all: the node is stopped, paused or dead.
+
+    The outcome is unknown, unless the connection was `refused`: then nobody took the request.
+    """
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class HistoryError(LabError):

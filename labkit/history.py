@@ -255,7 +255,7 @@ class _Fault:
 
 
 _SERVER = re.compile(r"zookeeper\d+")
-_CLAIM = re.compile(r"/sequence/(?:ticket-.*-)?(\d{1,10})")
+_CLAIM = re.compile(r"/sequence/(?:ticket-.*-(\d{1,10})|([1-9]\d{0,9}))")  # numbers start at 1
 
 
 class _History:
@@ -316,7 +316,7 @@ class _History:
                     ended.append(alive.pop(path))
                 elif op == "create" and (match := _CLAIM.fullmatch(path)):
                     by = owner(event.data.get("value")) or self._owner_of.get(session)
-                    zxid, order = int(event.data["zxid"]), int(match[1])
+                    zxid, order = int(event.data["zxid"]), int(match[1] or match[2])
                     alive[path] = _Life(path, zxid, session, by, order, event.t, event, index)
                     created.append(alive[path])
             for life in ended:

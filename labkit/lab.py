@@ -64,6 +64,7 @@ _KAZOO_LOG.addHandler(logging.NullHandler())
 _KAZOO_LOG.propagate = False
 
 _open: set[Lab] = set()
+_alone = threading.RLock()  # held by a lab that is to be the only one, while it starts
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ class Node(_Server):
         try:
             response = self._get("/sequence")
         except NodeUnreachable as error:
-            timeline.record("request", self.name, phase="unknown", id=request, error=str(error))
+            phase = "fail" if error.refused else "unknown"
+            timeline.record("request", self.name, phase=phase, id=request, error=str(error))
             raise
         except NoAnswer as error:
             timeline.record(
@@ -223,7 +225,8 @@ class Node(_Server):
         except requests.RequestException as error:
             raise NodeUnreachable(
                 f"{self.name} ({self.state}) did not answer GET {path} within {patience:g} s: "
-                f"{type(error).__name__}. A stopped node wants start(), a paused one resume()."
+                f"{type(error).__name__}. A stopped node wants start(), a paused one resume().",
+                refused=_is_refused(error),
             ) from error
         if response.ok:
             return response
@@ -434,6 +437,8 @@ class Lab:
         self._born: dict[str, float] = {}  # when each server was last started
         self._nodes: dict[str, Node] = {}
         self._lock = threading.RLock()
+        self._life = threading.RLock()  # held by who starts or closes it
+        self._is_only = False
         self._backend: Backend | None = None
         self._started = False
         self._closing = False
@@ -448,9 +453,9 @@ class Lab:
         """Start a lab as this process's only one, closing those it has open: for a page's first
         cell, which a reader may run twice. The settings are `Lab`'s.
         """
-        for lab in cls.all_open():
-            lab.close()
-        return cls(nodes, **settings).start()
+        lab = cls(nodes, **settings)
+        lab._is_only = True
+        return lab.start()
 
     @staticmethod
     def all_open() -> list[Lab]:
@@ -462,21 +467,31 @@ class Lab:
 
         A start that fails leaves nothing behind.
         """
-        if self._closing:
-            self.close()
-        if self._backend is not None:
+        if not self._is_only:
+            return self._start_once(progress)
+        with _alone:
+            for lab in self.all_open():
+                if lab is not self:
+                    lab.close()
+            return self._start_once(progress)
+
+    def _start_once(self, progress: Progress | None) -> Lab:
+        with self._life:
+            if self._closing:  # a close was interrupted
+                self.close()
+            if self._backend is not None:
+                return self
+            if self._started:  # another ZooKeeper will count its transactions from 1 again
+                self.timeline = Timeline()
+            self._started = True
+            _open.add(self)
+            try:
+                with self._verb("start", "lab") as report:
+                    self._start(progress or report)
+            except BaseException:
+                self.close()
+                raise
             return self
-        if self._started:  # another ZooKeeper will count its transactions from 1 again
-            self.timeline = Timeline()
-        self._started = True
-        _open.add(self)
-        try:
-            with self._verb("start", "lab") as report:
-                self._start(progress or report)
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def _start(self, progress: Progress) -> None:
         if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
@@ -505,8 +520,9 @@ class Lab:
 
     def close(self) -> None:
         """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
-        self._closing = self._backend is not None
-        with ExitStack() as steps:  # the last one first, and all, whatever happens in one
+        self._closing = self._backend is not None  # whoever starts it is told
+        with self._life, ExitStack() as steps:  # the last one first, whatever happens in one
+            self._closing = self._backend is not None
             steps.callback(self._destroy)
             steps.callback(self._disconnect)
             steps.callback(self._stop_recording)
@@ -941,6 +957,12 @@ def _walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
         if path == "/" and child == "zookeeper":
             continue  # ZooKeeper's own
         yield from _walk(zk, f"{path.rstrip('/')}/{child}", depth + 1)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _check(what: str, value: int, lowest: int, highest: int) -> None:

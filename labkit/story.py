@@ -70,7 +70,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Request:
-    """A request's end: "ok", "fail" or "unknown"; `invoked` is when it was sent."""
+    """A request's end: "ok", "fail" or, when nobody answered, "unknown"; `invoked`: when sent."""
 
     invoked: float
     t: float
@@ -232,7 +232,9 @@ class Story:
             return
         if len(life.requests) >= _REQUESTS:
             del life.requests[: _REQUESTS // 2]
-        life.requests.append(Request(invoked, event.t, said["phase"], number))
+        refused = said["phase"] == "fail" and "status" not in said
+        outcome = "unknown" if refused else said["phase"]  # to a reader both are silence
+        life.requests.append(Request(invoked, event.t, outcome, number))
         if said["phase"] == "ok" and number is not None:
             _open(life.up, event.t)
             sampled = event.t + _SAMPLE if life.polled else _LAST

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -33,6 +35,11 @@ from labkit.errors import (
 )
 from labkit.lab import Lab
 from labkit.story import Story, Word
+
+
+def registered() -> set[str]:
+    """The labs of this process that somebody watches over."""
+    return {entry.lab_id for entry in watchdog.registered() if entry.owner == os.getpid()}
 
 
 def held(lab: Lab) -> set[str]:
@@ -390,6 +397,57 @@ def test_the_long_dead_are_removed() -> None:
         lab.nodes[0].start()  # the last dead can still be started
         with pytest.raises(ServerNotFound):
             lab.node(1)
+
+
+def test_a_refused_request_has_failed_and_one_without_an_answer_is_unknown(lab: Lab) -> None:
+    lab.node(1).kill()
+    lab.node(2).pause()
+    for number in (1, 2):
+        with pytest.raises(NodeUnreachable):
+            lab.node(number).sequence()
+    ends = [e for e in lab.timeline if e.kind == "request" and e.data["phase"] != "invoke"]
+    assert {e.subject: e.data["phase"] for e in ends} == {"node1": "fail", "node2": "unknown"}
+
+
+def test_a_lab_that_is_closed_while_it_starts_is_closed(lab: Lab) -> None:
+    lab.close()
+
+    def start() -> None:
+        with suppress(InvalidTransition):  # it is told that the lab is closed
+            lab.start()
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    while lab not in Lab.all_open():
+        time.sleep(0.001)
+    lab.close()
+    starting.join(20)
+    assert not starting.is_alive()
+    assert lab not in Lab.all_open()
+    with pytest.raises(InvalidTransition):
+        lab.zk  # noqa: B018
+
+
+def test_two_starts_are_one(lab: Lab) -> None:
+    lab.close()
+    before = registered()
+    with ThreadPoolExecutor() as pool:
+        for started in pool.map(lambda _: lab.start(), range(3)):
+            assert [node.state for node in started.nodes] == [ServerState.RUNNING] * 4
+    assert registered() - before == {lab.id}
+
+
+def test_the_only_lab_stays_the_only_one() -> None:
+    script = """
+from labkit import Lab
+first = Lab.only(0, backend="process", record=False)
+second = Lab.only(0, backend="process", record=False)
+assert Lab.all_open() == [second]
+first.start()  # as a slider, or a check, of an earlier cell does
+assert Lab.all_open() == [first]
+first.close()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_an_interrupted_request_is_no_silence_of_the_node(lab: Lab) -> None:

@@ -349,7 +349,10 @@ class ProcessBackend:
         if isinstance(server.process, psutil.Popen):
             with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
                 server.process.wait(timeout)  # our own child: reap it
-        return _wait_until(lambda: server.state() is ServerState.STOPPED, timeout)
+        dead = _wait_until(lambda: server.state() is ServerState.STOPPED, timeout)
+        if dead:  # that is so before the last of its threads has closed its sockets
+            _wait_until(lambda: is_free(server.endpoint.port), 1)
+        return dead
 
 
 def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
@@ -363,8 +366,7 @@ def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def _require_free(server: _Server) -> None:
-    # A killed process counts as dead before the last of its threads has closed its sockets.
-    if not _wait_until(lambda: is_free(server.endpoint.port), 1):
+    if not _wait_until(lambda: is_free(server.endpoint.port), 1):  # it may just have crashed
         raise PortInUse(
             f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
             f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "

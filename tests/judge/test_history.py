@@ -190,6 +190,17 @@ def test_a_number_that_was_never_held() -> None:
     assert "no claim of its own for /sequence/7" in report.violations[0].message
 
 
+@pytest.mark.parametrize("path", ["/sequence/0", "/sequence/04"])
+def test_a_znode_that_is_no_number(path: str) -> None:
+    story = told()
+    node = story.node("node4")
+    story.connect("node4")
+    assert node.session is not None
+    token = story.change(node.session, ("create", path, "node4"))
+    story.claims("node4", int(path.rsplit("/", 1)[1]), token)
+    assert "unheld" in rules(judge(story.end(*NODES[:3])))
+
+
 def test_a_number_that_is_held_no_more() -> None:
     story = told()
     token = story.node("node3").token
