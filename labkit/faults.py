@@ -9,6 +9,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast, get_args
@@ -65,6 +66,9 @@ class Forwarder:
         self._links: dict[tuple[str, str, str], _Link] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closing = threading.Lock()  # held while it is closed
+        self._taking = threading.Lock()  # held while work is handed to the loop
+        self._takes = False
         self._changing = asyncio.Lock()  # one fault is in force before the next is applied
 
     def start(self) -> Forwarder:
@@ -76,6 +80,7 @@ class Forwarder:
             )
             self._thread.start()
             ready.wait()
+            self._takes = True
         return self
 
     def _serve(self, ready: threading.Event) -> None:
@@ -128,15 +133,18 @@ class Forwarder:
 
     def close(self) -> None:
         """Reset every connection, free every port, end the thread. Idempotent."""
-        if self._loop is None or self._thread is None:
-            return
-        self._run(self._close(list(self._links)))
-        self._run(self._finish())
-        self._run(self._loop.shutdown_default_executor())  # it resolves host names
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        with self._closing:
+            if self._loop is None or self._thread is None:
+                return
+            with self._taking:
+                self._takes = False  # what would be taken now might never be done
+            self._do(self._close(list(self._links)))
+            self._do(self._finish())
+            self._do(self._loop.shutdown_default_executor())  # it resolves host names
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = self._thread = None
 
     def __enter__(self) -> Forwarder:
         return self.start()
@@ -145,10 +153,21 @@ class Forwarder:
         self.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            work.close()
-            raise RuntimeError("The forwarder does not run: call start() before using its links.")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        with self._taking:
+            if not self._takes:
+                work.close()
+                raise RuntimeError(
+                    "The forwarder does not run: call start() before using its links."
+                )
+            done = self._submit(work)
+        return done.result()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._submit(work).result()
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _open(
         self, source: str, target: str, to: tuple[str, int], channel: str, patience: float
@@ -174,7 +193,8 @@ class Forwarder:
 
     async def _close(self, keys: list[tuple[str, str, str]]) -> None:
         for key in keys:
-            await self._links.pop(key).close()
+            if link := self._links.pop(key, None):
+                await link.close()
 
     async def _finish(self) -> None:
         """Let connections that were being made while their link was closed come to their end."""

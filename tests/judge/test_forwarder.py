@@ -356,10 +356,37 @@ def test_unlink_frees_the_ports_of_one_server(link: Link) -> None:
     socket.create_connection(("127.0.0.1", other), timeout=5).close()
 
 
+def test_whoever_comes_while_it_closes_is_refused_and_waits_for_nothing() -> None:
+    echo = Echo()
+    for _ in range(30):
+        forwarder = Forwarder().start()
+        forwarder.link(*PAIR, echo.address)
+        busy = threading.Event()
+
+        def work(forwarder: Forwarder = forwarder, busy: threading.Event = busy) -> None:
+            with suppress(RuntimeError):  # refused
+                while True:
+                    with suppress(ServerNotFound):  # its link is closed already
+                        forwarder.fault(*PAIR, None)
+                    busy.set()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        busy.wait()
+        closers = [threading.Thread(target=forwarder.close, daemon=True) for _ in range(2)]
+        for thread in closers:
+            thread.start()
+        for thread in (worker, *closers):
+            thread.join(5)
+            assert not thread.is_alive()
+    echo.close()
+
+
 def test_nothing_is_left_after_close() -> None:
     process = psutil.Process()
     echo = Echo()
     before = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
+    threads = set(threading.enumerate())
     forwarder = Forwarder().start()
     ports = [forwarder.link(f"node{i}", "zookeeper1", echo.address) for i in range(20)]
     clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for port in ports]
@@ -373,7 +400,8 @@ def test_nothing_is_left_after_close() -> None:
     assert listening == before
     assert not any(c.raddr and c.raddr.port in ports and c.status == "ESTABLISHED" for c in
                    process.net_connections())  # fmt: skip
-    assert "labkit-forwarder" not in {thread.name for thread in threading.enumerate()}
+    left = set(threading.enumerate()) - threads
+    assert "labkit-forwarder" not in {thread.name for thread in left}
     for client in clients:
         client.close()
     echo.close()
