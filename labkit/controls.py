@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum, auto
 from functools import partial
 from html import escape
 from itertools import count
@@ -34,6 +35,15 @@ def controls(lab: Lab) -> Controls:
     return Controls(lab)
 
 
+class _Phase(Enum):
+    """What becomes of a verb."""
+
+    LIVE = auto()  # it is done
+    RESTING = auto()  # the lab is closed: it is started again, and then it is done
+    WAKING = auto()  # it is done once the lab runs
+    CLOSED = auto()  # it is refused
+
+
 class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
     """One widget over a running lab. Close it with `close()`.
 
@@ -54,9 +64,9 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self._scaling = False
         self._slid_at = 0.0
         self._painting: int | None = None  # the thread that sets controls to what is true
-        self._closed = False
-        self._waking = False
-        self._ended = threading.Event()  # no updates: closed, or the lab is
+        self._phase = _Phase.RESTING
+        self._wishes: list[tuple[Any, ...]] = []  # what to do once the lab runs again
+        self._ended = threading.Event()
         self._seen = threading.Event()
         self._seen.set()
         self.messages: deque[str] = deque(maxlen=100)
@@ -103,16 +113,21 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self.observe(self._on_views, "_view_count")
         self._say("Drag the slider: left kills the longest-lived nodes, right starts new ones.")
         self._pool = self._new_pool()
+        self._painter: threading.Thread
         self._begin()
 
     def close(self) -> None:
         """Stop the updates, wait for verbs under way, and take the widget away. Idempotent."""
-        self._closed = True
+        with self._lock:
+            self._phase = _Phase.CLOSED
         self._ended.set()
         self._seen.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         if threading.current_thread() is not self._painter:
             self._painter.join()
+        for child in self.children:
+            _dispose(child)
+        self.layout.close()
         super().close()
 
     @staticmethod
@@ -124,39 +139,44 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self._timeline = self._lab.timeline
         self._tail = self._timeline.tail()
         self._story = Story()
-        self._rows.clear()
-        self._rest(False)
-        self._ended.clear()
+        self.rows.children = ()
+        self._forget_rows(self._rows)
+        self.again.layout.display = "none"
+        self.zookeeper.disabled = False
         self._paint()
-        self._painter = threading.Thread(target=self._live, name="labkit-controls", daemon=True)
-        self._painter.start()
+        with self._lock:
+            if self._phase is _Phase.CLOSED:
+                return
+            self._phase = _Phase.LIVE
+            self._painter = threading.Thread(target=self._live, name="labkit-controls", daemon=True)
+            self._painter.start()
 
-    def _rest(self, resting: bool) -> None:
-        """Leave only what starts a closed lab again in use, or have all back."""
-        self.again.layout.display = "" if resting else "none"
-        self.zookeeper.disabled = resting
+    def _rest(self) -> None:
+        """Leave only what starts a closed lab again in use."""
         for row in self._rows.values():
             row.rest()
+        self.zookeeper.disabled = True
+        self.again.layout.display = ""
 
-    def _wake(self, *call: Any) -> None:
+    def _wake(self) -> None:
         """Start the closed lab again, and then do what was wanted."""
-        try:
-            self._do("start the lab again", self._start_lab)
-        finally:
-            self._waking = False
-        if self._ended.is_set():  # it could not be started, and the message says why
-            with self._lock:
+        self._painter.join()
+        self._do("start the lab again", self._start_lab)
+        with self._lock:
+            wishes, self._wishes = self._wishes, []
+            if self._phase is _Phase.WAKING:  # it could not be started, and the message says why
+                self._phase = _Phase.RESTING
                 self._wanted, self._scaling = None, False
-            self._pool.shutdown(wait=False)
-        else:
-            call[0](*call[1:])
+                self._pool.shutdown(wait=False)
+                return
+        for wish in wishes:
+            self._submit(*wish)
 
     def _start_lab(self) -> None:
         for node in self._lab.start().nodes:
             with suppress(NoAnswer, NodeUnreachable):
                 node.sequence()
-        if not self._closed:
-            self._begin()
+        self._begin()
 
     # --- verbs ------------------------------------------------------------------------------
 
@@ -165,14 +185,19 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         self._submit(self._do, what, verb)
 
     def _submit(self, *call: Any) -> None:
-        if self._closed:
-            self._say("These controls are closed; make new ones: controls(lab)", error=True)
-        elif not self._ended.is_set():
-            self._pool.submit(*call)
-        elif not self._waking:
-            self._waking = True
-            self._pool = self._new_pool()
-            self._pool.submit(self._wake, *call)
+        with self._lock:
+            match self._phase:
+                case _Phase.LIVE:
+                    self._pool.submit(*call)
+                case _Phase.WAKING:
+                    self._wishes.append(call)
+                case _Phase.RESTING:
+                    self._wishes.append(call)
+                    self._phase = _Phase.WAKING
+                    self._pool = self._new_pool()
+                    self._pool.submit(self._wake)
+                case _Phase.CLOSED:
+                    self._say("These controls are closed; make new ones: controls(lab)", error=True)
 
     def _do(self, what: str, verb: Callable[[], object]) -> None:
         began = time.monotonic()
@@ -243,22 +268,32 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
             self._seen.set()
 
     def _live(self) -> None:
-        pool = self._pool
+        last = "The lab is closed. Drag the slider, and it starts again."
         try:
-            while not self._closed and not self._ended.wait(_REFRESH):
+            while not self._ended.wait(_REFRESH):
                 visible = self._seen.wait(timeout=1.0)
                 if not self._is_running():
-                    self._say("The lab is closed. Drag the slider, and it starts again.")
-                    self._rest(True)
+                    self._say(last)
                     break
                 if visible:
-                    self._paint()
+                    self._try_to_paint()
         except Exception as error:  # a live picture that dies silently would lie
             self._say(f"The live picture has stopped: {error!r}", error=True)
             raise
         finally:
-            pool.shutdown(wait=False)
-            self._ended.set()
+            with self._lock:  # so that nothing is handed to a pool that takes no more
+                if self._phase is _Phase.LIVE:
+                    self._phase = _Phase.RESTING
+                self._pool.shutdown(wait=False)
+            if self._phase is not _Phase.CLOSED:
+                self._rest()
+
+    def _try_to_paint(self) -> None:
+        try:
+            self._paint()
+        except LabError as error:  # it is being closed, or its engine does not answer for once
+            if self._is_running() and str(error) not in self.messages:
+                self._say(str(error), error=True)
 
     def _is_running(self) -> bool:
         try:
@@ -280,7 +315,7 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         story = self._story
         for event in events:
             story.add(event)
-        now = self._lab.timeline.now()
+        now = self._timeline.now()
         story.end = max(story.end, now)
         since = max(min(story.start, now), now - _WINDOW)
         shown = [node for node in story.nodes if self._shows(node, since)]
@@ -300,6 +335,8 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
     def _follow(self, story: Story) -> None:
         """Set every control to what is true, unless it is being used."""
         nodes = {node.name: node for node in self._lab.nodes}
+        if not self._is_running():
+            return  # a closed lab has no nodes; those that it had stay in sight
         dead = [name for name, node in nodes.items() if _is_dead(story.state(name), node)]
         names = [name for name in nodes if name not in dead[:-_FORGOTTEN]]
         for name in names:
@@ -309,12 +346,17 @@ class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
         boxes = tuple(self._rows[name].box for name in names)
         if boxes != self.rows.children:
             self.rows.children = boxes
+            self._forget_rows(self._rows.keys() - names)
         self.zookeeper.value = not story.is_down
         self.zookeeper.description = "ZooKeeper: off" if story.is_down else "ZooKeeper: on"
         with self._lock:
             resting = not self._scaling and time.monotonic() - self._slid_at > 0.5
             if resting:
                 self.slider.value = len(nodes) - len(dead)
+
+    def _forget_rows(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            _dispose(self._rows.pop(name).box)
 
     def __repr__(self) -> str:
         return f"Controls of {len(self._lab.nodes)} nodes; they need a running notebook."
@@ -407,6 +449,15 @@ def _is_dead(state: str, node: Node) -> bool:
     return state == "stopped" or (
         state == "unreachable" and node.state in (ServerState.STOPPED, ServerState.GONE)
     )
+
+
+def _dispose(widget: Any) -> None:
+    """Take a widget, and all that it consists of, out of the kernel and the browser."""
+    for child in getattr(widget, "children", ()):
+        _dispose(child)
+    for part in (widget, widget.layout, getattr(widget, "style", None)):
+        if part is not None:
+            part.close()
 
 
 def _tree(story: Story) -> str:

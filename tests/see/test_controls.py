@@ -6,8 +6,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from labkit.backends.base import ServerState
 from labkit.controls import Controls, controls
@@ -192,9 +194,55 @@ def test_a_lab_that_cannot_be_started_again_says_why(
     with monkeypatch.context() as patch:
         patch.setattr(lab, "start", refused)
         panel.slider.value = 3
-        wait_until(lambda: "no room" in panel.messages[-1] and not panel._waking)
+        wait_until(lambda: "no room" in panel.messages[-1] and not panel._scaling)
     panel.slider.value = 2
     wait_until(lambda: len(lab.alive) == 2 if panel._painter.is_alive() else False, 15)
+
+
+def test_a_drag_while_the_button_starts_the_lab_comes_after(lab: Lab, panel: Controls) -> None:
+    lab.close()
+    lab.wait_until(lambda: panel.again.layout.display == "")
+    panel.again.click()
+    panel.slider.value = 3
+    panel.slider.value = 2
+    wait_until(lambda: panel._painter.is_alive() and not panel._scaling, 15)
+    assert alive(lab) == ["node3", "node4"]
+    panel.slider.value = 3
+    lab.wait_until(lambda: len(lab.alive) == 3)
+
+
+def test_a_click_while_the_lab_is_being_closed(lab: Lab, panel: Controls) -> None:
+    panel.do("close", lab.close)
+    wait_until(lambda: panel.again.layout.display == "")
+    panel.again.click()
+    wait_until(lambda: panel._painter.is_alive(), 15)
+    assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
+    assert lab in Lab.all_open()
+
+
+def test_an_engine_that_does_not_answer_for_once_is_told(
+    lab: Lab, panel: Controls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(panel, "_draw", Mock(side_effect=LabError("The engine is busy.")))
+        wait_until(lambda: panel.messages[-1] == "The engine is busy.")
+        drawn = panel.pictures
+    wait_until(lambda: panel.pictures > drawn)
+    assert panel.messages.count("The engine is busy.") == 1
+
+
+def test_dead_nodes_leave_no_widgets(lab: Lab) -> None:
+    before = len(_instances)
+    panel = controls(lab)
+    shown = len(_instances)
+    for _ in range(4):
+        for count in (0, 4):
+            panel.slider.value = count
+            lab.wait_until(lambda: not panel._scaling, timeout=15)
+    lab.wait_until(lambda: len(panel.rows.children) == 8)  # and four of the dead
+    assert len(_instances) - before <= 2 * (shown - before)
+    panel.close()
+    assert len(_instances) == before
 
 
 def test_a_closed_panel_starts_nothing(lab: Lab) -> None:
