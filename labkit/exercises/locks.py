@@ -73,9 +73,12 @@ def acquire(zk: KazooClient, root: str) -> str:
     mine = path.rsplit("/", 1)[1]
     told = threading.Event()
     while ahead := predecessor(zk.get_children(root), mine):
-        if zk.exists(f"{root}/{ahead}", watch=lambda event: told.set()):
-            told.wait()
-            told.clear()
+        try:
+            zk.get(f"{root}/{ahead}", watch=lambda event: told.set())
+        except NoNodeError:
+            continue  # it has gone already
+        told.wait()
+        told.clear()
     return path  # type: ignore[no-any-return]
 
 
@@ -201,24 +204,28 @@ def _once_more(zk: KazooClient, path: str) -> None:
 
 
 def _judge_release(arena: Arena) -> None:
-    you, path = arena.client(), f"{arena.root}/lock"
+    you = arena.client()
 
-    def released(why: str) -> None:
+    def locked() -> str:
+        path: str = you.create(f"{arena.root}/lock-", ephemeral=True, sequence=True)
+        return path
+
+    def released(path: str, why: str = "") -> None:
         if arena.zk.exists(path) is not None:
             arena.fail(f"It returned, and the lock is still locked. {why}", "leaves it locked")
 
-    you.create(path, ephemeral=True)
-    arena.call(you, path)
-    released("")
-    you.create(path, ephemeral=True)
-    arena.lose_reply(you, "delete", lambda: arena.zk.exists(path) is None)
-    arena.call(you, path)
-    released("")
+    first = locked()
+    arena.call(you, first)
+    released(first)
+    second = locked()
+    arena.lose_reply(you, "delete", lambda: arena.zk.exists(second) is None)
+    arena.call(you, second)
+    released(second)
     arena.wait(lambda: you.connected)
-    you.create(path, ephemeral=True)
+    third = locked()
     arena.lose_request(you, "delete")
-    arena.call(you, path)
-    released("The connection broke before your request had arrived.")
+    arena.call(you, third)
+    released(third, "The connection broke before your request had arrived.")
 
 
 EXERCISES = (
@@ -252,8 +259,9 @@ EXERCISES = (
         hints=(
             '`path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, '
             'sequence=True)`; your name is `path.rsplit("/", 1)[1]`.',
-            "`zk.exists(..., watch=lambda event: told.set())` on your predecessor, then "
-            "`told.wait()`. If `exists` says `None`, it has gone already: don't wait.",
+            "`zk.get(..., watch=lambda event: told.set())` on your predecessor, then "
+            "`told.wait()`. If `get` raises `NoNodeError` (from `kazoo.exceptions`), it has gone "
+            "already: don't wait, look again.",
             "After each wake-up look again who is ahead of you; the loop ends when nobody is.",
         ),
         answer=acquire,
@@ -268,7 +276,8 @@ EXERCISES = (
         question=(
             "Delete the znode at `path`, so that it is gone for certain when you return. The "
             "connection may break at any moment: then `zk.delete` raises `ConnectionLoss` (from "
-            "`kazoo.exceptions`), and nobody knows whether the delete was done."
+            "`kazoo.exceptions`), and nobody knows whether the delete was done. `path` is a "
+            "sequential name, which is never given again."
         ),
         hints=(
             "After a `ConnectionLoss`, the only way to know is to ask again: try it again.",

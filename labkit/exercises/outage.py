@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Page 06: downtime expires nobody, and a new session competes with its own ghost."""
+"""Page 06: a restart expires nobody, and a new session competes with its own ghost."""
 
 from __future__ import annotations
 
@@ -141,8 +141,9 @@ EXERCISES = (
         title="Still mine?",
         question=(
             "You claimed the znode at `path` with the session `session` (an id). Then the "
-            "connection was lost, and now `zk` is connected again. Return `True` if the number is "
-            "still yours and stays yours, and `False` if you have to claim a new one."
+            "connection was lost, and now `zk` is connected again. Return `True` if, as far as "
+            "ZooKeeper can tell now, the number is still yours, and `False` if you have to claim "
+            "a new one."
         ),
         hints=(
             "`zk.client_id[0]` is the session that the client has now.",

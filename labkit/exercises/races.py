@@ -251,8 +251,8 @@ EXERCISES = (
             "returns the whole path, with the ten digits.",
             "`t = zk.transaction()`, `t.create(path, ephemeral=True)`, `t.delete(ticket_path)`, "
             "`results = t.commit()`.",
-            "`commit` raises nothing: when the transaction was refused, its results are "
-            "exceptions.",
+            "A *refused* transaction raises nothing: `commit` returns exceptions as results. A "
+            "lost connection still raises, and then nobody knows whether it was done.",
         ),
         answer=claim_in_turn,
         wrong=(_without_a_ticket, _in_two_steps, _keeping_it),

@@ -179,7 +179,8 @@ EXERCISES = (
             "Call `tell(value)` with what the znode at `path` holds (decoded, a string): now, "
             "and again whenever it has changed. Return; the watches go on by themselves. "
             "You may skip values when changes come fast, but what was told last must be what is "
-            "true."
+            "true, as long as your session lives. (After a new session somebody must begin again; "
+            "kazoo's `DataWatch` does.)"
         ),
         hints=(
             "`zk.get(path, watch=look)` calls `look(event)` once, when the znode changes.",

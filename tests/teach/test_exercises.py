@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kazoo.client import KazooClient
 
 from labkit import exercises
 from labkit.errors import ConfigError, InvalidTransition
@@ -69,6 +70,20 @@ def test_the_solution_that_is_shown_passes(zookeeper_lab: Lab, exercise: Exercis
     assert exercise.solution.count("->") == 0, "no annotations"
     assert max(map(len, exercise.solution.splitlines())) <= 100
     verdict = judge(zookeeper_lab, exercise, defined(exercise.solution, exercise.name))
+    assert verdict.outcome == "passed", repr(verdict)
+
+
+def test_the_gate_of_the_page_is_an_answer_too(zookeeper_lab: Lab) -> None:
+    def enter(zk: KazooClient, root: str, size: int) -> None:
+        gate = threading.Event()
+        zk.create(f"{root}/you", ephemeral=True)
+        if len(zk.get_children(root)) >= size:
+            zk.ensure_path(f"{root}/ready")
+        while not zk.exists(f"{root}/ready", watch=lambda event: gate.set()):
+            gate.wait()
+            gate.clear()
+
+    verdict = judge(zookeeper_lab, exercises.find("barrier"), enter)
     assert verdict.outcome == "passed", repr(verdict)
 
 
