@@ -44,6 +44,9 @@ def _judge_survives(arena: Arena) -> None:
 
 # --- read what is true ------------------------------------------------------------------------
 
+# A server has seen what its client wrote when it confirms it, and so everything before that.
+_CATCHES_UP = frozenset({"sync", "create", "set", "delete", "commit"})
+
 
 def read_latest(zk: KazooClient, path: str) -> str:
     zk.sync(path)
@@ -108,10 +111,10 @@ def _judge_order(arena: Arena, path: str, calls: list[str] | None = None) -> Non
         arena.equal(arena.call(you, path, kind=str), "new")
         calls = you.calls
     reads = [i for i, op in enumerate(calls) if op == "get"]
-    if not reads or "sync" not in calls[: reads[-1]]:
+    if not reads or not _CATCHES_UP.intersection(calls[: reads[-1]]):
         arena.fail(
-            "It read without a `sync` before: a follower that is behind would have answered from "
-            "the past.",
+            "It read without a `sync` or a write before: a follower that is behind would have "
+            "answered from the past.",
             "reads without having caught up",
             YOU,
         )

@@ -87,6 +87,16 @@ def test_the_gate_of_the_page_is_an_answer_too(zookeeper_lab: Lab) -> None:
     assert verdict.outcome == "passed", repr(verdict)
 
 
+def test_a_write_before_the_read_is_as_good_as_a_sync(zookeeper_lab: Lab) -> None:
+    def read_latest(zk: KazooClient, path: str) -> str:
+        zk.create(f"{path}-mine", ephemeral=True)
+        data, _ = zk.get(path)
+        return str(data.decode())
+
+    verdict = judge(zookeeper_lab, exercises.find("read-latest"), read_latest)
+    assert verdict.outcome == "passed", repr(verdict)
+
+
 @pytest.mark.parametrize(("exercise", "answer"), WRONG, ids=WRONG_IDS)
 def test_a_wrong_answer_fails(
     zookeeper_lab: Lab, exercise: Exercise, answer: Callable[..., Any]
