@@ -22,7 +22,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from labkit import style
-from labkit.story import Bar, Story, Word, silence
+from labkit.story import Bar, Story, Word, captions, silence
 from labkit.timeline import Event
 
 _WIDTH = 9.0  # inches: a notebook's column
@@ -406,17 +406,16 @@ def _inches(axes: Axes, seconds: float) -> float:
 
 def _marks(axes: Axes, story: Story, node: str, lane: int, left: float, right: float) -> None:
     """What was done to the node: a tick through its lane, and the word where there is room."""
-    written = -math.inf
-    for mark in story.marks(node, right):
-        if not left <= mark.t <= right:
-            continue
+    marks = [mark for mark in story.marks(node, right) if left <= mark.t <= right]
+    for mark in marks:
         axes.vlines(mark.t, lane - 0.36, lane + 0.3, color=style.INK, linewidth=1.3, zorder=3)
-        width = len(mark.verb) * _LETTER * 0.8
-        at = mark.t
+    written = -math.inf
+    for at, text in captions(marks, near=0.06 / _inches(axes, 1)):
+        width = len(text) * _LETTER * 0.8
         flip = _inches(axes, right - at) < width  # too near the edge: write leftwards
         if _inches(axes, at - written) >= 0:
             axes.text(
-                at, lane - 0.37, f"{mark.verb} " if flip else f" {mark.verb}", va="center",
+                at, lane - 0.37, f"{text} " if flip else f" {text}", va="center",
                 ha="right" if flip else "left", fontsize=7.5, color=style.INK, zorder=4,
             )  # fmt: skip
             written = at + width / _inches(axes, 1)
@@ -448,12 +447,12 @@ def _requests(
 
 def _outages(axes: Axes, story: Story, right: float) -> None:
     left, _ = axes.get_xlim()
-    for down in story.outages(right):
-        if down.end < left:
-            continue
+    what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
+    downs = [down for down in story.outages(right) if down.end >= left]
+    for i, down in enumerate(downs, 1):
+        room = downs[i].start if i < len(downs) else right
         axes.axvspan(down.start, down.end, color=style.BAND, zorder=0.5, gid="zookeeper-down")
-        what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
-        _words(axes, what, down.start, right, -0.72)
+        _words(axes, what, down.start, room, -0.72)
 
 
 def _key(axes: Axes, words: set[Word], asked: set[str], further: Sequence[Patch] = ()) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -66,6 +66,17 @@ class Mark:
 
     t: float
     verb: str
+
+
+def captions(marks: Sequence[Mark], near: float) -> list[tuple[float, str]]:
+    """When, and the words; marks within `near` seconds of one share its place."""
+    said: list[tuple[float, str]] = []
+    for mark in marks:
+        if said and mark.t - said[-1][0] <= near:
+            said[-1] = (said[-1][0], f"{said[-1][1]}, {mark.verb}")
+        else:
+            said.append((mark.t, mark.verb))
+    return said
 
 
 @dataclass(frozen=True)
@@ -238,7 +249,13 @@ class Story:
         if said["phase"] == "ok" and number is not None:
             _open(life.up, event.t)
             sampled = event.t + _SAMPLE if life.polled else _LAST
-            self._answer(life, event.subject, number, said.get("token"), invoked, event.t, sampled)
+            self._answer(
+                life, event.subject, number, said.get("token"), invoked, event.t, sampled, event.t
+            )
+        elif said["phase"] == "fail" and not refused:
+            current = life.answer
+            if current and current.heard < invoked:  # else it may have said no before that
+                self._silence(life, invoked, event.t)
 
     def _answer(
         self,
@@ -249,8 +266,8 @@ class Story:
         after: float,
         t: float,
         sampled: float,
+        heard: float = -_LAST,
     ) -> None:
-        heard = t if sampled < _LAST else -_LAST
         span = _Span(node, number, token, after, t, sampled=sampled, heard=heard)
         current = life.answer
         if current and current.sampled < min(after, t):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit import style
-from labkit.story import Bar, Story, Stretch, Word, silence
+from labkit.story import Bar, Story, Stretch, Word, captions, silence
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins
@@ -34,6 +34,9 @@ class Frame:
     def x(self, t: float) -> float:
         t = min(max(t, self.since), self.until)
         return LEFT + (t - self.since) / (self.until - self.since) * (WIDTH - LEFT - RIGHT)
+
+    def seconds(self, pixels: float) -> float:
+        return pixels * (self.until - self.since) / (WIDTH - LEFT - RIGHT)
 
     @staticmethod
     def y(lane: int) -> float:
@@ -129,15 +132,16 @@ _STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
 
 def _outages(story: Story, frame: Frame) -> Iterator[str]:
     what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
-    for down in story.outages(frame.until):
-        if down.end <= frame.since:
-            continue
+    downs = [down for down in story.outages(frame.until) if down.end > frame.since]
+    for i, down in enumerate(downs, 1):
         x, end = frame.x(down.start), frame.x(down.end)
+        room = frame.x(downs[i].start) if i < len(downs) else WIDTH
         yield (
             f'<rect class="down" x="{x:.1f}" y="4" width="{end - x:.1f}" '
             f'height="{frame.bottom - 4:g}" fill="currentColor" opacity=".13"/>'
         )
-        yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
+        if x + len(what) * 5.9 <= room:
+            yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
 
 
 def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
@@ -233,20 +237,20 @@ def _says(bar: Bar) -> str:
 
 
 def _marks(story: Story, node: str, y: float, frame: Frame) -> Iterator[str]:
-    written = 0.0
-    for mark in story.marks(node, frame.until):
-        if mark.t < frame.since:
-            continue
+    marks = [mark for mark in story.marks(node, frame.until) if mark.t >= frame.since]
+    for mark in marks:
         x = frame.x(mark.t)
         yield _line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')
+    written = 0.0
+    for at, text in captions(marks, near=frame.seconds(5)):
+        x, width = frame.x(at), len(text) * 5.6
         if x >= written:
-            flip = x + len(mark.verb) * 5.6 > WIDTH
-            anchor, shift = ("end", -3) if flip else ("start", 3)
+            anchor, shift = ("end", -3) if x + width > WIDTH else ("start", 3)
             yield (
                 f'<text class="mark" x="{x + shift:.1f}" y="{y - 12:g}" font-size="9.5" '
-                f'text-anchor="{anchor}">{mark.verb}</text>'
+                f'text-anchor="{anchor}">{escape(text)}</text>'
             )
-            written = x + len(mark.verb) * 5.6
+            written = x + width
 
 
 def _request(outcome: str, x: float, y: float) -> str:

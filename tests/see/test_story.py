@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import runs
 
-from labkit.story import Bar, Story, Word
+from labkit.story import Bar, Mark, Story, Word, captions
 
 
 def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:
@@ -228,6 +228,29 @@ def test_a_status_that_an_answer_overtook_does_not_take_it_back() -> None:
     run.add(3.0, "session", "lab", state="CONNECTED")
     (bar,) = Story(run.in_order()).bars("node1")
     assert (round(bar.start, 2), bar.end) == (2.01, 3.0)
+
+
+def test_a_refusal_ends_an_answer_before_a_poll_does() -> None:
+    run = runs.Script()
+    run.says(1.0, "node1", 1)
+    run.asks(2.0, "node1", None)
+    run.says(2.2, "node1", None, "lease-lapsed")
+    (bar,) = Story(run.in_order()).bars("node1")
+    assert round(bar.end, 2) == 2.01
+
+
+def test_a_refusal_that_an_answer_overtook_does_not_take_it_back() -> None:
+    run = runs.Script()
+    run.asks(2.0, "node1", 1)
+    run.asks(1.5, "node1", None, took=0.6)  # it had been said before the claim succeeded
+    run.add(3.0, "session", "lab", state="CONNECTED")
+    (bar,) = Story(run.in_order()).bars("node1")
+    assert bar.end == 3.0
+
+
+def test_marks_that_would_cover_each_other_share_a_place() -> None:
+    marks = [Mark(1.0, "partition"), Mark(1.05, "pause"), Mark(2.0, "resume")]
+    assert captions(marks, near=0.1) == [(1.0, "partition, pause"), (2.0, "resume")]
 
 
 def test_a_late_watch_makes_nobody_a_zombie() -> None:
