@@ -1,0 +1,24 @@
+"""The README's code does what it says when it is pasted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.lab import Lab
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    monkeypatch.setenv("LABKIT_BACKEND", "process")
+    names: dict[str, Lab] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    verbs = [(e.subject, e.data["verb"]) for e in names["lab"].timeline if e.kind == "verb"]
+    assert ("zookeeper", "stop") in verbs
+    assert verbs.index(("zookeeper", "stop")) < verbs.index(("zookeeper", "start"))
