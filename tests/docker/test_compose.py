@@ -91,6 +91,7 @@ def sequence(url: str) -> int:
 
 
 def test_the_walk_through(fresh: None) -> None:
+    before = everything()
     # First run the ZooKeeper container.
     compose("up", "-d", "zookeeper")
     zookeeper = compose("ps", "-q", "zookeeper").strip()
@@ -137,8 +138,20 @@ def test_the_walk_through(fresh: None) -> None:
     run("docker", "container", "start", zookeeper)
     for url in urls.values():
         soon(numbered, url)
-    # Not as in the sample, where numbers moved up: the smallest four, and each once.
-    assert sorted(sequence(url) for url in urls.values()) == [1, 2, 3, 4]
+    # Not as in the sample, where numbers moved up: every node has the number it had.
+    assert [sequence(url) for url in urls.values()] == [1, 4, 3, 2]
+
+    # Many nodes behind one name: those that were stopped have given their numbers back.
+    run("docker", "container", "stop", *NODES)
+    run("docker", "container", "rm", *NODES)
+    compose("up", "-d", NODES="4")
+    replicas = compose("ps", "-q", "node", NODES="4").split()
+    for container in replicas:
+        soon(answers, container)
+    assert sorted(map(asked_inside, replicas)) == [1, 2, 3, 4]
+    assert everything() > before
+    compose("down", "-v")
+    assert everything() <= before
 
 
 def run_node(name: str, port: int) -> int:
@@ -172,11 +185,7 @@ def test_replicas_behind_one_name(fresh: None) -> None:
     for container in containers:
         soon(answers, container)
     # First approach: connect directly to containers.
-    inside = [
-        run("docker", "exec", container, "sh", "-c", "wget -qO- http://localhost/sequence")
-        for container in containers
-    ]
-    assert sorted(map(int, inside)) == [1, 2, 3, 4]
+    assert sorted(map(asked_inside, containers)) == [1, 2, 3, 4]
     # Second approach (magic one!): another container, the same name again and again.
     client = os.environ["LABKIT_CLIENT_IMAGE"]
     ask = "for i in $(seq 60); do wget -qO- http://node/sequence; echo; done"
@@ -190,6 +199,10 @@ def numbered(url: str) -> bool:
 
 def refuses(url: str) -> bool:
     return requests.get(f"{url}/sequence", timeout=5).status_code == 503
+
+
+def asked_inside(container: str) -> int:
+    return int(run("docker", "exec", container, "wget", "-qO-", "http://localhost/sequence"))
 
 
 def answers(container: str) -> bool:
@@ -216,8 +229,7 @@ def test_the_ensemble_profile(fresh: None) -> None:
     nodes = compose("ps", "-q", "node").split()
     for container in nodes:
         soon(answers, container)
-    ask = ("wget", "-qO-", "http://localhost/sequence")
-    assert sorted(int(run("docker", "exec", c, *ask)) for c in nodes) == [1, 2]
+    assert sorted(map(asked_inside, nodes)) == [1, 2]
     # Without a leader they find the next one.
     leader = found[next(i for i, mode in enumerate(modes) if "leader" in mode)]
     run("docker", "kill", leader)
