@@ -63,4 +63,4 @@ chromium: .venv/ready
 	else $(BIN)/python -m playwright install chromium; fi
 
 clean:  ## Remove what set-up and tests have made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts site build
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis artifacts site markdown build

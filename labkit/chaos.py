@@ -45,6 +45,8 @@ class ChaosReport:
     faults: tuple[ScheduledFault, ...]
     silences: dict[str, float]
     report: Report
+    backend: str
+    zookeeper: str  # its version
 
     @property
     def ok(self) -> bool:
@@ -54,8 +56,11 @@ class ChaosReport:
     def to_json(self) -> dict[str, Any]:
         """What `labkit chaos --json` prints."""
         return {
+            "ok": self.ok,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
+            "backend": self.backend,
+            "zookeeper": self.zookeeper,
             "answered": self.report.answered,
             "failed": self.report.failed,
             "unknown": self.report.unknown,
@@ -147,6 +152,8 @@ def chaos(
         faults=tuple(breaker.done),
         silences=silences(events),
         report=check(events, session_timeout=lab.session_timeout),
+        backend=lab.backend,
+        zookeeper=lab.zookeeper.version,
     )
 
 

@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from labkit.errors import LabError
+from labkit.faults import FAULT_KINDS
 
 app = typer.Typer(
     help="Run ZooKeeper and a few servers, and break them.",
@@ -32,28 +33,43 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console that breaks no lines of what goes to a file or another program."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 1000)
+
+
+out = _console()
+err = _console(stderr=True)
 
 Backend = Annotated[
     str | None,
     typer.Option(help="docker or process; by default Docker if an engine answers."),
 ]
 Claim = Annotated[str, typer.Option(help="lowest-free, or original: the one with the bugs.")]
+Timeout = Annotated[float, typer.Option(help="ZooKeeper's session timeout, in seconds.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command line, turning errors into messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            err.print("labkit: interrupted; nothing is left running.")
+        sys.exit(code)
     except LabError as error:
         err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("labkit: interrupted; nothing is left running.")
-        sys.exit(130)
+    except OSError as error:
+        err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
+        sys.exit(1)
     except Exception as error:
         # Usage errors know how to show themselves; anything else is a bug of ours.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
@@ -121,24 +137,26 @@ def _tour_table(steps: list[Any], title: str) -> None:
 @app.command()
 def chaos(
     seed: Annotated[int, typer.Option(help="Draws the faults; the same seed, the same ones.")] = 1,
-    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long.")] = 20.0,
     nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 8,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     claim: Claim = "lowest-free",
-    faults: Annotated[str, typer.Option(help="Which kinds, separated by commas.")] = (
-        "kill,pause,partition,restart-zookeeper,kill-leader"
-    ),
+    faults: Annotated[
+        str, typer.Option(help=f"Which kinds, of {', '.join(FAULT_KINDS)}.")
+    ] = ",".join(FAULT_KINDS),
     backend: Backend = None,
     as_json: Json = False,
 ) -> None:
     """Break a lab at random, and judge what it answered; 1 on a violation or an empty run."""
     from labkit.chaos import run_chaos
-    from labkit.faults import FAULT_KINDS
 
-    kinds = [kind for kind in FAULT_KINDS if kind in faults.split(",")]
-    if unknown := set(faults.split(",")) - set(FAULT_KINDS):
+    wanted = {name.strip() for name in faults.split(",")} - {""}
+    kinds = [kind for kind in FAULT_KINDS if kind in wanted]
+    if unknown := wanted - set(FAULT_KINDS):
         known = ", ".join(FAULT_KINDS)
         raise LabError(f"There is no fault {', '.join(sorted(unknown))}. There are: {known}.")
+    if not kinds:
+        raise LabError(f"--faults names none. There are: {', '.join(FAULT_KINDS)}.")
     with _progress(as_json) as (_, report):
         result = run_chaos(
             seed=seed, seconds=seconds, nodes=nodes, ensemble=ensemble, claim=claim,
@@ -155,7 +173,7 @@ def chaos(
 def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 4,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
-    session_timeout: Annotated[float, typer.Option(help="In seconds.")] = 5.0,
+    session_timeout: Timeout = 5.0,
     claim: Claim = "lowest-free",
     backend: Backend = None,
 ) -> None:
@@ -245,22 +263,24 @@ def doctor() -> None:
 
 @app.command()
 def lab(
-    page: Annotated[str, typer.Argument(help="The page to open first.")] = "00-start-here.ipynb",
+    page: Annotated[str, typer.Argument(help="The page to open first, such as 04.")] = "00",
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open the course in JupyterLab."""
-    pages = Path(__file__).parent.parent / "notebooks"
-    if not (pages / page).is_file():
-        known = ", ".join(sorted(path.name for path in pages.glob("*.ipynb")))
-        raise LabError(f"There is no page {page}. There are: {known or 'none'}.")
+    from labkit import course
+
+    first = course.find(page).resolve()
+    pages = course.HOME
+    if first.parent != pages:
+        raise LabError(f"{first} is not in {pages}, which is what JupyterLab shows.")
     settings = Path(__file__).parent / "jupyter"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={pages.parent}"]
-    command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{page}"]
+    command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{first.name}"]
     command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
     command += [] if browser else ["--no-browser"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["--allow-root"]  # as everybody is in most containers; it listens on loopback
-    out.print(f"JupyterLab shows {page}; Ctrl-C, twice, ends it.")
+    out.print(f"JupyterLab shows {first.name}; Ctrl-C, twice, ends it.")
     os.execv(sys.executable, command)
 
 
@@ -269,7 +289,10 @@ def export(
     pages: Annotated[
         list[str] | None, typer.Argument(help="Notebooks, or their numbers; all by default.")
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="The directory to write.")] = Path("site"),
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="The directory to write; by default site, or markdown."),
+    ] = None,
     to: Annotated[str, typer.Option(help="html: a site; or markdown: a file a page.")] = "html",
     run: Annotated[
         bool, typer.Option(help="Run the pages first, or take their saved outputs.")
@@ -282,7 +305,7 @@ def export(
 ) -> None:
     """Write the course as a tutorial that needs neither Jupyter nor a network."""
     from labkit import course
-    from labkit.export import FORMATS
+    from labkit.export import DEFAULT_OUT, FORMATS
     from labkit.export import export as write
 
     if to not in FORMATS:
@@ -293,22 +316,31 @@ def export(
         raise typer.BadParameter(str(error)) from error
     with _progress() as (_, report):
         done = write(
-            chosen, out_dir, to=to, execute=run, backend=backend, jobs=jobs, force=force,
-            progress=report,
+            chosen, out_dir or Path(DEFAULT_OUT[to]), to=to, execute=run, backend=backend,
+            jobs=jobs, force=force, progress=report,
         )  # fmt: skip
     for failure in done.failures:
         err.print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
         err.out(failure.traceback.rstrip() + "\n", highlight=False)
     size = sum(done.files.values())
-    first = done.out / next((name for name in done.files if name.startswith("index.")), "")
-    out.print(f"Wrote {len(done.files)} files, {size / 1e6:.1f} MB: {first}", highlight=False)
+    written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"
+    out.print(f"Wrote {written}, {size / 1e6:.1f} MB: {done.first}", highlight=False)
     raise typer.Exit(1 if done.failures else 0)
 
 
-@app.command()
-def version() -> None:
-    """Print the lab's version."""
-    out.print(metadata.version("zookeeper-sequence-lab"))
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(metadata.version("zookeeper-sequence-lab"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it, and end.")
+    ] = False,
+) -> None:
+    """Run ZooKeeper and a few servers, and break them."""
 
 
 if __name__ == "__main__":

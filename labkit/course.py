@@ -555,10 +555,24 @@ def _shorten(text: str, length: int = 240) -> str:
 
 
 def choose(names: Iterable[str]) -> list[Page]:
-    """The pages named, by path or by number, or else all of the course."""
-    names = list(names)
-    numbered = {page.path.name[:2]: page for page in pages()}
-    return [numbered.get(name) or Page.read(Path(name)) for name in names] or pages()
+    """The pages named, as `find` takes them, or else all of the course."""
+    return [Page.read(find(name)) for name in names] or pages()
+
+
+def find(name: str) -> Path:
+    """A page by its number ("04", "4"), its name with or without suffix, or a path to a notebook.
+
+    Raises `ConfigError` with the names of all pages if there is none.
+    """
+    known = sorted(HOME.glob("[0-9][0-9]-*.ipynb"))
+    for path in known:
+        if name in (path.name, path.stem) or (name.isdecimal() and name.zfill(2) == path.name[:2]):
+            return path
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
+    there = ", ".join(path.stem for path in known)
+    raise ConfigError(f"There is no page {name}. There are: {there or 'none'}.")
 
 
 def _main(arguments: Sequence[str] | None = None) -> Literal[0, 1]:

@@ -57,7 +57,7 @@ def _docker() -> Finding:
     reason = containers.available()
     if reason is None:
         return Finding("Docker", True, "an engine answers")
-    return Finding("Docker", False, "no engine", f"{reason} (Processes work without one.)")
+    return Finding("Docker", False, "no engine", f"{reason} (Without one, labs run as processes.)")
 
 
 def _images() -> Finding:
@@ -66,8 +66,8 @@ def _images() -> Finding:
         return Finding("Docker images", True, "here")
     pull = " and ".join(f"`docker pull {image}`" for image in missing)
     fix = (
-        f"The first lab gets them, if the engine can. {pull} says why it can't; images that are "
-        f"here can be named in {' and '.join(missing.values())}."
+        f"The first lab gets them. If the engine can't, labs run as processes; {pull} says why "
+        f"it can't. Images that are here can be named in {' and '.join(missing.values())}."
     )
     return Finding("Docker images", False, f"to be pulled: {', '.join(missing)}", fix)
 

@@ -35,6 +35,7 @@ from labkit.exercises import Exercise
 
 Format = Literal["html", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+DEFAULT_OUT = {"html": "site", "markdown": "markdown"}
 
 #: Called as the export goes on: (what is being done, fraction done).
 Progress = Callable[[str, float | None], None]
@@ -42,7 +43,7 @@ Progress = Callable[[str, float | None], None]
 _TEMPLATES = Path(__file__).parent / "templates"
 _SITE = "ZooKeeper Sequence Lab"
 _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."
-_MARKER = ".labkit-export"  # in every directory that was made here; lists the files
+_MARKER = ".labkit-export"  # in every directory that was made here; its format and files
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Export:
     out: Path
     files: dict[str, int]  # path below `out` → bytes
     failures: list[PageFailed]
+
+    @property
+    def first(self) -> Path:
+        """Where to begin: the index, or the only page."""
+        if "index.html" in self.files:
+            return self.out / "index.html"
+        pages = [name for name in self.files if name.endswith(".md")]
+        return self.out / pages[0] if len(pages) == 1 else self.out
 
 
 def export(
@@ -69,18 +78,19 @@ def export(
 
     With `execute` the pages run first, on `backend` and `jobs` at a time; their notebooks stay as
     they are. Without it the saved outputs are taken. Raises `ConfigError` if `out` is a directory
-    that was not made here, unless `force` is given: then its other files stay.
+    that was not made here, or in the other format, unless `force` is given: then its other files
+    stay.
     """
     if not pages:
         raise ConfigError("There is no page to export.")
-    _check(out, force)
+    _check(out, to, force)
     progress = progress or (lambda what, fraction: None)
     notebooks, failures = _results(pages, execute, backend, jobs, progress)
     pages = [Page(page.path, notebooks[page.path]) for page in pages]
     progress("writing", 1.0)
     writer: _Writer = _Site(pages, failures) if to == "html" else _Files(pages)
     files = writer.files()
-    _replace(out, files)
+    _replace(out, to, files)
     return Export(out, {name: len(data) for name, data in files.items()}, failures)
 
 
@@ -120,30 +130,44 @@ def _saved_failure(page: Page) -> PageFailed | None:
 # --- the directory ----------------------------------------------------------------------------
 
 
-def _check(out: Path, force: bool) -> None:
+def _check(out: Path, to: Format, force: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; name a directory with --out.")
-    ours = (out / _MARKER).is_file()
-    if out.is_dir() and any(out.iterdir()) and not ours and not force:
+    older = _older(out)
+    if older is not None and older["format"] != to and not force:
+        raise ConfigError(
+            f"{out} holds an export as {older['format']}. Name another directory with --out, or "
+            "say --force to replace it."
+        )
+    if out.is_dir() and any(out.iterdir()) and older is None and not force:
         raise ConfigError(
             f"{out} was not made by an export, and is not empty. Name another directory with "
             "--out, or say --force to write into this one."
         )
 
 
-def _replace(out: Path, files: dict[str, bytes]) -> None:
+def _older(out: Path) -> dict[str, Any] | None:
+    """What the marker says of the export that is there, if there is one."""
+    try:
+        said = json.loads((out / _MARKER).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return said if isinstance(said, dict) and {"format", "files"} <= said.keys() else None
+
+
+def _replace(out: Path, to: Format, files: dict[str, bytes]) -> None:
     """Put the files where those of an older export were."""
     out.mkdir(parents=True, exist_ok=True)
-    marker = out / _MARKER
-    if marker.is_file():
-        for name in json.loads(marker.read_text()):
+    if older := _older(out):
+        for name in older["files"]:
             old = (out / name).resolve()
             if old.is_relative_to(out.resolve()) and old.is_file() and name not in files:
                 old.unlink()
         for folder in out.glob("*_files"):
             if folder.is_dir() and not any(folder.iterdir()):
                 shutil.rmtree(folder)
-    marker.write_text(json.dumps(sorted(files), indent=1) + "\n")
+    said = {"format": to, "files": sorted(files)}
+    (out / _MARKER).write_text(json.dumps(said, indent=1) + "\n")
     for name, data in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -416,6 +416,8 @@ class Lab:
     ) -> None:
         _check("nodes", nodes, 0, MAX_NODES)
         _check("ensemble", ensemble, 1, 5)
+        _check("session_timeout", session_timeout, 0.4, 600)  # what ZooKeeper is set to grant
+        _check("request_deadline", request_deadline, 0.01, 600)
         if claim not in ("lowest-free", "original"):
             raise ConfigError(f"claim is {claim!r}; it can be 'lowest-free' or 'original'.")
         self._wanted_nodes = nodes
@@ -965,7 +967,7 @@ def _is_refused(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _check(what: str, value: int, lowest: int, highest: int) -> None:
+def _check(what: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
         raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")
 

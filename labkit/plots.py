@@ -477,8 +477,8 @@ def _key(axes: Axes, words: set[Word], asked: set[str], further: Sequence[Patch]
         rows = 1 if len(handles) <= 5 else 2
         with mpl.rc_context(style.SETTINGS):
             axes.figure.legend(
-                handles=handles, loc="outside lower left", ncols=-(-len(handles) // rows), frameon=False,
-                fontsize=8, handlelength=1.8, columnspacing=1.4,
+                handles=handles, loc="outside lower left", ncols=-(-len(handles) // rows),
+                frameon=False, fontsize=8, handlelength=1.8, columnspacing=1.4,
             )  # fmt: skip
 
 

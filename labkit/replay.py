@@ -7,6 +7,7 @@ untrusted notebook, paper) what is left of it is the static figure.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
@@ -68,7 +69,7 @@ class Replay:
             uid=uid,
             alt=escape(self.alt),
             png=self.still,
-            data=json.dumps(data).replace("</", "<\\/"),
+            data=_in_script(data),
             script=files("labkit").joinpath("replay.js").read_text(),
         )
 
@@ -84,6 +85,11 @@ const data = {data};
 {script}
 }})();</script>
 """
+
+
+def _in_script(data: dict[str, Any]) -> str:
+    """JSON that cannot end the script it stands in, nor begin a comment or a script inside it."""
+    return re.sub(r"<(?=[/!]|script)", r"\\u003c", json.dumps(data), flags=re.IGNORECASE)
 
 
 def _said(bar: Bar) -> tuple[float, float, int, str]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import dis
 import html
 import inspect
+import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -433,4 +434,8 @@ def _inline(text: str) -> str:
 
 
 def _without_marks(text: str) -> str:
-    return text.replace("**", "").replace("*", "").replace("```python\n", "").replace("\n```", "")
+    parts = re.split(r"(```python\n.*?\n```|`[^`\n]*`)", text, flags=re.DOTALL)
+    return "".join(
+        part.removeprefix("```python\n").removesuffix("\n```") if at % 2 else part.replace("*", "")
+        for at, part in enumerate(parts)
+    )

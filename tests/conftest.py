@@ -42,9 +42,11 @@ def zookeeper_lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The one browser of all tests: Playwright runs once in a thread."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "These tests need Chromium: sudo apt-get install chromium"
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = next(filter(None, found), own if Path(own).exists() else None)
+        assert path, "These tests need Chromium: sudo apt-get install chromium"
         browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM.split())
         yield browser
         browser.close()

@@ -55,6 +55,46 @@ def test_up_refuses_a_silly_number_of_nodes(nodes: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1000"])
+def test_up_refuses_a_silly_session_timeout(seconds: str) -> None:
+    done = run("up", "--session-timeout", seconds)
+    assert done.returncode == 1
+    assert "it must be from 0.4 to 600" in done.stderr
+    assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seconds", "inf"], "--seconds"),
+        (["--seconds", "nan"], "seconds"),
+        (["--faults", ""], "--faults names none"),
+        (["--faults", "kill, earthquake"], "There is no fault earthquake. There are: kill"),
+    ],
+)
+def test_chaos_refuses_what_it_cannot_do(arguments: list[str], said: str) -> None:
+    done = run("chaos", *arguments)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_lines_are_not_broken_for_another_program() -> None:
+    missing = f"/nowhere/{'x' * 100}"
+    assert missing in run("tour", ZOOKEEPER_HOME=missing, COLUMNS="40").stderr
+
+
+def test_the_version() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", run("--version").stdout)
+
+
+@pytest.mark.parametrize("page", ["nosuch", "../README.md", "README.md", "99"])
+def test_lab_names_the_pages_there_are(page: str) -> None:
+    done = run("lab", page, "--no-browser")
+    assert done.returncode == 1
+    assert f"There is no page {page}. There are: 00-start-here, 01-" in done.stderr
+
+
 def test_nothing_to_run_on() -> None:
     done = run("tour", ZOOKEEPER_HOME="/nowhere")
     assert done.returncode == 1
@@ -151,17 +191,19 @@ def test_ctrl_c_while_it_starts() -> None:
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=20)
     assert process.returncode == 130
+    assert message.strip().endswith("labkit: interrupted; nothing is left running.")
     assert "Traceback" not in message
     assert gone(found[0])
 
 
 def test_chaos_speaks_json() -> None:
     done = run(
-        "chaos", "--nodes", "2", "--seconds", "8", "--faults", "kill", "--json", "--seed", "7"
+        "chaos", "--nodes", "2", "--seconds", "8", "--faults", " kill,", "--json", "--seed", "7"
     )
     result = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout
-    assert result["seed"] == 7
+    assert (result["ok"], result["seed"], result["backend"]) == (True, 7, "process")
+    assert re.fullmatch(r"3\.\d+\.\d+", result["zookeeper"])
     assert result["answered"] > 0
     assert result["violations"] == []
     assert result["vacuous"] is False

@@ -196,13 +196,20 @@ def _processes(lab_id: str) -> list[psutil.Process]:
     return found
 
 
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
+
+
 def _owner_died(owner: int) -> bool:
     """Wait for the owner's end: True if it died, False if it had closed the lab before."""
     try:
         process = psutil.Process(owner)
     except psutil.NoSuchProcess:
         return True
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while _runs(process):
         readable, _, _ = select.select([sys.stdin], [], [], 1.0)
         if readable:
             return os.read(sys.stdin.fileno(), 1) != _CLOSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -115,11 +116,36 @@ def test_an_export_replaces_the_one_before(pages: list[Page], tmp_path: Path) ->
     assert (out / "notes.txt").is_file()
 
 
+def test_formats_do_not_replace_each_other(pages: list[Page], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(pages, out, execute=False)
+    with pytest.raises(ConfigError, match="holds an export as html"):
+        export(pages, out, to="markdown", execute=False)
+    export(pages[:1], out, to="markdown", execute=False, force=True)
+    assert not (out / "index.html").exists()
+    assert (out / "01-good.md").is_file()
+
+
+def test_what_cannot_be_written_is_told(pages: list[Page], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = labkit("export", pages[0].path, "--no-run", "--out", tmp_path / "file" / "out")
+    assert done.returncode == 1
+    assert "Not a directory" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_one_page_is_named(pages: list[Page], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = labkit("export", pages[0].path, "--no-run", "--to", "markdown", "--out", out)
+    assert re.search(rf"Wrote 1 file, \S+ MB: {out}/01-good.md", done.stdout)
+
+
 def test_a_marker_cannot_make_it_delete_elsewhere(pages: list[Page], tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other.txt"
     other.write_text("not part of it")
     export(pages, out, execute=False)
-    (out / ".labkit-export").write_text('["../other.txt", "01-good.html"]')
+    said = {"format": "html", "files": ["../other.txt", "01-good.html"]}
+    (out / ".labkit-export").write_text(json.dumps(said))
     export(pages[:1], out, execute=False)
     assert other.is_file()
 

@@ -32,6 +32,12 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 # --- predictions ------------------------------------------------------------------------------
 
 
+def test_words_lose_their_marks_and_code_keeps_its_own() -> None:
+    text = "**Two** to the power of 41 is `2**41`:\n\n```python\nx = 2 ** 41\n```"
+    shown = "Two to the power of 41 is `2**41`:\n\nx = 2 ** 41"
+    assert repr(teach.Words(text)) == shown
+
+
 def test_a_prediction_that_is_right(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     p = predict(lab, "Which number?", [2, 4])
     p.choice.index = 1
