@@ -89,7 +89,8 @@ const data = {data};
 
 def _in_script(data: dict[str, Any]) -> str:
     """JSON that cannot end the script it stands in, nor begin a comment or a script inside it."""
-    return re.sub(r"<(?=[/!]|script)", r"\\u003c", json.dumps(data), flags=re.IGNORECASE)
+    text = json.dumps(data).replace("</", "<\\/")
+    return re.sub(r"<(?=!|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
 def _said(bar: Bar) -> tuple[float, float, int, str]:
