@@ -200,7 +200,7 @@ def test_zookeeper_down_when_a_node_starts(lab: Lab) -> None:
 
 
 def test_the_negotiated_timeout_is_shown() -> None:
-    with Lab(nodes=1, backend="process", session_timeout=0.05) as lab:
+    with Lab(nodes=1, backend="process", env={"SESSION_TIMEOUT_MS": "50"}) as lab:
         assert lab.node(1).status()["session_timeout_ms"] == 400
 
 
@@ -208,6 +208,12 @@ def test_the_negotiated_timeout_is_shown() -> None:
 def test_refuses_a_silly_number_of_nodes(nodes: int) -> None:
     with pytest.raises(ConfigError, match=f"nodes is {nodes}; it must be from 0 to 64"):
         Lab(nodes=nodes)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 601, float("nan"), float("inf")])
+def test_refuses_a_silly_session_timeout(seconds: float) -> None:
+    with pytest.raises(ConfigError, match=r"it must be from 0\.4 to 600"):
+        Lab(session_timeout=seconds)
 
 
 def test_a_bad_setting_is_named_by_the_node_that_refuses_it() -> None:
