@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -27,10 +28,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Literal, cast
 
 import nbformat
+import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
@@ -45,6 +47,7 @@ HOME = ROOT / "notebooks"
 #: Called as cells finish: (page, cells done, cells in all).
 Progress = Callable[["Page", int, int], None]
 
+_SOCKETS = "labkit-page-"  # then the process, of the directories with its kernels' sockets
 _CELL_TIMEOUT = 180  # seconds; a cell that waits longer waits for nothing
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -162,6 +165,7 @@ def run(
     `backend` is "docker", "process", or None to let the pages choose. Cells may take `timeout`
     seconds. Ending the iteration early ends the kernels too.
     """
+    _remove_leftovers()
     kernels = _Kernels()
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="labkit-page") as pool:
         todo: dict[Future[NotebookNode | PageFailed], Page] = {
@@ -177,6 +181,14 @@ def run(
             for future in todo:
                 future.cancel()
             kernels.end()
+
+
+def _remove_leftovers() -> None:
+    """Remove the kernels' sockets of runs that were killed."""
+    for path in Path(gettempdir()).glob(f"{_SOCKETS}*-*"):
+        owner = path.name.removeprefix(_SOCKETS).split("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Kernels:
@@ -213,7 +225,7 @@ def _run_one(
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    with TemporaryDirectory(prefix="labkit-page-") as sockets:
+    with TemporaryDirectory(prefix=f"{_SOCKETS}{os.getpid()}-") as sockets:
         run = _Run(page, notebook, kernels, progress, timeout, sockets)
         if failure := _failure(run, backend, timeout):
             return failure

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -92,6 +93,21 @@ def test_ending_early_ends_the_kernels(tmp_path: Path) -> None:
     assert next(results)[0].path == quick.path
     results.close()  # type: ignore[attr-defined]  # a generator
     assert kernels() == []
+
+
+def test_a_run_removes_what_a_killed_one_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    left = tmp_path / f"labkit-page-{dead.pid}-x"
+    alive = tmp_path / f"labkit-page-{os.getpid()}-x"
+    for path in (left, alive):
+        (path / "kernel-1").mkdir(parents=True)
+    assert list(course.run([])) == []
+    assert not left.exists()
+    assert alive.exists()
 
 
 def test_an_interrupt_ends_the_run_and_its_kernels(tmp_path: Path) -> None:
