@@ -24,7 +24,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from labkit.errors import LabError
+from labkit.errors import ConfigError, LabError
 from labkit.faults import FAULT_KINDS
 
 app = typer.Typer(
@@ -62,11 +62,14 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:
-            err.print("labkit: interrupted; nothing is left running.")
+            raise KeyboardInterrupt
         sys.exit(code)
     except LabError as error:
         err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("labkit: interrupted; nothing is left running.")
+        sys.exit(_INTERRUPTED)
     except OSError as error:
         err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
@@ -142,7 +145,7 @@ def chaos(
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     claim: Claim = "lowest-free",
     faults: Annotated[
-        str, typer.Option(help=f"Which kinds, of {', '.join(FAULT_KINDS)}.")
+        str, typer.Option(help=f"Which kinds, separated by commas: {', '.join(FAULT_KINDS)}.")
     ] = ",".join(FAULT_KINDS),
     backend: Backend = None,
     as_json: Json = False,
@@ -154,9 +157,9 @@ def chaos(
     kinds = [kind for kind in FAULT_KINDS if kind in wanted]
     if unknown := wanted - set(FAULT_KINDS):
         known = ", ".join(FAULT_KINDS)
-        raise LabError(f"There is no fault {', '.join(sorted(unknown))}. There are: {known}.")
+        raise ConfigError(f"There is no fault {', '.join(sorted(unknown))}. There are: {known}.")
     if not kinds:
-        raise LabError(f"--faults names none. There are: {', '.join(FAULT_KINDS)}.")
+        raise ConfigError(f"--faults names none. There are: {', '.join(FAULT_KINDS)}.")
     with _progress(as_json) as (_, report):
         result = run_chaos(
             seed=seed, seconds=seconds, nodes=nodes, ensemble=ensemble, claim=claim,
@@ -272,7 +275,7 @@ def lab(
     first = course.find(page).resolve()
     pages = course.HOME
     if first.parent != pages:
-        raise LabError(f"{first} is not in {pages}, which is what JupyterLab shows.")
+        raise ConfigError(f"{first} is not in {pages}, which is what JupyterLab shows.")
     settings = Path(__file__).parent / "jupyter"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={pages.parent}"]
     command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{first.name}"]

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import EACCES, ENOTDIR
 from functools import partial
 from html import escape, unescape
 from importlib import metadata
@@ -77,20 +80,22 @@ def export(
     """Write pages as a tutorial into the directory `out`, which is replaced if it is an older one.
 
     With `execute` the pages run first, on `backend` and `jobs` at a time; their notebooks stay as
-    they are. Without it the saved outputs are taken. Raises `ConfigError` if `out` is a directory
-    that was not made here, or in the other format, unless `force` is given: then its other files
-    stay.
+    they are. Without it the saved outputs are taken. Raises `ConfigError` if `out` cannot be
+    written, and if it is a directory that was not made here or has the other format, unless
+    `force` is given: then its other files stay.
     """
     if not pages:
         raise ConfigError("There is no page to export.")
-    _check(out, to, force)
+    with _writing(out):
+        _check(out, to, force)
     progress = progress or (lambda what, fraction: None)
     notebooks, failures = _results(pages, execute, backend, jobs, progress)
     pages = [Page(page.path, notebooks[page.path]) for page in pages]
     progress("writing", 1.0)
     writer: _Writer = _Site(pages, failures) if to == "html" else _Files(pages)
     files = writer.files()
-    _replace(out, to, files)
+    with _writing(out):
+        _replace(out, to, files)
     return Export(out, {name: len(data) for name, data in files.items()}, failures)
 
 
@@ -130,9 +135,27 @@ def _saved_failure(page: Page) -> PageFailed | None:
 # --- the directory ----------------------------------------------------------------------------
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Says what to do where `out` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"The export cannot be written to {out}: {error.strerror} ({error.filename or out}). "
+            "Name another directory with --out, or remove what is in the way."
+        ) from error
+
+
 def _check(out: Path, to: Format, force: bool) -> None:
+    """Refuse before the pages run, not after."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; name a directory with --out.")
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES), str(there))
     older = _older(out)
     if older is not None and older["format"] != to and not force:
         raise ConfigError(

@@ -128,10 +128,14 @@ def test_formats_do_not_replace_each_other(pages: list[Page], tmp_path: Path) ->
 
 def test_what_cannot_be_written_is_told(pages: list[Page], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = labkit("export", pages[0].path, "--no-run", "--out", tmp_path / "file" / "out")
-    assert done.returncode == 1
-    assert "Not a directory" in done.stderr
-    assert "bug" not in done.stderr
+    below = labkit("export", pages[0].path, "--no-run", "--out", tmp_path / "file" / "out")
+    (tmp_path / "out" / "01-good.html").mkdir(parents=True)
+    over = labkit("export", pages[0].path, "--no-run", "--force", "--out", tmp_path / "out")
+    for done, why in ((below, "Not a directory"), (over, "Is a directory")):
+        assert done.returncode == 2
+        assert why in done.stderr
+        assert "Name another directory with --out" in done.stderr
+        assert "bug" not in done.stderr
 
 
 def test_one_page_is_named(pages: list[Page], tmp_path: Path) -> None:
