@@ -55,6 +55,9 @@ def main(
     except LabError as error:
         console.print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted; nothing is left running.")
+        raise typer.Exit(130) from None
 
 
 def _measure(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +17,7 @@ import pytest
 from benchmarks.__main__ import NAMES
 from benchmarks.machine import Machine
 from benchmarks.report import Report, Result, Row, at_least, at_most, quantity
+from labkit.backends import watchdog
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,6 +91,23 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
     assert done.returncode == 2
     assert "everything" in done.stderr
     assert "storm" in done.stderr
+
+
+def test_an_interruption_is_told() -> None:
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", "freed"],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (labs := [lab for lab in watchdog.registered() if lab.owner == bench.pid]):
+        assert bench.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    bench.send_signal(signal.SIGINT)
+    _, said = bench.communicate(timeout=30)
+    assert bench.returncode == 130
+    assert said.strip() == "Interrupted; nothing is left running."
+    assert [watchdog._processes(lab.lab_id) for lab in labs] == [[]]
 
 
 def test_better_is_better_whatever_the_unit() -> None:
