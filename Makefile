@@ -58,7 +58,7 @@ zookeeper: .venv/ready
 
 # The tests look at the pages in a browser.
 chromium: .venv/ready
-	@command -v chromium chromium-browser google-chrome >/dev/null \
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
 	|| if command -v apt-get >/dev/null; then $(SUDO) apt-get install -yq chromium; \
 	else $(BIN)/python -m playwright install chromium; fi
 

@@ -13,6 +13,9 @@ from labkit import zookeeper
 from labkit.backends import containers, watchdog
 from labkit.errors import BackendUnavailable
 
+#: Programs that the tests can look at the pages with.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -102,8 +105,7 @@ def _labs() -> Finding:
 
 
 def _chromium() -> Finding:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    for name in names:
+    for name in BROWSERS:
         if path := shutil.which(name):
             return Finding("Chromium", True, path)
     fix = "Only the tests need it: `sudo apt-get install chromium`, or `make test`."

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from labkit import doctor
 from labkit.backends import containers, watchdog
 from labkit.lab import Lab
 
@@ -42,11 +44,14 @@ def zookeeper_lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The one browser of all tests: Playwright runs once in a thread."""
-    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    found = map(shutil.which, doctor.BROWSERS)
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
         path = next(filter(None, found), own if Path(own).exists() else None)
-        assert path, "These tests need Chromium: sudo apt-get install chromium"
+        assert path, (
+            "These tests need Chromium: `sudo apt-get install chromium`, or "
+            f"`{sys.executable} -m playwright install chromium`"
+        )
         browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM.split())
         yield browser
         browser.close()
