@@ -70,8 +70,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         err.print("labkit: interrupted; nothing is left running.")
         sys.exit(_INTERRUPTED)
-    except OSError as error:
+    except OSError as error:  # a full disk, a file that is not to be read
         err.print(f"[bold red]labkit:[/] {escape(str(error))}", highlight=False)
+        if os.environ.get("LABKIT_DEBUG"):
+            raise
         sys.exit(1)
     except Exception as error:
         # Usage errors know how to show themselves; anything else is a bug of ours.
