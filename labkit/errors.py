@@ -55,7 +55,10 @@ class NodeError(LabError):
 
 
 class NoAnswer(NodeError):
-    """The node said 503: there is no safe answer now. `problem` is its RFC 9457 document."""
+    """The node answered, but with no number: 503 if there is no safe answer now.
+
+    `problem` is its RFC 9457 document.
+    """
 
     def __init__(self, message: str, problem: dict[str, object]) -> None:
         super().__init__(message)

@@ -158,8 +158,9 @@ def quorum(
     _key(axes, set(), asked, [Patch(facecolor="none", edgecolor=style.LINE, hatch="///",
                                     label="serves nobody")])  # fmt: skip
     answered = Counter(r.outcome for node in nodes for r in story.requests(node))
-    leaders = [s for s in servers for m in story.modes[s] if m.what == "leader"]
-    chart.alt = f"Leaders in turn: {', '.join(leaders) or 'none'}. Requests: {dict(answered)}."
+    led = sorted((m.start, s) for s in servers for m in story.modes[s] if m.what == "leader")
+    leaders = ", ".join(server for _, server in led) or "none"
+    chart.alt = f"Leaders in turn: {leaders}. Requests: {dict(answered)}."
     return chart
 
 

@@ -166,6 +166,7 @@ class Snowflake:
             fresh = self._clock() < self._fresh
             taken = list(islice(self._slot, count)) if fresh else []
             while (missing := count - len(taken)) > 0:
+                self._slot = iter(())  # what is left of an older millisecond comes too late now
                 for timestamp in self._timestamps(-(-missing // PER_MS), patience):
                     first = (timestamp - self._epoch_ms) << _TIME_SHIFT
                     first |= self._worker << _WORKER_SHIFT

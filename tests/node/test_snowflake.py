@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from conftest import Tree
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kazoo.client import KazooClient
 from probe import QUIET
@@ -183,6 +183,7 @@ def test_a_clock_that_steps_back_far_is_refused_at_once() -> None:
         st.tuples(st.integers(-1500, 1500), st.integers(1, 3 * PER_MS)), min_size=1, max_size=20
     )
 )
+@example([(0, 1), (11, PER_MS), (-1, 1)])  # a whole millisecond, then back to a part of an older
 def test_strictly_increasing_whatever_the_clock_does(steps: list[tuple[int, int]]) -> None:
     clock = Clock()
     snowflake = make(clock)

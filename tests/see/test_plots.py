@@ -156,6 +156,7 @@ def test_modes_of_an_ensemble() -> None:
     assert "no majority" in texts(chart)
     (failed,) = (line for line in axes_of(chart).lines if line.get_gid() == "node1:fail")
     assert [5.2 < x < 8 for x in failed.get_xdata()] == [True] * 5
+    assert "Leaders in turn: zookeeper2, zookeeper3, zookeeper2." in chart.alt
 
 
 def test_a_storms_growth_is_written_at_its_curve() -> None:
