@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,9 @@ from labkit.backends import containers, watchdog
 from labkit.lab import Lab
 
 ROOT = Path(__file__).parent.parent
+
+# A shell's background job ignores SIGINT, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CHROMIUM = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
