@@ -50,6 +50,7 @@ Progress = Callable[["Page", int, int], None]
 _SOCKETS = "labkit-page-"  # then the process, of the directories with its kernels' sockets
 _CELL_TIMEOUT = 180  # seconds; a cell that waits longer waits for nothing
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_PAGE = re.compile(r"\d\d[a-z]?-")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -83,7 +84,7 @@ class Page:
 
     @property
     def number(self) -> str:
-        """Its place in the course, "00" to "13"."""
+        """Its place in the course: "00" to "13"; "03b" stands between "03" and "04"."""
         return str(self.about.get("number", self.path.stem.split("-")[0]))
 
     @property
@@ -130,7 +131,12 @@ def tags(cell: NotebookNode) -> list[str]:
 
 def pages(folder: Path = HOME) -> list[Page]:
     """All pages of the course, in order."""
-    return [Page.read(path) for path in sorted(folder.glob("[0-9][0-9]-*.ipynb"))]
+    return [Page.read(path) for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    """A page's file is called by its number: `03-….ipynb`, and `03b-….ipynb` follows it."""
+    return sorted(path for path in folder.glob("*.ipynb") if _PAGE.match(path.name))
 
 
 # --- running ----------------------------------------------------------------------------------
@@ -572,19 +578,24 @@ def choose(names: Iterable[str]) -> list[Page]:
 
 
 def find(name: str) -> Path:
-    """A page by its number ("04", "4"), its name with or without suffix, or a path to a notebook.
+    """A page by its number ("04", "4", "3b"), its name with or without suffix, or a path.
 
     Raises `ConfigError` with the names of all pages if there is none.
     """
-    known = sorted(HOME.glob("[0-9][0-9]-*.ipynb"))
+    known = _files(HOME)
     for path in known:
-        if name in (path.name, path.stem) or (name.isdecimal() and name.zfill(2) == path.name[:2]):
+        if name in (path.name, path.stem) or _padded(name) == path.stem.split("-")[0]:
             return path
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
         return path
     there = ", ".join(path.stem for path in known)
     raise ConfigError(f"There is no page {name}. There are: {there or 'none'}.")
+
+
+def _padded(number: str) -> str:
+    """A page's number in full: "04" for "4", "03b" for "3b"."""
+    return re.sub(r"^\d(?!\d)", r"0\g<0>", number)
 
 
 def _main(arguments: Sequence[str] | None = None) -> Literal[0, 1]:

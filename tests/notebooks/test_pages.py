@@ -14,13 +14,29 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from labkit import course, exercises, rules
 from labkit.course import Page, calls
+from labkit.errors import ConfigError
 
 SAMPLES = Path(__file__).parent.parent / "export" / "pages"
 COURSE = course.pages()
 
 
 def test_the_course_is_complete() -> None:
-    assert [page.number for page in COURSE] == [f"{number:02}" for number in range(14)]
+    whole = [page.number for page in COURSE if page.number.isdecimal()]
+    assert whole == [f"{number:02}" for number in range(len(whole))]
+    assert len(whole) >= 14
+
+
+def test_a_page_with_a_letter_stands_behind_its_number(tmp_path: Path) -> None:
+    for name in ("03b-told.ipynb", "04-next.ipynb", "03-watches.ipynb", "notes-03.ipynb"):
+        (tmp_path / name).write_text(nbformat.writes(nbformat.v4.new_notebook()))
+    assert [page.number for page in course.pages(tmp_path)] == ["03", "03b", "04"]
+
+
+@pytest.mark.parametrize("name", ["04", "4", "04-the-sequence-node", "04-the-sequence-node.ipynb"])
+def test_a_page_is_found_by_its_number_or_name(name: str) -> None:
+    assert course.find(name) == COURSE[4].path
+    with pytest.raises(ConfigError, match=f"no page {name}b"):
+        course.find(f"{name}b")
 
 
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)

@@ -13,10 +13,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from labkit import style
+from labkit import course, style
 
 IMG = Path(__file__).parents[2] / "img"
-PAGES = sorted((IMG.parent / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+PAGES = [page.path for page in course.pages()]
 
 
 def _load() -> ModuleType:

@@ -10,12 +10,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit import exercises, teach
+from labkit import course, exercises, teach
 from labkit.exercises.arena import Moment
 from labkit.lab import Lab
 from labkit.teach import Prediction, Task, exercise, predict, progress, timeline
 
-PAGES = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]-*.ipynb"))
+PAGES = [page.path for page in course.pages()]
 
 
 @pytest.fixture
