@@ -6,8 +6,10 @@ On a page:
 
     from labkit import Lab, exercise, predict, progress
 
-    p = predict(lab, "node2 stops, then node4 asks. Its number?", [2, 4])   # None: a number box
+    p = predict(lab, "node2 stops, then node4 asks. Its number?", [2, 4])
     p                                                                     # buttons, and words
+    predict(lab, "How many of 30 are done twice?", number=(0, 30))        # a box for a number
+    predict(lab, "Who answers first?", order=["node3", "node1", "node2"]) # in which order
     p.reveal(lab.node(4).sequence())                                      # right, or not
 
     ex = exercise(lab, "lowest-free")
@@ -33,8 +35,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isclose
-from typing import Any
+from typing import Any, Literal
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -45,6 +46,7 @@ from labkit.bar import progress_bar
 from labkit.errors import InvalidTransition
 from labkit.exercises import Exercise
 from labkit.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
+from labkit.guess import Form, Rating, draw_guess, form
 from labkit.lab import Lab
 from labkit.plots import Chart
 from labkit.timeline import Timeline
@@ -72,12 +74,22 @@ _ledger = _Ledger()  # one for all labs of a page: a kernel runs one page
 # --- predictions ------------------------------------------------------------------------------
 
 
-def predict(lab: Lab, question: str, options: Sequence[Any] | None = None) -> Prediction:
-    """Ask the reader what will happen, before it does: one of `options`, or None for a number.
+def predict(
+    lab: Lab,
+    question: str,
+    options: Sequence[Any] | None = None,
+    *,
+    number: tuple[float, float] | None = None,
+    unit: str = "",
+    order: Sequence[Any] | None = None,
+) -> Prediction:
+    """Ask the reader what will happen, before it does.
 
-    What was predicted, and what was true, becomes part of the lab's timeline.
+    Asks for one of `options`, for a number (`number=(0, 30)` says from where to where, `unit` of
+    what), or for the `order` of things, which are shown as given: shuffle them. With none of
+    these, any number. What was predicted, and what was true, becomes part of the lab's timeline.
     """
-    prediction = Prediction(question, options, lab.timeline)
+    prediction = Prediction(question, form(options, number, unit, order), lab.timeline)
     _ledger.predictions[question] = prediction
     return prediction
 
@@ -85,82 +97,68 @@ def predict(lab: Lab, question: str, options: Sequence[Any] | None = None) -> Pr
 class Prediction:
     """A question about what will happen. `reveal(truth)` tells."""
 
-    def __init__(
-        self,
-        question: str,
-        options: Sequence[Any] | None = None,
-        timeline: Timeline | None = None,
-    ) -> None:
+    def __init__(self, question: str, form: Form, timeline: Timeline | None = None) -> None:
         self.question = question
+        self.form = form
         self._timeline = timeline
-        self.options = None if options is None else list(options)
         self.right: bool | None = None  # None until revealed, or when nothing was predicted
         self.revealed = False
         prompt = widgets.HTML(f"<b>Predict:</b> {html.escape(question)}")
-        self.choice: Any
-        if self.options is None:
-            self.choice = widgets.Text(placeholder="a number", layout={"width": "160px"})
-        else:
-            self.choice = widgets.ToggleButtons(
-                options=[(str(option), i) for i, option in enumerate(self.options)],
-                index=None,
-                style={"button_width": "auto"},
-            )
-        self.widget = widgets.VBox([prompt, self.choice])
+        self.widget = widgets.VBox([prompt, form.widget])
 
     @property
     def answer(self) -> Any:
-        """What the reader has chosen; None if nothing yet, or nothing that is a number."""
-        if self.options is not None:
-            return None if self.choice.index is None else self.options[self.choice.index]
-        try:
-            return float(self.choice.value.replace(",", "."))
-        except ValueError:
-            return None
+        """What the reader has answered; None if nothing yet, or nothing that was asked for."""
+        return self.form.answer
+
+    def guess(self, answer: Any) -> None:
+        """Answer by a call instead of the widget. Raises `ConfigError` for what is no answer."""
+        self.form.fill(answer)
 
     def reveal(self, truth: Any) -> None:
-        """Show the truth, and whether the prediction was right."""
+        """Show the truth, and how near the prediction was."""
         answer = self.answer
         self.revealed = True
-        self.right = None if answer is None else self._matches(answer, truth)
-        self.choice.disabled = True
+        rating = None if answer is None else self.form.rate(answer, truth)
+        self.right = None if rating is None else rating is Rating.RIGHT
+        self.form.close()
         if self._timeline is not None:
             self._timeline.record(
                 "prediction", "lab", question=self.question, predicted=answer, truth=truth
             )
-        display(_Note(self._words(answer, truth), self.right))
+        display(_Note(self._words(answer, truth, rating), self.right))
+        picture = None if answer is None else self.form.picture(answer, truth)
+        if picture is not None:
+            display(picture)
 
-    def _matches(self, answer: Any, truth: Any) -> bool:
-        if self.options is not None:
-            return bool(answer == truth)
-        return isclose(answer, float(truth), rel_tol=0.1, abs_tol=1e-9)
+    def mark(self, chart: Chart, axis: Literal["x", "y"] = "y", since: float = 0.0) -> Chart:
+        """Draw the guess into a figure, as a dashed line at that number of the axis.
 
-    def _words(self, answer: Any, truth: Any) -> str:
-        if answer is None:
-            return f"Not predicted. It is {_plain(truth)}."
-        if self.right:
-            return f"Right: {_plain(truth)}."
-        if self.options is not None:
-            return f"You said {_plain(answer)}, and it is {_plain(truth)}."
-        near = isclose(answer, float(truth), rel_tol=0.3)
-        return f"{'Close' if near else 'Not so'}: you said {answer:g}, and it is {_plain(truth)}."
+        `since` is where the axis has what the guess counts from: for "how many seconds after the
+        kill?" the second of the kill. Without a guess the figure stays as it is. Returns it.
+        """
+        if not isinstance(self.answer, int | float):
+            return chart
+        return draw_guess(chart, self.answer + since, axis, self.form.text(self.answer))
+
+    def _words(self, answer: Any, truth: Any, rating: Rating | None) -> str:
+        true = self.form.text(truth)
+        if rating is None:
+            return f"Not predicted. It is {true}."
+        if rating is Rating.RIGHT and answer == truth:
+            return f"Right: {true}."
+        return f"{rating.value}: you said {self.form.text(answer)}, and it is {true}."
 
     def __repr__(self) -> str:
-        if self.options is None:
-            return f"Predict: {self.question} A number: ____"
-        return f"Predict: {self.question}  " + "  ".join(f"○ {o}" for o in self.options)
+        return f"Predict: {self.question}  {self.form.blank()}"
 
     def _repr_markdown_(self) -> str:
-        what = " &emsp; ".join(f"○ {o}" for o in self.options or ["a number"])
-        return f"**Predict:** {self.question}\n\n{what}"
+        blank = self.form.blank().replace("  ", " &emsp; ").replace("_", "\\_")
+        return f"**Predict:** {self.question}\n\n{blank}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle = dict(self.widget._repr_mimebundle_() or {})
         return bundle | {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class _Note:

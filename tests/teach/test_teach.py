@@ -9,11 +9,14 @@ from typing import Any
 
 import nbformat
 import pytest
+from matplotlib.text import Text
 
 from labkit import course, exercises, teach
+from labkit.errors import ConfigError
 from labkit.exercises.arena import Moment
 from labkit.lab import Lab
-from labkit.teach import Prediction, Task, exercise, predict, progress, timeline
+from labkit.plots import Chart
+from labkit.teach import Task, exercise, predict, progress, timeline
 
 PAGES = [page.path for page in course.pages()]
 
@@ -40,7 +43,7 @@ def test_words_lose_their_marks_and_code_keeps_its_own() -> None:
 
 def test_a_prediction_that_is_right(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     p = predict(lab, "Which number?", [2, 4])
-    p.choice.index = 1
+    p.guess(4)
     assert p.answer == 4
     p.reveal(4)
     assert told(capsys) == "✓ Right: 4."
@@ -49,47 +52,174 @@ def test_a_prediction_that_is_right(lab: Lab, capsys: pytest.CaptureFixture[str]
 
 def test_a_prediction_that_is_wrong(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     p = predict(lab, "Which number?", [2, 4])
-    p.choice.index = 0
+    p.guess(2)
     p.reveal(4)
-    assert told(capsys) == "✗ You said 2, and it is 4."
+    assert told(capsys) == "✗ Not so: you said 2, and it is 4."
 
 
 def test_a_prediction_that_nobody_made(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    p = predict(lab, "Which number?", [2, 4])
-    assert p.answer is None
-    p.reveal(4)
-    assert told(capsys) == "○ Not predicted. It is 4."
-    assert p.right is None
+    for p in (
+        predict(lab, "Which number?", [2, 4]),
+        predict(lab, "How many?", number=(0, 9)),
+    ):
+        assert p.answer is None
+        p.reveal(4)
+        assert told(capsys) == "○ Not predicted. It is 4."
+        assert p.right is None
 
 
 @pytest.mark.parametrize(
     ("typed", "word", "right"),
-    [("3", "Right", True), ("2,9", "Right", True), ("2.4", "Close", False),
-     ("30", "Not so", False), ("", "Not predicted", None), ("soon", "Not predicted", None)],
-)  # fmt: skip
+    [
+        ("3", "Right", True),
+        ("2,9", "Right", True),
+        ("3 s", "Right", True),
+        ("2.4", "Close", False),
+        ("30", "Not so", False),
+        ("", "Not predicted", None),
+        ("soon", "Not predicted", None),
+        ("inf", "Not predicted", None),
+    ],
+)
 def test_a_number(
     lab: Lab, capsys: pytest.CaptureFixture[str], typed: str, word: str, right: bool | None
 ) -> None:
-    p = predict(lab, "How many seconds?")
-    p.choice.value = typed
+    p = predict(lab, "How long?", unit="s")
+    p.form.widget.children[0].value = typed
     p.reveal(3.0)
     assert told(capsys)[2:].startswith(word)
     assert p.right is right
 
 
+@pytest.mark.parametrize(
+    ("guess", "truth", "word"),
+    [
+        (0, 0, "Right: 0 items"),
+        (1, 0, "Right: you said 1 items"),
+        (5, 0, "Close"),
+        (20, 0, "Not so"),
+    ],
+)
+def test_a_number_is_held_against_its_range(
+    lab: Lab, capsys: pytest.CaptureFixture[str], guess: int, truth: int, word: str
+) -> None:
+    p = predict(lab, "How many of 50?", number=(0, 50), unit="items")
+    p.guess(guess)
+    p.reveal(truth)
+    assert told(capsys)[2:].startswith(word)
+
+
+def test_a_number_out_of_its_range_is_no_answer(lab: Lab) -> None:
+    p = predict(lab, "How many of 30?", number=(0, 30), unit="items")
+    p.form.widget.children[0].value = "31"
+    assert p.answer is None
+    assert "0 to 30" in p.form.widget.children[1].value
+    p.form.widget.children[0].value = "30"
+    assert p.answer == 30
+    assert p.form.widget.children[1].value == "items"
+    for wrong in (31, "many", None):
+        with pytest.raises(ConfigError, match="0 to 30"):
+            p.guess(wrong)
+    assert p.answer == 30
+
+
+def test_an_order_is_clicked(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    p = predict(lab, "Who is first?", order=["b", "a", "c"])
+    b, a, c = p.form.widget.children
+    for button in (a, b, c):
+        assert p.answer is None
+        button.click()
+    assert p.answer == ["a", "b", "c"]
+    assert [button.description for button in (b, a, c)] == ["2. b", "1. a", "3. c"]
+    b.click()  # takes b back, and c, which came after it
+    assert p.answer is None
+    for button in (c, b):
+        button.click()
+    p.reveal(["a", "b", "c"])
+    shown = told(capsys)
+    assert shown.startswith("✗ Not so: you said a, then c, then b, and it is a, then b, then c.")
+    assert all(button.disabled for button in (a, b, c))
+
+
+def test_an_order_that_is_right(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    p = predict(lab, "Who is first?", order=["b", "a"])
+    with pytest.raises(ConfigError, match="no order"):
+        p.guess(["a", "a"])
+    p.guess(["a", "b"])
+    p.reveal(("a", "b"))
+    assert told(capsys).startswith("✓ Right")
+    assert p.right is True
+
+
+@pytest.mark.parametrize("asked", [{"number": (3, 1)}, {"order": ["a"]}, {"order": ["a", "a"]}])
+def test_a_question_that_cannot_be_answered(lab: Lab, asked: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        predict(lab, "?", **asked)
+    with pytest.raises(ConfigError, match="one thing"):
+        predict(lab, "?", [1, 2], **asked)
+
+
+def test_a_guess_is_drawn_with_the_truth(monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(teach, "display", shown.append)
+    number = predict(lab, "How many?", number=(0, 30), unit="items")
+    order = predict(lab, "Who?", order=["b", "a"])
+    for p, guess, truth in ((number, 7, 13), (order, ["b", "a"], ["a", "b"])):
+        p.guess(guess)
+        p.reveal(truth)
+        picture = shown.pop()
+        assert isinstance(picture, Chart)
+        words = " ".join(text.get_text() for text in picture.findobj(Text))
+        assert "you" in words
+        assert "the run" in words
+        assert f"You said {p.form.text(guess)}; the run gave {p.form.text(truth)}" in picture.alt
+    predict(lab, "And now?", number=(0, 30)).reveal(3)
+    assert not isinstance(shown[-1], Chart), "no guess, no picture"
+
+
+def test_a_guess_is_drawn_into_a_figure_of_the_page(lab: Lab) -> None:
+    p = predict(lab, "After how many seconds?", number=(0, 9), unit="s")
+    chart = Chart()
+    axes = chart.add_subplot(xlim=(10, 20), ylim=(0, 1))
+    assert p.mark(chart, "x", since=12) is chart
+    assert not axes.lines, "nothing was predicted"
+    p.guess(3)
+    p.mark(chart, "x", since=12)
+    assert list(axes.lines[0].get_xdata()) == [15, 15]
+    assert "you: 3 s" in [text.get_text() for text in axes.texts]
+    p.mark(chart, "x", since=19)
+    assert list(axes.lines[1].get_xdata()) == [20, 20], "kept within the figure, and said"
+    assert axes.texts[-1].get_text() == "you: 3 s (outside)"
+    assert "You said 3 s." in chart.alt
+    p.mark(chart)
+    assert axes.get_ylim() == (0, 1)
+
+
 def test_a_truth_that_is_no_option(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     p = predict(lab, "Which number?", ["2", "4"])
-    p.choice.index = 0
+    p.guess("2")
     p.reveal("no answer")
-    assert told(capsys) == "✗ You said 2, and it is no answer."
+    assert told(capsys) == "✗ Not so: you said 2, and it is no answer."
+    p = predict(lab, "After how many seconds?", number=(0, 9), unit="s")
+    p.guess(2)
+    p.reveal("never")
+    assert told(capsys) == "✗ Not so: you said 2 s, and it is never."
 
 
-def test_a_prediction_is_buttons_and_words() -> None:
-    shown = Prediction("Which number?", [2, 4])._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in shown
-    assert shown["text/plain"] == "Predict: Which number?  ○ 2  ○ 4"
-    assert "**Predict:** Which number?" in shown["text/markdown"]
-    assert "____" in repr(Prediction("How long?"))
+def test_a_prediction_is_a_widget_and_words(lab: Lab) -> None:
+    for p, words in (
+        (predict(lab, "Which number?", [2, 4]), "Predict: Which number?  ○ 2  ○ 4"),
+        (predict(lab, "How long?", unit="s"), "Predict: How long?  A number: ____ s"),
+        (
+            predict(lab, "How many?", number=(0, 9)),
+            "Predict: How many?  A number from 0 to 9: ____",
+        ),
+        (predict(lab, "Who?", order="ba"), "Predict: Who?  Put in order: __ b  __ a"),
+    ):
+        shown = p._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in shown
+        assert shown["text/plain"] == words
+        assert f"**Predict:** {p.question}" in shown["text/markdown"]
 
 
 # --- exercises --------------------------------------------------------------------------------
@@ -120,7 +250,8 @@ def test_progress_counts_predictions(lab: Lab, capsys: pytest.CaptureFixture[str
     exercise(lab, "claim")  # the cell was run twice
     for i in range(3):
         p = predict(lab, f"Question {i}?", [1, 2])
-        p.choice.index = {0: 0, 1: 1, 2: None}[i]
+        if i < 2:
+            p.guess([1, 2][i])
         p.reveal(1)
     assert repr(progress()) == (
         "Exercises: 0 passed, 0 failed, 1 not attempted. Predictions: 2 of 3 made, 1 right."
@@ -129,7 +260,7 @@ def test_progress_counts_predictions(lab: Lab, capsys: pytest.CaptureFixture[str
 
 def test_a_prediction_is_on_the_timeline(lab: Lab) -> None:
     p = predict(lab, "Which number?", [2, 4])
-    p.choice.index = 0
+    p.guess(2)
     p.reveal(4)
     *_, last = (event for event in lab.timeline if event.kind == "prediction")
     assert last.data == {"question": "Which number?", "predicted": 2, "truth": 4}
