@@ -23,9 +23,10 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: .venv/ready lab-ready  ## Run every page, top to bottom
-	$(BIN)/python -m pytest -q -m "not docker" tests/notebooks/test_run.py
+	$(BIN)/python -m pytest -q -m "not docker" tests/course/test_run.py
 
 chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and judge
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
@@ -50,7 +51,7 @@ lab-ready: .venv/ready
 	@docker info >/dev/null 2>&1 || $(MAKE) --no-print-directory zookeeper
 
 zookeeper: .venv/ready
-	@$(BIN)/python -c 'from labkit.zookeeper import find_installation; find_installation()' 2>/dev/null \
+	@$(BIN)/python -c 'from labkit.servers.zookeeper.install import find_installation; find_installation()' 2>/dev/null \
 	|| if command -v apt-get >/dev/null; then \
 	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -yq zookeeper libslf4j-java default-jre-headless; \
 	elif command -v brew >/dev/null; then brew install zookeeper; \

@@ -19,8 +19,8 @@ from docker.errors import ImageNotFound
 
 from benchmarks.report import Result, Row, at_most
 from labkit import Lab
-from labkit.backends import containers
 from labkit.errors import BackendUnavailable
+from labkit.servers.docker import engine
 
 METHOD = (
     "Bare runs count until the command line has returned from the last one, ready or not; nodes "
@@ -35,7 +35,7 @@ _STAND_INS = {
 
 
 def run(quick: bool) -> Result:
-    if reason := containers.available():
+    if reason := engine.available():
         return Result([], {}, METHOD, skipped=reason)
     with closing(docker.from_env()) as client:
         _choose_images(client)

@@ -17,9 +17,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import Result, Row, at_most, save
-from labkit import Lab, plots
-from labkit.backends.base import ZooKeeperSettings
-from labkit.lab import Node
+from labkit import Lab
+from labkit.lab.node import Node
+from labkit.see import plots
+from labkit.servers.base import ZooKeeperSettings
 
 METHOD = (
     "From the moment before the signal to a watch on the number's znode; nodes hit at random "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from labkit.zookeeper import find_installation
+from labkit.servers.zookeeper.install import find_installation
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import psutil
 
 from benchmarks.report import Result, Row, at_most
 from labkit import Lab
-from labkit.timeline import Recorder, Timeline
+from labkit.lab.recorder import Recorder
+from labkit.lab.timeline import Timeline
 
 METHOD = "Processor time with the recorder less that without, in turn, median of the differences."
 

@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from labkit import style
+from labkit.see import style
 
 T = TypeVar("T")
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks import bare
 from benchmarks.report import Bar, Result, Row, at_least, at_most, rotated, save
-from labkit import Lab, plots
+from labkit import Lab
+from labkit.see import plots
 
 METHOD = (
     "Ours from nothing, ZooKeeper included; theirs with a ZooKeeper that runs already; in turn; "

@@ -22,10 +22,11 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError
 
 from benchmarks.report import Result, Row, at_least, at_most, rotated, save
-from labkit import Lab, plots
+from labkit import Lab
 from labkit.node.claim import ROOT, Claimer, numbers
 from labkit.node.original import Original
 from labkit.node.session import Session
+from labkit.see import plots
 
 METHOD = (
     "All sessions in one Python process, each with threads of its own, released by one barrier; "

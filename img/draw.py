@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from labkit import style
+from labkit.see import style
 
 HERE = Path(__file__).parent
 WIDTH = 7.2  # inches: about 700 px, a notebook's column

@@ -5,50 +5,62 @@ Loaded lazily, so that `import labkit` costs nothing and a node never imports ma
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labkit.course.predict import predict
+    from labkit.course.task import exercise, progress
+    from labkit.errors import LabError
+    from labkit.judge.chaos import chaos
+    from labkit.judge.rules import check
+    from labkit.lab.lab import Lab
+    from labkit.lab.timeline import Timeline
+    from labkit.see.controls import controls
+    from labkit.see.plots import assignment, latency, numbers, quorum, storm, times_to_free
+    from labkit.see.replay import replay
+    from labkit.see.verdict import verdict
+
+__all__ = [
+    "Lab",
+    "LabError",
+    "Timeline",
+    "assignment",
+    "chaos",
+    "check",
+    "controls",
+    "exercise",
+    "latency",
+    "numbers",
+    "predict",
+    "progress",
+    "quorum",
+    "replay",
+    "storm",
+    "times_to_free",
+    "verdict",
+]
 
 _HOMES = {
-    "Lab": "labkit.lab",
-    "LabError": "labkit.errors",
-    "Timeline": "labkit.timeline",
-    "assignment": "labkit.plots",
-    "chaos": "labkit.chaos",
-    "check": "labkit.history",
-    "controls": "labkit.controls",
-    "exercise": "labkit.teach",
-    "latency": "labkit.plots",
-    "numbers": "labkit.plots",
-    "predict": "labkit.teach",
-    "progress": "labkit.teach",
-    "quorum": "labkit.plots",
-    "replay": "labkit.replay",
-    "storm": "labkit.plots",
-    "times_to_free": "labkit.plots",
-    "verdict": "labkit.verdict",
+    "Lab": "lab.lab",
+    "LabError": "errors",
+    "Timeline": "lab.timeline",
+    "chaos": "judge.chaos",
+    "check": "judge.rules",
+    "controls": "see.controls",
+    "exercise": "course.task",
+    "predict": "course.predict",
+    "progress": "course.task",
+    "replay": "see.replay",
+    "verdict": "see.verdict",
 }
 
-__all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+def __getattr__(name: str) -> object:
+    if name not in __all__:
         raise AttributeError(f"module 'labkit' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"labkit.{_HOMES.get(name, 'see.plots')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
-
-
-class _Package(ModuleType):
-    """Keeps `labkit.controls` the function, also when the module of that name has been loaded."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return sorted([*globals(), *__all__])

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from labkit.errors import ConfigError, LabError
-from labkit.faults import FAULT_KINDS
+from labkit.judge.schedule import FAULT_KINDS
 
 app = typer.Typer(
     help="Run ZooKeeper and a few servers, and break them.",
@@ -110,7 +110,7 @@ def _progress(quiet: bool = False) -> Iterator[tuple[Progress, Any]]:
 def tour(backend: Backend = None, as_json: Json = False) -> None:
     """Run the experiment: numbers claimed, freed and reused; then ZooKeeper goes away."""
     from labkit import tour as guide
-    from labkit.lab import Lab
+    from labkit.lab.lab import Lab
 
     steps = []
     with _progress(as_json) as (progress, report):
@@ -153,7 +153,7 @@ def chaos(
     as_json: Json = False,
 ) -> None:
     """Break a lab at random, and judge what it answered; 1 on a violation or an empty run."""
-    from labkit.chaos import run_chaos
+    from labkit.judge.chaos import run_chaos
 
     wanted = {name.strip() for name in faults.split(",")} - {""}
     kinds = [kind for kind in FAULT_KINDS if kind in wanted]
@@ -183,8 +183,8 @@ def up(
     backend: Backend = None,
 ) -> None:
     """Keep a lab running in the foreground and print its addresses; Ctrl-C removes it."""
-    from labkit.backends import watchdog
-    from labkit.lab import Lab
+    from labkit.lab.lab import Lab
+    from labkit.servers import registry
 
     with _progress() as (_, report):
         lab = Lab(
@@ -196,7 +196,7 @@ def up(
         first = lab.nodes[0].url
         out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
-        home = watchdog.directory(lab.id)
+        home = registry.directory(lab.id)
         forever = threading.Event()
         while home.exists():
             forever.wait(0.5)
@@ -215,10 +215,10 @@ def _lab_table(lab: Any) -> Table:
 @app.command()
 def ps() -> None:
     """List the labs on this machine."""
-    from labkit.backends import watchdog
+    from labkit.servers import registry
 
     table = Table("lab", "backend", "owner", "nodes")
-    labs = watchdog.registered()
+    labs = registry.registered()
     for lab in labs:
         owner = "dead: labkit down removes it" if lab.orphaned else f"process {lab.owner}"
         nodes = "\n".join(f"{name} {url}" for name, url in lab.nodes.items())
@@ -232,9 +232,9 @@ def down(
     every: Annotated[bool, typer.Option("--all", help="All labs of this user.")] = False,
 ) -> None:
     """Remove a lab from outside: all its servers and what they left."""
-    from labkit.backends import watchdog
+    from labkit.servers import reaper, registry
 
-    labs = watchdog.registered()
+    labs = registry.registered()
     chosen = [entry for entry in labs if every or entry.lab_id == lab or entry.orphaned]
     if lab is None and not every and not chosen:
         if len(labs) > 1:
@@ -244,7 +244,7 @@ def down(
     if lab is not None and lab not in {entry.lab_id for entry in chosen}:
         raise LabError(f"There is no lab {lab}. `labkit ps` lists those there are.")
     for entry in chosen:
-        watchdog.remove(entry.lab_id, entry.backend)
+        reaper.remove(entry.lab_id, entry.backend)
         out.print(f"Removed lab {entry.lab_id}.")
     if not chosen:
         out.print("No lab is running.")
@@ -272,13 +272,13 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open the course in JupyterLab."""
-    from labkit import course
+    from labkit.course.page import HOME, find
 
-    first = course.find(page).resolve()
-    pages = course.HOME
+    first = find(page).resolve()
+    pages = HOME
     if first.parent != pages:
         raise ConfigError(f"{first} is not in {pages}, which is what JupyterLab shows.")
-    settings = Path(__file__).parent / "jupyter"
+    settings = Path(__file__).parent / "course" / "jupyter"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={pages.parent}"]
     command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{first.name}"]
     command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
@@ -309,14 +309,14 @@ def export(
     ] = False,
 ) -> None:
     """Write the course as a tutorial that needs neither Jupyter nor a network."""
-    from labkit import course
-    from labkit.export import DEFAULT_OUT, FORMATS
-    from labkit.export import export as write
+    from labkit.course import page
+    from labkit.course.export import DEFAULT_OUT, FORMATS
+    from labkit.course.export import export as write
 
     if to not in FORMATS:
         raise typer.BadParameter(f"--to can be {' or '.join(FORMATS)}; not {to}.")
     try:
-        chosen = course.choose(pages or [])
+        chosen = page.choose(pages or [])
     except LabError as error:
         raise typer.BadParameter(str(error)) from error
     with _progress() as (_, report):

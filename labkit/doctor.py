@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
-from labkit import zookeeper
-from labkit.backends import containers, watchdog
 from labkit.errors import BackendUnavailable
+from labkit.servers import registry
+from labkit.servers.docker import engine, images
+from labkit.servers.zookeeper import install
 
 #: Programs that the tests can look at the pages with.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -50,21 +51,21 @@ def _python() -> Finding:
 
 def _zookeeper() -> Finding:
     try:
-        found = zookeeper.find_installation()
+        found = install.find_installation()
     except BackendUnavailable as error:
         return Finding("ZooKeeper", False, "not usable", str(error), required=True)
     return Finding("ZooKeeper", True, f"{found.version} in {found.home}, Java {found.java}")
 
 
 def _docker() -> Finding:
-    reason = containers.available()
+    reason = engine.available()
     if reason is None:
         return Finding("Docker", True, "an engine answers")
     return Finding("Docker", False, "no engine", f"{reason} (Without one, labs run as processes.)")
 
 
 def _images() -> Finding:
-    missing = containers.missing_images()
+    missing = images.missing_images()
     if not missing:
         return Finding("Docker images", True, "here")
     pull = " and ".join(f"`docker pull {image}`" for image in missing)
@@ -98,7 +99,7 @@ def _listens(port: int) -> bool:
 
 
 def _labs() -> Finding:
-    orphans = [lab.lab_id for lab in watchdog.registered() if lab.orphaned]
+    orphans = [lab.lab_id for lab in registry.registered() if lab.orphaned]
     if not orphans:
         return Finding("leftovers", True, "none")
     return Finding("leftovers", False, f"labs {', '.join(orphans)}", "Run `labkit down`.")

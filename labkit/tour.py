@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labkit.errors import NoAnswer, NodeError
-from labkit.lab import Lab, Node
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
 
 SESSION_TIMEOUT = 2.0  # seconds; short, because one step outwaits it
 

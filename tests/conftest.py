@@ -17,8 +17,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from labkit import doctor
-from labkit.backends import containers, watchdog
-from labkit.lab import Lab
+from labkit.lab.lab import Lab
+from labkit.servers import registry
+from labkit.servers.docker import engine
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,7 +66,7 @@ def chromium() -> Iterator[Browser]:
 def nothing_is_left() -> Iterator[None]:
     """Fails the run if the tests together have left a lab, a process or a thread behind."""
     yield
-    assert [entry.lab_id for entry in watchdog.registered() if entry.owner == os.getpid()] == []
+    assert [entry.lab_id for entry in registry.registered() if entry.owner == os.getpid()] == []
     ours = [
         child.cmdline()
         for child in psutil.Process().children(recursive=True)
@@ -81,7 +82,7 @@ def docker_images() -> Iterator[None]:
 
     Without an engine the test is skipped; with LABKIT_REQUIRE_DOCKER=1 it fails.
     """
-    if reason := containers.available():
+    if reason := engine.available():
         if os.environ.get("LABKIT_REQUIRE_DOCKER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)

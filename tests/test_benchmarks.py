@@ -17,7 +17,7 @@ import pytest
 from benchmarks.__main__ import NAMES
 from benchmarks.machine import Machine
 from benchmarks.report import Report, Result, Row, at_least, at_most, quantity
-from labkit.backends import watchdog
+from labkit.servers import reaper, registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -99,7 +99,7 @@ def test_an_interruption_is_told() -> None:
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 30
-    while not (labs := [lab for lab in watchdog.registered() if lab.owner == bench.pid]):
+    while not (labs := [lab for lab in registry.registered() if lab.owner == bench.pid]):
         assert bench.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -107,7 +107,7 @@ def test_an_interruption_is_told() -> None:
     _, said = bench.communicate(timeout=30)
     assert bench.returncode == 130
     assert said.strip() == "Interrupted; nothing is left running."
-    assert [watchdog._processes(lab.lab_id) for lab in labs] == [[]]
+    assert [reaper._processes(lab.lab_id) for lab in labs] == [[]]
 
 
 def test_better_is_better_whatever_the_unit() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from labkit.backends import watchdog
-from labkit.faults import FAULT_KINDS
+from labkit.judge.schedule import FAULT_KINDS
+from labkit.servers import reaper, registry
 
 LABKIT = [sys.executable, "-m", "labkit.cli"]
 
@@ -140,14 +140,14 @@ def running(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def lab_of(process: subprocess.Popen[str]) -> watchdog.Registration:
-    [lab] = [lab for lab in watchdog.registered() if lab.owner == process.pid]
+def lab_of(process: subprocess.Popen[str]) -> registry.Registration:
+    [lab] = [lab for lab in registry.registered() if lab.owner == process.pid]
     return lab
 
 
-def gone(lab: watchdog.Registration, seconds: float = 5) -> bool:
+def gone(lab: registry.Registration, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
-    while watchdog._processes(lab.lab_id) or watchdog.directory(lab.lab_id).exists():
+    while reaper._processes(lab.lab_id) or registry.directory(lab.lab_id).exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -186,7 +186,7 @@ def test_ctrl_c_while_it_starts() -> None:
         [*LABKIT, "up", "--nodes", "8", "--backend", "process"], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 20
-    while not (found := [e for e in watchdog.registered() if e.owner == process.pid]):
+    while not (found := [e for e in registry.registered() if e.owner == process.pid]):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -204,7 +204,7 @@ def test_ctrl_c_while_it_runs(command: str) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 30
-    while not (found := [e for e in watchdog.registered() if e.owner == process.pid and e.nodes]):
+    while not (found := [e for e in registry.registered() if e.owner == process.pid and e.nodes]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(1.0)  # into the steps, or the faults

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.lab import Lab
+from labkit.lab.lab import Lab
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.timeline import Event
+from labkit.lab.event import Event
 
 SESSION_TIMEOUT = 1.0
 BOUND = SESSION_TIMEOUT + 1.0

@@ -7,8 +7,8 @@ import struct
 import pytest
 from kazoo.client import KazooClient
 
-from labkit.lab import Lab
-from labkit.zookeeper import agreed_transactions
+from labkit.lab.lab import Lab
+from labkit.servers.zookeeper.txnlog import agreed_transactions
 
 
 def log(*epochs: tuple[int, int, int]) -> list[bytes]:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from labkit.backends.base import ServerState
-from labkit.chaos import chaos
 from labkit.errors import ConfigError
-from labkit.faults import FAULT_KINDS, schedule
-from labkit.history import RULES
-from labkit.lab import Lab
-from labkit.timeline import Event
-from labkit.verdict import verdict
+from labkit.judge.chaos import chaos
+from labkit.judge.report import RULES
+from labkit.judge.schedule import FAULT_KINDS, schedule
+from labkit.lab.event import Event
+from labkit.lab.lab import Lab
+from labkit.see.verdict import verdict
+from labkit.servers.base import ServerState
 
 TIMEOUT = 2.0
 

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from labkit.chaos import chaos
 from labkit.errors import NoAnswer, NodeUnreachable
-from labkit.faults import LinkFault
-from labkit.history import check
-from labkit.lab import Lab, Node
+from labkit.judge.chaos import chaos
+from labkit.judge.rules import check
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
+from labkit.servers.links.fault import LinkFault
 
 TIMEOUT = 2.0
 DEADLINE = 1.0

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigError
-from labkit.faults import FAULT_KINDS, LEADER, LinkFault, schedule
+from labkit.judge.schedule import FAULT_KINDS, LEADER, schedule
+from labkit.servers.links.fault import LinkFault
 
 NODES = [f"node{i}" for i in range(1, 9)]
 ONE = ["zookeeper1"]

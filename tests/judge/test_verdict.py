@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from story import Story
-from test_history import NODES, judge, told
+from test_rules import NODES, judge, told
 
-from labkit import style
-from labkit.verdict import verdict
+from labkit.see import style
+from labkit.see.verdict import verdict
 
 
 def _zombie() -> Story:

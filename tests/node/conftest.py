@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from kazoo.client import KazooClient
 from probe import Probe
 
-from labkit.faults import Forwarder
-from labkit.lab import Lab
+from labkit.lab.lab import Lab
 from labkit.node.holder import Holder
+from labkit.servers.links.forwarder import Forwarder
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])

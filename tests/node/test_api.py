@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import requests
 
-from labkit.lab import Lab, Node
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
 from labkit.node.snowflake import decode
 
 

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe import STEPS, Probe
 
-from labkit.faults import Forwarder, LinkFault
 from labkit.node.claim import numbers, target, tickets
 from labkit.node.holder import Holder, Refusal
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 
 _UUIDS = st.uuids().map(lambda uuid: uuid.hex)
 FOREIGN = ["readme", "07", "-3", "0", "1.5", "٣", "ticket-", "ticket-lost", "ticket-x-0000000001"]

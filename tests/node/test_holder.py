@@ -15,9 +15,11 @@ import pytest
 from conftest import MakeHolder, Tree
 from probe import Probe
 
-from labkit.faults import Forwarder, LinkFault
-from labkit.lab import Lab, Node
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
 from labkit.node.holder import Held, Holder, Refusal
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 
 T = 1.0  # the labs' session timeout, seconds
 

@@ -11,7 +11,7 @@ from conftest import Tree
 from probe import QUIET, Probe
 
 from labkit.errors import NoAnswer
-from labkit.lab import Lab
+from labkit.lab.lab import Lab
 from labkit.node.original import Original, next_number
 from labkit.node.session import Session
 

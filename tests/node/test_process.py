@@ -15,8 +15,9 @@ import pytest
 import requests
 from conftest import Tree
 
-from labkit.faults import Forwarder, LinkFault
 from labkit.node.__main__ import BadConfiguration, Configuration, configuration, main
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 
 
 def free_port() -> int:

@@ -24,8 +24,8 @@ from kazoo.client import KazooClient
 from probe import QUIET
 
 from labkit.errors import LabError, NoAnswer
-from labkit.faults import Forwarder, LinkFault
-from labkit.lab import Lab, Node
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
 from labkit.node.holder import Held, Refusal, still_claiming
 from labkit.node.snowflake import (
     EPOCH_MS,
@@ -37,6 +37,8 @@ from labkit.node.snowflake import (
     Snowflake,
     decode,
 )
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 
 NOW = 1_800_000_000_000  # Unix milliseconds; where the clocks that are set by hand begin
 

@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import Any
 
-from labkit.timeline import Event
+from labkit.lab.event import Event
 
 
 class Script:

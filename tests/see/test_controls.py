@@ -11,10 +11,10 @@ from unittest.mock import Mock
 import pytest
 from ipywidgets.widgets.widget import _instances
 
-from labkit.backends.base import ServerState
-from labkit.controls import Controls, controls
 from labkit.errors import LabError
-from labkit.lab import Lab
+from labkit.lab.lab import Lab
+from labkit.see.controls import Controls, controls
+from labkit.servers.base import ServerState
 
 
 @pytest.fixture

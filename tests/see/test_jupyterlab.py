@@ -53,7 +53,7 @@ def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
         [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
             "--ip=127.0.0.1", "--IdentityProvider.token=see", f"--ServerApp.root_dir={root}",
-            f"--LabApp.app_settings_dir={Path(labkit.__file__).parent / 'jupyter'}",
+            f"--LabApp.app_settings_dir={Path(labkit.__file__).parent / 'course' / 'jupyter'}",
         ],
         env={**os.environ, **settings},
         stdout=log,

@@ -13,9 +13,9 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from labkit import plots, style
-from labkit.plots import Chart
-from labkit.timeline import Event
+from labkit.lab.event import Event
+from labkit.see import plots, style
+from labkit.see.plots import Chart
 
 
 def axes_of(chart: Chart) -> Axes:

@@ -12,7 +12,7 @@ import runs
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Page
 
-from labkit.replay import replay
+from labkit.see.replay import replay
 
 pytestmark = pytest.mark.browser
 

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import runs
 
-from labkit import svg
-from labkit.replay import replay
-from labkit.story import Story
+from labkit.see import svg
+from labkit.see.replay import replay
+from labkit.see.spans import Story
 
 RUDE = '<!--<script>alert("&")</script>'
 

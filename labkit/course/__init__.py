@@ -1,0 +1,1 @@
+"""How it is taught: pages, predictions, tasks, exercises, export."""

@@ -1,0 +1,106 @@
+"""What an exercise is: a question, a stub, hints, an answer, and a judge."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+from typing import Any
+
+from labkit.course.exercises.arena import Arena
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of one page.
+
+    `answer` is a function that solves it; its name and parameters are the ones that a reader
+    writes. `judge` calls the reader's function through the arena and raises `Failed` when it
+    does not do what `question` asks. `wrong` are answers that look right; their docstrings say
+    why they are not.
+    """
+
+    id: str
+    page: str  # "04"
+    title: str
+    question: str  # Markdown
+    hints: tuple[str, ...]
+    answer: Callable[..., Any]
+    wrong: tuple[Callable[..., Any], ...]
+    judge: Callable[[Arena], None]
+    deadline: float = 6.0  # seconds for all of the reader's code
+
+    @property
+    def name(self) -> str:
+        """What the reader's function is called."""
+        return self.answer.__name__
+
+    @property
+    def signature(self) -> str:
+        """Such as `claim(zk, root)`."""
+        return f"{self.name}({', '.join(inspect.signature(self.answer).parameters)})"
+
+    @property
+    def stub(self) -> str:
+        """What stands on the page before a reader has written anything."""
+        return f"def {self.signature}:\n    ..."
+
+    @property
+    def solution(self) -> str:
+        """The answer's source, complete with the imports and the helpers that it needs."""
+        return source(self.answer)
+
+
+def source(function: Callable[..., Any]) -> str:
+    """The source of a function that runs by itself: its imports, its helpers, itself."""
+    imports: set[str] = set()
+    bodies: dict[str, str] = {}
+    _gather(function, imports, bodies)
+    return "\n\n".join([*(["\n".join(sorted(imports))] if imports else []), *bodies.values()])
+
+
+def _gather(function: Callable[..., Any], imports: set[str], bodies: dict[str, str]) -> None:
+    home = inspect.getmodule(function)
+    assert home is not None
+    for name in _names(function.__code__):
+        if name not in vars(home) or hasattr(builtins, name):
+            continue
+        value = vars(home)[name]
+        if isinstance(value, ModuleType):
+            alias = "" if value.__name__ == name else f" as {name}"
+            imports.add(f"import {value.__name__}{alias}")
+        elif value.__module__ != home.__name__:
+            imports.add(f"from {value.__module__} import {name}")
+        elif value is not function and name not in bodies:
+            _gather(value, imports, bodies)
+    bodies[function.__name__] = _without_types(inspect.getsource(function).rstrip())
+
+
+def _without_types(text: str) -> str:
+    """A function as a reader would write it: as it is, but for its annotations."""
+    lines = text.splitlines()
+    cuts: list[tuple[int, int, int]] = []  # line, from, to
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            start = node.col_offset + len(node.arg)
+            cuts.append((node.lineno, start, node.annotation.end_col_offset or start))
+        elif isinstance(node, ast.FunctionDef) and node.returns is not None:
+            start = lines[node.returns.lineno - 1].rindex(" ->", 0, node.returns.col_offset)
+            cuts.append((node.returns.lineno, start, node.returns.end_col_offset or start))
+        elif isinstance(node, ast.AnnAssign):
+            start = node.target.end_col_offset or 0
+            cuts.append((node.lineno, start, node.annotation.end_col_offset or start))
+    for number, start, end in sorted(cuts, reverse=True):
+        line = lines[number - 1]
+        lines[number - 1] = line[:start] + line[end:]
+    return "\n".join(lines)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)

@@ -1,0 +1,291 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 11: watch only your predecessor; one release, one wake-up."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from kazoo.exceptions import ConnectionLoss, NoNodeError
+
+from labkit.course.exercises.arena import RIVAL, Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+_SOON = 2.0  # seconds in which a release should have had its effect
+
+
+# --- whom to watch ----------------------------------------------------------------------------
+
+
+def predecessor(children: list[str], mine: str) -> str | None:
+    queue = sorted(children, key=lambda name: name[-10:])
+    place = queue.index(mine)
+    return queue[place - 1] if place > 0 else None
+
+
+def _the_holder(children: list[str], mine: str) -> str | None:
+    """Everybody watches the holder: a release wakes all of them."""
+    queue = sorted(children, key=lambda name: name[-10:])
+    return queue[0] if queue[0] != mine else None
+
+
+def _by_name(children: list[str], mine: str) -> str | None:
+    """Sorts whole names; what comes first in them is random."""
+    queue = sorted(children)
+    place = queue.index(mine)
+    return queue[place - 1] if place > 0 else None
+
+
+def _round(children: list[str], mine: str) -> str | None:
+    """Place 0 - 1 is the last one: the first would wait for the last."""
+    queue = sorted(children, key=lambda name: name[-10:])
+    return queue[queue.index(mine) - 1]
+
+
+def _judge_predecessor(arena: Arena) -> None:
+    names = [_enter(arena.rival, arena.root, letter) for letter in "dbeac"]
+    for mine in range(5):
+        children = arena.zk.get_children(arena.root)
+        wanted = names[mine - 1] if mine else None
+        why = f"By their last ten digits, {mine} came before it."
+        arena.equal(arena.call(children, names[mine]), wanted, why)
+    arena.rival.delete(f"{arena.root}/{names[1]}")
+    children = arena.zk.get_children(arena.root)
+    arena.equal(arena.call(children, names[2]), names[0], "The one between has left.")
+
+
+def _enter(client: KazooClient, root: str, letter: str) -> str:
+    path: str = client.create(f"{root}/{letter * 8}-lock-", ephemeral=True, sequence=True)
+    return path.rsplit("/", 1)[1]
+
+
+# --- acquire ----------------------------------------------------------------------------------
+
+
+def acquire(zk: KazooClient, root: str) -> str:
+    path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+    mine = path.rsplit("/", 1)[1]
+    told = threading.Event()
+    while ahead := predecessor(zk.get_children(root), mine):
+        try:
+            zk.get(f"{root}/{ahead}", watch=lambda event: told.set())
+        except NoNodeError:
+            continue  # it has gone already
+        told.wait()
+        told.clear()
+    return path  # type: ignore[no-any-return]
+
+
+def _presuming(zk: KazooClient, root: str) -> str:
+    """Takes it that who was ahead had the lock; it may have been waiting, and have died."""
+    path: str = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+    told = threading.Event()
+    ahead = predecessor(zk.get_children(root), path.rsplit("/", 1)[1])
+    if ahead and zk.exists(f"{root}/{ahead}", watch=lambda event: told.set()):
+        told.wait()
+    return path
+
+
+def _herding(zk: KazooClient, root: str) -> str:
+    """Watches the whole list, and is woken by everybody who comes or goes."""
+    path: str = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+    told = threading.Event()
+    while predecessor(
+        zk.get_children(root, watch=lambda event: told.set()), path.rsplit("/", 1)[1]
+    ):
+        told.wait()
+        told.clear()
+    return path
+
+
+def _polling(zk: KazooClient, root: str) -> str:
+    """Asks again and again."""
+    path: str = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+    while predecessor(zk.get_children(root), path.rsplit("/", 1)[1]):
+        time.sleep(0.05)
+    return path
+
+
+def _permanent(zk: KazooClient, root: str) -> str:
+    """If it dies, nobody ever gets the lock again."""
+    path: str = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", sequence=True)
+    told = threading.Event()
+    while ahead := predecessor(zk.get_children(root), path.rsplit("/", 1)[1]):
+        if zk.exists(f"{root}/{ahead}", watch=lambda event: told.set()):
+            told.wait()
+            told.clear()
+    return path
+
+
+def _judge_acquire(arena: Arena) -> None:
+    you, root = arena.client(), arena.root
+    holder, waiting = arena.client("the holder"), arena.client(RIVAL)
+    first = _enter(holder, root, "f")
+    second = _enter(waiting, root, "e")
+    run = arena.start(you, root)
+    if not arena.wait(lambda: len(arena.zk.get_children(root)) == 3 or run.done, _SOON):
+        arena.fail("There is no znode of yours in the queue.", "has not joined the queue")
+    settled = _quiet(arena, you, run)
+    third = _enter(waiting, root, "d")
+    waiting.delete(f"{root}/{third}")
+    if _quiet(arena, you, run) > settled:
+        arena.fail(
+            "It was woken by somebody behind it, which is none of its business: watch your "
+            "predecessor only.",
+            "is woken for nothing",
+        )
+    waiting.delete(f"{root}/{second}")
+    _quiet(arena, you, run)
+    if run.done:
+        run.result()
+        arena.fail(
+            "The one ahead of you gave up waiting, and you took the lock, which the holder still "
+            "has. Look again who is ahead.",
+            "takes a lock that is held",
+        )
+    holder.delete(f"{root}/{first}")
+    if not arena.wait(lambda: run.done, _SOON):
+        arena.fail("The lock was released, and you still wait.", "still waits")
+    path = run.result(str)
+    stat = arena.zk.exists(path) if path.startswith(root) else None
+    if stat is None:
+        arena.fail(f"It returned {path!r}, which is no znode below `root`.", f"returns {path!r}")
+    if stat.ephemeralOwner != you.client_id[0]:
+        arena.fail("Your znode is not ephemeral: if you die, the lock stays locked.", "permanent")
+    if len(you.calls) > 9:
+        arena.fail(f"It made {len(you.calls)} calls; 6 are enough.", f"{len(you.calls)} calls")
+
+
+def _quiet(arena: Arena, client: Any, run: Any) -> int:
+    """Wait a while in which nothing should happen; how many calls there have been."""
+    arena.wait(lambda: run.done, 0.35)
+    return len(client.calls)
+
+
+# --- release ----------------------------------------------------------------------------------
+
+
+def release(zk: KazooClient, path: str) -> None:
+    while True:
+        try:
+            zk.delete(path)
+            return
+        except NoNodeError:
+            return  # the delete was done, its reply was lost
+        except ConnectionLoss:
+            continue  # done or not? try again
+
+
+def _hopeful(zk: KazooClient, path: str) -> None:
+    """A connection can break at any moment."""
+    zk.delete(path)
+
+
+def _satisfied(zk: KazooClient, path: str) -> None:
+    """Takes it that the delete was done; the request may never have arrived."""
+    with suppress(ConnectionLoss):
+        zk.delete(path)
+
+
+def _once_more(zk: KazooClient, path: str) -> None:
+    """Tries again, and is surprised that it has been done."""
+    while True:
+        try:
+            zk.delete(path)
+            return
+        except ConnectionLoss:
+            continue
+
+
+def _judge_release(arena: Arena) -> None:
+    you = arena.client()
+
+    def locked() -> str:
+        path: str = you.create(f"{arena.root}/lock-", ephemeral=True, sequence=True)
+        return path
+
+    def released(path: str, why: str = "") -> None:
+        if arena.zk.exists(path) is not None:
+            arena.fail(f"It returned, and the lock is still locked. {why}", "leaves it locked")
+
+    first = locked()
+    arena.call(you, first)
+    released(first)
+    second = locked()
+    arena.lose_reply(you, "delete", lambda: arena.zk.exists(second) is None)
+    arena.call(you, second)
+    released(second)
+    arena.wait(lambda: you.connected)
+    third = locked()
+    arena.lose_request(you, "delete")
+    arena.call(you, third)
+    released(third, "The connection broke before your request had arrived.")
+
+
+EXERCISES = (
+    Exercise(
+        id="predecessor",
+        page="11",
+        title="Whom to watch",
+        question=(
+            "`children` are all who queue for a lock, `mine` is one of them. Names end in ten "
+            "digits that ZooKeeper gave them as they came; what stands before is random. Return "
+            "the name right before `mine` in the queue, or `None` if `mine` is the first."
+        ),
+        hints=(
+            "Sort by the last ten digits: `key=lambda name: name[-10:]`.",
+            "In Python, `queue[-1]` is the last one. Mind the first place.",
+        ),
+        answer=predecessor,
+        wrong=(_the_holder, _by_name, _round),
+        judge=_judge_predecessor,
+    ),
+    Exercise(
+        id="acquire",
+        page="11",
+        title="Acquire the lock",
+        question=(
+            "Join the queue below `root` with an ephemeral, sequential znode (its name ending in "
+            "`-lock-` and the digits), wait until you are the first, and return your znode's path. "
+            "Watch your predecessor only. It may leave without ever having had the lock. "
+            "`predecessor` from the exercise before helps."
+        ),
+        hints=(
+            '`path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, '
+            'sequence=True)`; your name is `path.rsplit("/", 1)[1]`.',
+            "`zk.get(..., watch=lambda event: told.set())` on your predecessor, then "
+            "`told.wait()`. If `get` raises `NoNodeError` (from `kazoo.exceptions`), it has gone "
+            "already: don't wait, look again.",
+            "After each wake-up look again who is ahead of you; the loop ends when nobody is.",
+        ),
+        answer=acquire,
+        wrong=(_presuming, _herding, _polling, _permanent),
+        judge=_judge_acquire,
+        deadline=12.0,
+    ),
+    Exercise(
+        id="release",
+        page="11",
+        title="Release it, whatever happens",
+        question=(
+            "Delete the znode at `path`, so that it is gone for certain when you return. The "
+            "connection may break at any moment: then `zk.delete` raises `ConnectionLoss` (from "
+            "`kazoo.exceptions`), and nobody knows whether the delete was done. `path` is a "
+            "sequential name, which is never given again."
+        ),
+        hints=(
+            "After a `ConnectionLoss`, the only way to know is to ask again: try it again.",
+            "If it had been done, the second try raises `NoNodeError`. Is that bad news?",
+        ),
+        answer=release,
+        wrong=(_hopeful, _satisfied, _once_more),
+        judge=_judge_release,
+        deadline=10.0,
+    ),
+)

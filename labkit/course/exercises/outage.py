@@ -1,0 +1,157 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 06: a restart expires nobody, and a new session competes with its own ghost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from labkit.course.exercises.arena import Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+
+# --- ghosts -----------------------------------------------------------------------------------
+
+
+def ghosts(zk: KazooClient, root: str, current: set[int]) -> list[int]:
+    found = []
+    for name in zk.get_children(root):
+        if zk.exists(f"{root}/{name}").ephemeralOwner not in current:
+            found.append(int(name))
+    return sorted(found)
+
+
+def _of_a_name(zk: KazooClient, root: str, current: set[int]) -> list[int]:
+    """Looks for names that are there twice; a ghost may well be alone."""
+    seen, found = set(), []
+    for name in sorted(zk.get_children(root), key=int, reverse=True):
+        owner = zk.get(f"{root}/{name}")[0]
+        if owner in seen:
+            found.append(int(name))
+        seen.add(owner)
+    return sorted(found)
+
+
+def _not_mine(zk: KazooClient, root: str, current: set[int]) -> list[int]:
+    """Takes everybody else for a ghost."""
+    names = zk.get_children(root)
+    mine = zk.client_id[0]
+    return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner != mine)
+
+
+def _unowned(zk: KazooClient, root: str, current: set[int]) -> list[int]:
+    """Looks for znodes without an owner; a ghost has one, that nobody is."""
+    names = zk.get_children(root)
+    return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
+
+
+def _judge_ghosts(arena: Arena) -> None:
+    old, gone = arena.client("your old session"), arena.client("a dead server")
+    root = arena.root
+    old.create(f"{root}/1", b"node1", ephemeral=True)
+    arena.rival.create(f"{root}/2", b"node2", ephemeral=True)
+    gone.create(f"{root}/10", b"node3", ephemeral=True)
+    arena.cut(old)
+    arena.cut(gone)
+    you = arena.client()
+    you.create(f"{root}/3", b"node1", ephemeral=True)
+    current = {you.client_id[0], arena.rival.client_id[0]}
+    answer = arena.call(you, root, current, kind=list)
+    arena.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
+
+
+# --- may I keep it? ---------------------------------------------------------------------------
+
+
+def may_keep(zk: KazooClient, path: str, session: int) -> bool:
+    stat = zk.exists(path)
+    still_me = zk.client_id[0] == session
+    return still_me and stat is not None and stat.ephemeralOwner == session
+
+
+def _connected(zk: KazooClient, path: str, session: int) -> bool:
+    """A connection says nothing about the session that claimed."""
+    return bool(zk.connected)
+
+
+def _there(zk: KazooClient, path: str, session: int) -> bool:
+    """It is there, but whose is it?"""
+    return zk.exists(path) is not None
+
+
+def _owned(zk: KazooClient, path: str, session: int) -> bool:
+    """It belongs to the old session; but that is not ours any more, and will end."""
+    stat = zk.exists(path)
+    return stat is not None and stat.ephemeralOwner == session
+
+
+def _careful(zk: KazooClient, path: str, session: int) -> bool:
+    """Gives its number up whenever the connection has been lost."""
+    return False
+
+
+def _judge_keep(arena: Arena) -> None:
+    root, first = arena.root, arena.client()
+    session = first.client_id[0]
+    path = f"{root}/1"
+    first.create(path, b"node1", ephemeral=True)
+    arena.reset(first)
+    arena.wait(lambda: first.connected)
+    arena.equal(
+        arena.call(first, path, session, kind=bool), True, "A new connection, the same session."
+    )
+    second = arena.client()
+    arena.equal(
+        arena.call(second, path, session, kind=bool), False,
+        "This client has a new session. The old one's znode is a ghost, and will go.",
+    )  # fmt: skip
+    arena.expire(first)
+    arena.equal(
+        arena.call(first, path, session, kind=bool), False, "The session ended, the znode went."
+    )
+    arena.rival.create(path, b"node1", ephemeral=True)
+    arena.equal(arena.call(first, path, session, kind=bool), False, "It is a rival's now.")
+
+
+EXERCISES = (
+    Exercise(
+        id="ghosts",
+        page="06",
+        title="Ghosts",
+        question=(
+            "The children of `root` are numbers, each held by a session. `current` is a set with "
+            "the ids of the sessions that the running servers use now. Return the numbers that any "
+            "other session holds, as a sorted list of ints."
+        ),
+        hints=(
+            '`zk.exists(f"{root}/{name}").ephemeralOwner` is the id of the holder\'s session.',
+            "A server that has come back with a new session has the same name as its own ghost: "
+            "names don't tell them apart.",
+            "Sort the ints, not their names.",
+        ),
+        answer=ghosts,
+        wrong=(_of_a_name, _not_mine, _unowned),
+        judge=_judge_ghosts,
+    ),
+    Exercise(
+        id="may-keep",
+        page="06",
+        title="Still mine?",
+        question=(
+            "You claimed the znode at `path` with the session `session` (an id). Then the "
+            "connection was lost, and now `zk` is connected again. Return `True` if, as far as "
+            "ZooKeeper can tell now, the number is still yours, and `False` if you have to claim "
+            "a new one."
+        ),
+        hints=(
+            "`zk.client_id[0]` is the session that the client has now.",
+            "The same session, and the znode is there and belongs to it: then nothing was lost.",
+            "If the znode belongs to your old session and you have a new one, it is your ghost's.",
+        ),
+        answer=may_keep,
+        wrong=(_connected, _there, _owned, _careful),
+        judge=_judge_keep,
+    ),
+)

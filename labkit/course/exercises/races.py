@@ -1,0 +1,261 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 05: starters stay unique, and what their claims cost depends on who waits for whom."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from kazoo.exceptions import NodeExistsError
+
+from labkit.course.exercises.arena import RIVAL, Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+
+# --- how many attempts ------------------------------------------------------------------------
+
+
+def attempts(starters: int) -> int:
+    return starters * (starters + 1) // 2
+
+
+def _one_each(starters: int) -> int:
+    """As if nobody lost."""
+    return starters
+
+
+def _two_each(starters: int) -> int:
+    """As if everybody who loses won the next time."""
+    return 2 * starters - 1
+
+
+def _square(starters: int) -> int:
+    """As if those who have won went on trying."""
+    return starters * starters
+
+
+def _judge_attempts(arena: Arena) -> None:
+    for starters in (1, 2, 5, 12):
+        root = f"{arena.root}/storm-of-{starters}"
+        arena.zk.create(root)
+        waiting, creates, number = starters, 0, 0
+        while waiting:
+            number += 1  # all of them have listed, and all have come to the same conclusion
+            tries = [arena.zk.create_async(f"{root}/{number}") for _ in range(waiting)]
+            for attempt in tries:
+                attempt.wait()
+            creates += waiting
+            waiting -= sum(attempt.successful() for attempt in tries)
+        arena.note("ZooKeeper", f"a storm of {starters}: {creates} creates")
+        arena.equal(arena.call(starters, kind=int), creates, f"So many creates {starters} took.")
+
+
+# --- the ticket's target ----------------------------------------------------------------------
+
+
+def target(children: list[str], ticket: str) -> int:
+    tickets = [name for name in children if name.startswith("ticket-")]
+    tickets.sort(key=lambda name: name[-10:])
+    free = [n for n in range(1, len(children) + 2) if str(n) not in children]
+    return free[tickets.index(ticket)]
+
+
+def _by_name(children: list[str], ticket: str) -> int:
+    """Sorts whole names; what comes first in them is random."""
+    tickets = sorted(name for name in children if name.startswith("ticket-"))
+    free = [n for n in range(1, len(children) + 2) if str(n) not in children]
+    return free[tickets.index(ticket)]
+
+
+def _lowest(children: list[str], ticket: str) -> int:
+    """Everybody aims at the same number."""
+    return next(n for n in range(1, len(children) + 2) if str(n) not in children)
+
+
+def _by_rank(children: list[str], ticket: str) -> int:
+    """Forgets the numbers that are taken."""
+    tickets = sorted((name for name in children if name.startswith("ticket-")), key=_last_ten)
+    return tickets.index(ticket) + 1
+
+
+def _last_ten(name: str) -> str:
+    return name[-10:]
+
+
+def _judge_target(arena: Arena) -> None:
+    rival, root = arena.rival, arena.root
+    for number in (1, 3):
+        rival.create(f"{root}/{number}", ephemeral=True)
+    tickets = [_ticket(rival, root, letter) for letter in ("f", "a", "c")]
+    for finished in (False, True):
+        if finished:
+            rival.create(f"{root}/2", ephemeral=True)
+            rival.delete(f"{root}/{tickets.pop(0)}")
+        children = arena.zk.get_children(root)
+        for ticket, wanted in zip(tickets, (4, 5) if finished else (2, 4, 5), strict=True):
+            ahead = tickets.index(ticket)
+            taken = "1, 2, 3" if finished else "1, 3"
+            why = f"Its ticket has {ahead} ahead of it; taken are {taken}."
+            arena.equal(arena.call(children, ticket, kind=int), wanted, why)
+
+
+def _ticket(client: KazooClient, root: str, letter: str = "a") -> str:
+    path: str = client.create(f"{root}/ticket-{letter * 32}-", ephemeral=True, sequence=True)
+    return path.rsplit("/", 1)[1]
+
+
+# --- claim in turn ----------------------------------------------------------------------------
+
+
+def claim_in_turn(zk: KazooClient, root: str) -> int:
+    path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
+    ticket = path.rsplit("/", 1)[1]
+    while True:
+        number = target(zk.get_children(root), ticket)
+        transaction = zk.transaction()
+        transaction.create(f"{root}/{number}", ephemeral=True)
+        transaction.delete(path)
+        if not any(isinstance(result, Exception) for result in transaction.commit()):
+            return number
+
+
+def _without_a_ticket(zk: KazooClient, root: str) -> int:
+    """Jumps the queue."""
+    while True:
+        taken = zk.get_children(root)
+        number = next(n for n in range(1, len(taken) + 2) if str(n) not in taken)
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            continue
+
+
+def _in_two_steps(zk: KazooClient, root: str) -> int:
+    """Between the two, it counts twice: as a number and as a ticket."""
+    path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
+    while True:
+        number = target(zk.get_children(root), path.rsplit("/", 1)[1])
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+        except NodeExistsError:
+            continue
+        zk.delete(path)
+        return number
+
+
+def _keeping_it(zk: KazooClient, root: str) -> int:
+    """Its ticket stays, and pushes everybody behind it on by one."""
+    path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
+    while True:
+        number = target(zk.get_children(root), path.rsplit("/", 1)[1])
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            continue
+
+
+def _judge_in_turn(arena: Arena) -> None:
+    you, rival, root = arena.client(), arena.rival, arena.root
+    rival.create(f"{root}/1", ephemeral=True)
+    ahead = [_ticket(rival, root, letter) for letter in "ba"]
+    aims: list[int] = []
+
+    def look(_: str) -> None:
+        behind = _ticket(rival, root, "c")
+        aims.append(target(arena.zk.get_children(root), behind))
+        arena.note(RIVAL, f"aims at {aims[0]}")
+        rival.delete(f"{root}/{behind}")
+
+    you.before("delete", look)
+    number = arena.call(you, root, kind=int)
+    arena.equal(number, 4, "1 is taken, and 2 and 3 are for the two tickets ahead of yours.")
+    _is_held(arena, you.client_id[0], number)
+    if aims and aims[0] != 5:
+        arena.fail(
+            f"Between your create and your delete, a rival behind you aimed at {aims[0]}, though 5 "
+            "was the next: you counted twice. A transaction does both, or neither.",
+            "counts twice",
+        )
+    left = [name for name in arena.zk.get_children(root) if name.startswith("ticket-")]
+    if len(left) > len(ahead):
+        arena.fail("Your ticket is still there; all behind it must wait.", "leaves its ticket")
+    clients = [arena.client(f"your code {i}") for i in range(1, 7)]
+    runs = [arena.start(client, root) for client in clients]
+    numbers = sorted(run.result(int) for run in runs)
+    arena.equal(numbers, [5, 6, 7, 8, 9, 10], "Six more claimed at once.")
+    most = max(len(client.calls) for client in clients)
+    if most > 5:
+        arena.fail(f"One of six claims took {most} calls; with a ticket, 3 are enough.")
+
+
+def _is_held(arena: Arena, session: int, number: int) -> None:
+    stat = arena.zk.exists(f"{arena.root}/{number}")
+    if stat is None or stat.ephemeralOwner != session:
+        arena.fail(f"It returned {number}, but your session does not hold it.", f"returns {number}")
+
+
+EXERCISES = (
+    Exercise(
+        id="worst-case",
+        page="05",
+        title="How many attempts?",
+        question=(
+            "`starters` servers start at once. In the worst case they go in step: all list, all "
+            "come to the same lowest free number, all try to create it. One succeeds; the others "
+            "list again, and so on. How many creates are sent in all, until everybody has a number?"
+        ),
+        hints=(
+            "How many try in the first round? In the second? In the last?",
+            "It is the sum of all whole numbers from 1 to `starters`.",
+        ),
+        answer=attempts,
+        wrong=(_one_each, _two_each, _square),
+        judge=_judge_attempts,
+    ),
+    Exercise(
+        id="ticket-target",
+        page="05",
+        title="Your ticket, your number",
+        question=(
+            "`children` are numbers that are taken (`'1'`) and tickets of those who wait "
+            "(`'ticket-<something random>-0000000017'`), in no order. A ticket's last ten digits "
+            "say when it was drawn. With r tickets ahead of it, a ticket aims at the (r + 1)-th "
+            "free number. Return the number that `ticket` aims at."
+        ),
+        hints=(
+            "Sort the tickets by their last ten digits: `key=lambda name: name[-10:]`.",
+            "r is your place in that list: `tickets.index(ticket)`.",
+            "List the free numbers in order; up to `len(children) + 1` there are enough of them.",
+        ),
+        answer=target,
+        wrong=(_by_name, _lowest, _by_rank),
+        judge=_judge_target,
+    ),
+    Exercise(
+        id="claim-by-ticket",
+        page="05",
+        title="Claim in turn",
+        question=(
+            "Claim a number below `root` by ticket, and return it: draw a ticket (an ephemeral, "
+            "sequential znode, `ticket-<something random>-`), work out its target, and create that "
+            "number (ephemeral) and delete the ticket in **one** transaction. If that fails, look "
+            "again with the same ticket. `target` from the exercise before does the sum."
+        ),
+        hints=(
+            '`zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)` '
+            "returns the whole path, with the ten digits.",
+            "`t = zk.transaction()`, `t.create(path, ephemeral=True)`, `t.delete(ticket_path)`, "
+            "`results = t.commit()`.",
+            "A *refused* transaction raises nothing: `commit` returns exceptions as results. A "
+            "lost connection still raises, and then nobody knows whether it was done.",
+        ),
+        answer=claim_in_turn,
+        wrong=(_without_a_ticket, _in_two_steps, _keeping_it),
+        judge=_judge_in_turn,
+    ),
+)

@@ -1,0 +1,183 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 04: the create is the claim, the listing is only a guess."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kazoo.exceptions import NodeExistsError
+
+from labkit.course.exercises.arena import Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+
+# --- the lowest free number -------------------------------------------------------------------
+
+
+def lowest_free(children: list[str]) -> int:
+    taken = {int(name) for name in children if name.isdecimal()}
+    number = 1
+    while number in taken:
+        number += 1
+    return number
+
+
+def _counted(children: list[str]) -> int:
+    """One more than there are: right only while nobody has left."""
+    return len(children) + 1
+
+
+def _after_the_last(children: list[str]) -> int:
+    """The list is in no order, and names are words: "10" comes before "9"."""
+    numbers = sorted(name for name in children if name.isdecimal())
+    return int(numbers[-1]) + 1 if numbers else 1
+
+
+def _first_gap_of_words(children: list[str]) -> int:
+    """Finds the first gap, but in the order of words."""
+    number = 1
+    for name in sorted(name for name in children if name.isdecimal()):
+        if int(name) != number:
+            break
+        number += 1
+    return number
+
+
+def _trusting(children: list[str]) -> int:
+    """Takes every child for a number."""
+    taken = {int(name) for name in children}
+    return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+
+def _judge_lowest_free(arena: Arena) -> None:
+    cases: tuple[tuple[list[str], int, str], ...] = (
+        ([], 1, ""),
+        (["1", "2", "3"], 4, ""),
+        (["3", "1"], 2, "A number that was given back is free again."),
+        (["2", "3"], 1, "The first one may be the one that is free."),
+        ([str(n) for n in range(1, 13)], 13, "As words, '10' comes before '9'."),
+        (["1", "ticket-0000000007", "2", "lock"], 3, "Not every child is a number."),
+    )
+    for held, wanted, why in cases:
+        for name in held:
+            arena.zk.create(f"{arena.root}/{name}", b"")
+        children = arena.zk.get_children(arena.root)
+        arena.equal(arena.call(children, kind=int), wanted, why)
+        for name in held:
+            arena.zk.delete(f"{arena.root}/{name}")
+
+
+# --- the claim --------------------------------------------------------------------------------
+
+
+def claim(zk: KazooClient, root: str) -> int:
+    while True:
+        number = lowest_free(zk.get_children(root))
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            continue  # somebody was faster: look again
+
+
+def _hopeful(zk: KazooClient, root: str) -> int:
+    """Trusts its listing: a rival who is faster makes it raise."""
+    number = lowest_free(zk.get_children(root))
+    zk.create(f"{root}/{number}", ephemeral=True)
+    return number
+
+
+def _stubborn(zk: KazooClient, root: str) -> int:
+    """Counts on from its guess instead of looking again, and misses a number that is free."""
+    number = lowest_free(zk.get_children(root))
+    while True:
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            number += 1
+
+
+def _permanent(zk: KazooClient, root: str) -> int:
+    """Its znode stays when it is gone, so the number is never free again."""
+    while True:
+        number = lowest_free(zk.get_children(root))
+        try:
+            zk.create(f"{root}/{number}")
+            return number
+        except NodeExistsError:
+            continue
+
+
+def _unwritten(zk: KazooClient, root: str) -> int:
+    """Looks, and claims nothing."""
+    return lowest_free(zk.get_children(root))
+
+
+def _judge_claim(arena: Arena) -> None:
+    you, rival, root = arena.client(), arena.rival, arena.root
+    for number in (1, 2):
+        rival.create(f"{root}/{number}", ephemeral=True)
+
+    def overtake(_: str) -> None:
+        rival.create(f"{root}/3", ephemeral=True)
+        rival.delete(f"{root}/1")
+
+    you.before("create", overtake)
+    number = arena.call(you, root, kind=int)
+    stat = arena.zk.exists(f"{root}/{number}")
+    if stat is None:
+        arena.fail(
+            f"It returned {number}, but there is no znode `{number}`: nothing was claimed.",
+            f"returns {number}, which nobody holds",
+        )
+    if stat.ephemeralOwner != you.client_id[0]:
+        whose = "a rival's" if stat.ephemeralOwner else "nobody's: it is not ephemeral"
+        arena.fail(f"It returned {number}, but that znode is {whose}.", f"returns {number}")
+    arena.equal(
+        number, 1, "Number 3 was taken and number 1 given back, after you had looked: look again."
+    )
+
+
+EXERCISES = (
+    Exercise(
+        id="lowest-free",
+        page="04",
+        title="The lowest free number",
+        question=(
+            "`children` is what `zk.get_children(...)` returned: names of znodes, in no order. "
+            "Return the lowest number, from 1, that is not among them. Children that are not "
+            "numbers don't count."
+        ),
+        hints=(
+            "Names are strings, and strings sort as words do: is `'10'` before or after `'9'`?",
+            "Make a set of the numbers that are taken: `name.isdecimal()` tells a number.",
+            "Count up from 1 until you find one that is not in the set.",
+        ),
+        answer=lowest_free,
+        wrong=(_counted, _after_the_last, _first_gap_of_words, _trusting),
+        judge=_judge_lowest_free,
+    ),
+    Exercise(
+        id="claim",
+        page="04",
+        title="Claim it",
+        question=(
+            "Claim the lowest free number below `root` for the session of `zk`: an ephemeral "
+            "znode named by the number. Return the number (an int). Rivals do the same, and one "
+            "of them may be faster than you."
+        ),
+        hints=(
+            "List the children, choose a number, create the znode with `ephemeral=True`.",
+            "Between your listing and your create, a rival can take your number. Then `create` "
+            "raises `NodeExistsError` (from `kazoo.exceptions`).",
+            "After that, everything that you know is old: begin again with the listing.",
+        ),
+        answer=claim,
+        wrong=(_hopeful, _stubborn, _permanent, _unwritten),
+        judge=_judge_claim,
+    ),
+)

@@ -1,0 +1,151 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 02: an ephemeral znode lives as long as its owner's session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kazoo.exceptions import NoNodeError
+
+from labkit.course.exercises.arena import Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+
+# --- whose znode ------------------------------------------------------------------------------
+
+
+def whose(zk: KazooClient, path: str) -> str:
+    stat = zk.exists(path)
+    if stat is None:
+        return "gone"
+    if stat.ephemeralOwner == 0:
+        return "nobody's"
+    return "mine" if stat.ephemeralOwner == zk.client_id[0] else "another's"
+
+
+def _by_name(zk: KazooClient, path: str) -> str:
+    """Believes what is written in it, which anybody can write."""
+    try:
+        data, stat = zk.get(path)
+    except NoNodeError:
+        return "gone"
+    if stat.ephemeralOwner == 0:
+        return "nobody's"
+    return "mine" if data == b"node1" else "another's"
+
+
+def _all_mine(zk: KazooClient, path: str) -> str:
+    """Takes every ephemeral znode for its own."""
+    stat = zk.exists(path)
+    if stat is None:
+        return "gone"
+    return "mine" if stat.ephemeralOwner else "nobody's"
+
+
+def _somebodys(zk: KazooClient, path: str) -> str:
+    """Forgets that a znode may have no owner: 0 is no session."""
+    stat = zk.exists(path)
+    if stat is None:
+        return "gone"
+    return "mine" if stat.ephemeralOwner == zk.client_id[0] else "another's"
+
+
+def _judge_whose(arena: Arena) -> None:
+    you, rival, root = arena.client(), arena.rival, arena.root
+    you.create(f"{root}/1", b"node1", ephemeral=True)
+    rival.create(f"{root}/2", b"node2", ephemeral=True)
+    rival.create(f"{root}/3", b"node1", ephemeral=True)
+    you.create(f"{root}/4", b"node1")
+    for name, wanted, why in (
+        ("1", "mine", ""),
+        ("2", "another's", ""),
+        ("3", "another's", "Your name is in it, but it belongs to another session."),
+        ("4", "nobody's", "It is not ephemeral, so that it belongs to no session."),
+        ("5", "gone", "There is no such znode."),
+    ):
+        arena.equal(arena.call(you, f"{root}/{name}", kind=str), wanted, why)
+    arena.expire(you)
+    arena.equal(arena.call(you, f"{root}/1", kind=str), "gone", "It went with its session.")
+
+
+# --- what is left -----------------------------------------------------------------------------
+
+
+def left_behind(zk: KazooClient, root: str, session: int) -> list[str]:
+    left = []
+    for name in zk.get_children(root):
+        if zk.exists(f"{root}/{name}").ephemeralOwner != session:
+            left.append(name)
+    return sorted(left)
+
+
+def _the_permanent(zk: KazooClient, root: str, session: int) -> list[str]:
+    """Thinks that every ephemeral znode goes, whoever owns it."""
+    names = zk.get_children(root)
+    return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
+
+
+def _what_is_there(zk: KazooClient, root: str, session: int) -> list[str]:
+    """What is there now is not what will be left."""
+    return sorted(zk.get_children(root))
+
+
+def _the_others(zk: KazooClient, root: str, session: int) -> list[str]:
+    """Forgets what belongs to nobody."""
+    names = zk.get_children(root)
+    return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner not in (0, session))
+
+
+def _judge_left(arena: Arena) -> None:
+    you, dead, root = arena.client(), arena.client("a server"), arena.root
+    dead.create(f"{root}/number", ephemeral=True)
+    dead.create(f"{root}/note")
+    you.create(f"{root}/yours", ephemeral=True)
+    dead.create(f"{root}/lock", ephemeral=True)
+    session = dead.client_id[0]
+    arena.cut(dead)
+    answer = arena.call(you, root, session, kind=list)
+    arena.expire(dead)
+    arena.equal(answer, sorted(arena.zk.get_children(root)), "That is what was left.")
+
+
+EXERCISES = (
+    Exercise(
+        id="whose",
+        page="02",
+        title="Whose znode is it?",
+        question=(
+            'Return `"mine"` if the znode at `path` belongs to the session of `zk`, '
+            '`"another\'s"` if it belongs to another session, `"nobody\'s"` if it belongs to '
+            'none, and `"gone"` if it isn\'t there.'
+        ),
+        hints=(
+            "The stat that `zk.exists(path)` returns has a field `ephemeralOwner`.",
+            "It is 0 for a znode that is not ephemeral.",
+            "Your own session's id is `zk.client_id[0]`. What stands in a znode proves nothing.",
+        ),
+        answer=whose,
+        wrong=(_by_name, _all_mine, _somebodys),
+        judge=_judge_whose,
+    ),
+    Exercise(
+        id="left-behind",
+        page="02",
+        title="What will be left?",
+        question=(
+            "A server has been killed; its session, with the id `session`, is still alive for a "
+            "while. Which children of `root` will be there when that session has ended? Return "
+            "their names as a sorted list. (The lab will then end the session, and compare.)"
+        ),
+        hints=(
+            'Look at every child: `zk.exists(f"{root}/{name}")` has its `ephemeralOwner`.',
+            "The end of a session takes that session's ephemerals, and nothing else.",
+        ),
+        answer=left_behind,
+        wrong=(_the_permanent, _what_is_there, _the_others),
+        judge=_judge_left,
+    ),
+)

@@ -1,0 +1,176 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Page 01: a stale version is refused; a re-created znode is another znode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kazoo.exceptions import BadVersionError
+from kazoo.protocol.states import ZnodeStat
+
+from labkit.course.exercises.arena import YOU, Arena
+from labkit.course.exercises.exercise import Exercise
+
+if TYPE_CHECKING:
+    from kazoo.client import KazooClient
+
+
+# --- a stock that is never oversold -----------------------------------------------------------
+
+
+def take(zk: KazooClient, path: str, amount: int) -> bool:
+    while True:
+        data, stat = zk.get(path)
+        left = int(data) - amount
+        if left < 0:
+            return False
+        try:
+            zk.set(path, str(left).encode(), version=stat.version)
+            return True
+        except BadVersionError:
+            continue  # somebody was faster: look again
+
+
+def _blind(zk: KazooClient, path: str, amount: int) -> bool:
+    """Writes without a version, over whatever a rival has written meanwhile."""
+    left = int(zk.get(path)[0]) - amount
+    if left < 0:
+        return False
+    zk.set(path, str(left).encode())
+    return True
+
+
+def _obstinate(zk: KazooClient, path: str, amount: int) -> bool:
+    """Asks for the new version, but writes what it worked out from the old data."""
+    data, stat = zk.get(path)
+    left = int(data) - amount
+    if left < 0:
+        return False
+    while True:
+        try:
+            zk.set(path, str(left).encode(), version=stat.version)
+            return True
+        except BadVersionError:
+            stat = zk.exists(path)
+
+
+def _discouraged(zk: KazooClient, path: str, amount: int) -> bool:
+    """Takes a refused write for an empty stock."""
+    data, stat = zk.get(path)
+    left = int(data) - amount
+    if left < 0:
+        return False
+    try:
+        zk.set(path, str(left).encode(), version=stat.version)
+        return True
+    except BadVersionError:
+        return False
+
+
+def _judge_take(arena: Arena) -> None:
+    you, rival, path = arena.client(), arena.rival, f"{arena.root}/stock"
+    rival.create(path, b"10")
+    for amount, meanwhile, wanted, left, why in (
+        (3, None, True, 7, ""),
+        (8, None, False, 7, "There were only 7."),
+        (7, None, True, 0, "All of them may be taken."),
+        (5, (9, 4), False, 4, "While you reckoned with 9, a rival left 4."),
+        (2, (4, 8), True, 6, "The stock had changed, but there was enough: look again, try again."),
+    ):
+        if meanwhile is not None:
+            before, after = (str(number).encode() for number in meanwhile)
+            rival.set(path, before)
+            you.before("set", lambda _, after=after: rival.set(path, after))  # type: ignore[misc]
+        arena.equal(arena.call(you, path, amount, kind=bool), wanted, why)
+        now = int(arena.zk.get(path)[0])
+        if now != left:
+            arena.fail(
+                f"It returned {wanted}, and the stock is {now}, where it should be {left}. {why}",
+                f"leaves {now} in stock, not {left}",
+            )
+
+
+# --- the same znode ---------------------------------------------------------------------------
+
+
+def is_same(zk: KazooClient, path: str, before: ZnodeStat) -> bool:
+    now = zk.exists(path)
+    return now is not None and now.czxid == before.czxid
+
+
+def _same_version(zk: KazooClient, path: str, before: ZnodeStat) -> bool:
+    """Versions begin again at 0 with every znode, and grow with every write."""
+    now = zk.exists(path)
+    return now is not None and now.version == before.version
+
+
+def _not_younger(zk: KazooClient, path: str, before: ZnodeStat) -> bool:
+    """A new znode that has been written often enough looks like an old one."""
+    now = zk.exists(path)
+    return now is not None and now.version >= before.version
+
+
+def _unwritten(zk: KazooClient, path: str, before: ZnodeStat) -> bool:
+    """mzxid is the transaction of the last write, not of the creation."""
+    now = zk.exists(path)
+    return now is not None and now.mzxid == before.mzxid
+
+
+def _judge_same(arena: Arena) -> None:
+    you, rival, path = arena.client(), arena.rival, f"{arena.root}/score"
+    rival.create(path, b"0")
+    before = arena.zk.exists(path)
+    arena.note(YOU, f"remembers {arena.show(before)}")
+    arena.equal(arena.call(you, path, before, kind=bool), True, "Nothing has happened to it.")
+    rival.set(path, b"1")
+    arena.equal(
+        arena.call(you, path, before, kind=bool), True, "It has been written; it is the same znode."
+    )
+    rival.delete(path)
+    arena.equal(arena.call(you, path, before, kind=bool), False, "It is gone.")
+    rival.create(path, b"0")
+    arena.equal(arena.call(you, path, before, kind=bool), False, "It was made anew, at version 0.")
+    rival.set(path, b"1")
+    arena.equal(
+        arena.call(you, path, before, kind=bool), False, "The new znode has been written, as well."
+    )
+
+
+EXERCISES = (
+    Exercise(
+        id="take-stock",
+        page="01",
+        title="Never oversell",
+        question=(
+            "The znode `path` holds a stock: a whole number, as text. Take `amount` out of it if "
+            "there is enough, and return `True`; otherwise leave it and return `False`. Others "
+            "take and add at the same time, and what they do must not be lost."
+        ),
+        hints=(
+            "`data, stat = zk.get(path)`, and then `zk.set(path, ..., version=stat.version)`.",
+            "A stale version raises `BadVersionError` (from `kazoo.exceptions`). Then what you "
+            "know of the stock is stale, too.",
+            "Read again and decide again: what was enough may be too little now, and vice versa.",
+        ),
+        answer=take,
+        wrong=(_blind, _obstinate, _discouraged),
+        judge=_judge_take,
+    ),
+    Exercise(
+        id="same-znode",
+        page="01",
+        title="The same znode?",
+        question=(
+            "`before` is the stat of the znode at `path`, as it was some time ago. Return `True` "
+            "if the znode at `path` is still that one, even if it has been written since, and "
+            "`False` if it is gone, or if another one is in its place."
+        ),
+        hints=(
+            "`zk.exists(path)` returns the stat of what is there now, or `None`.",
+            "Which field of the stat is given once, at the creation, and never again?",
+        ),
+        answer=is_same,
+        wrong=(_same_version, _not_younger, _unwritten),
+        judge=_judge_same,
+    ),
+)

@@ -1,0 +1,309 @@
+"""What a prediction asks for: one of several options, a number, or an order.
+
+Each form has a widget for the notebook, words for paper, and a picture of guess and truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from math import isfinite
+from typing import Any, Protocol
+
+import ipywidgets as widgets
+import matplotlib as mpl
+
+from labkit.course.markup import plain
+from labkit.errors import ConfigError
+from labkit.see import style
+from labkit.see.plots import Chart
+
+_WIDTH = 6.0  # inches
+_DASHES = (0, (2.5, 1.5))
+
+
+class Rating(Enum):
+    """How good a guess was."""
+
+    RIGHT = "Right"
+    CLOSE = "Close"
+    WRONG = "Not so"
+
+
+class Form(Protocol):
+    """One way to ask."""
+
+    widget: Any
+
+    @property
+    def answer(self) -> Any:
+        """The reader's guess; None if there is none yet."""
+
+    def fill(self, answer: Any) -> None:
+        """Give the answer by a call, as the widget does. Raises `ConfigError` if it is none."""
+
+    def close(self) -> None:
+        """Let the answer not be changed any more."""
+
+    def rate(self, answer: Any, truth: Any) -> Rating:
+        """Compare a guess with the truth."""
+
+    def blank(self) -> str:
+        """What stands on paper to be filled in."""
+
+    def text(self, value: Any) -> str:
+        """A guess, or the truth, in words."""
+
+    def picture(self, answer: Any, truth: Any) -> Chart | None:
+        """Guess and truth side by side, where a picture says more than words."""
+
+
+class Choice:
+    """One of several options."""
+
+    def __init__(self, options: Sequence[Any]) -> None:
+        self.options = list(options)
+        self.widget = widgets.ToggleButtons(
+            options=[(str(option), i) for i, option in enumerate(self.options)],
+            index=None,
+            style={"button_width": "auto"},
+        )
+
+    @property
+    def answer(self) -> Any:
+        return None if self.widget.index is None else self.options[self.widget.index]
+
+    def fill(self, answer: Any) -> None:
+        if answer not in self.options:
+            raise ConfigError(f"{answer!r} is none of the options: {self.blank()}")
+        self.widget.index = self.options.index(answer)
+
+    def close(self) -> None:
+        self.widget.disabled = True
+
+    def rate(self, answer: Any, truth: Any) -> Rating:
+        return Rating.RIGHT if answer == truth else Rating.WRONG
+
+    def blank(self) -> str:
+        return "  ".join(f"○ {option}" for option in self.options)
+
+    def text(self, value: Any) -> str:
+        return plain(value)
+
+    def picture(self, answer: Any, truth: Any) -> Chart | None:
+        return None
+
+
+class Amount:
+    """A number, in `unit`; `between` is the range that makes sense, if there is one.
+
+    A guess is right within 10 % of the truth or 2 % of the range, and close within 30 % or 10 %.
+    """
+
+    def __init__(self, between: tuple[float, float] | None = None, unit: str = "") -> None:
+        if between is not None and not between[0] < between[1]:
+            raise ConfigError(f"{between} is no range: the lower end comes first.")
+        self.between = between
+        self.unit = unit
+        self._entry = widgets.Text(placeholder=self._wanted(), layout={"width": "160px"})
+        self._entry.continuous_update = False
+        self._said = widgets.Label(unit)
+        self._entry.observe(self._check, "value")
+        self.widget = widgets.HBox([self._entry, self._said])
+
+    def _wanted(self) -> str:
+        if self.between is None:
+            return "a number"
+        return f"{self.between[0]:g} to {self.between[1]:g}"
+
+    def _check(self, _: Any) -> None:
+        typed = self._entry.value.strip()
+        fine = not typed or self.answer is not None
+        self._said.value = self.unit if fine else f"{self.unit} (asked for: {self._wanted()})"
+
+    @property
+    def answer(self) -> float | None:
+        """The number that was typed; None for nothing, no number, or one out of the range."""
+        try:
+            number = float(self._entry.value.replace(",", ".").removesuffix(self.unit))
+        except ValueError:
+            return None
+        low, high = self.between or (number, number)
+        return number if isfinite(number) and low <= number <= high else None
+
+    def fill(self, answer: Any) -> None:
+        before, self._entry.value = self._entry.value, str(answer)
+        if self.answer is None:
+            self._entry.value = before
+            raise ConfigError(f"{answer!r} is no answer; asked for: {self._wanted()}.")
+
+    def close(self) -> None:
+        self._entry.disabled = True
+
+    def rate(self, answer: Any, truth: Any) -> Rating:
+        if not isinstance(truth, int | float):
+            return Rating.WRONG
+        low, high = self.between or (0.0, 0.0)
+        for rating, share, of_range in ((Rating.RIGHT, 0.1, 0.02), (Rating.CLOSE, 0.3, 0.1)):
+            if abs(answer - truth) <= max(share * abs(truth), of_range * (high - low), 1e-9):
+                return rating
+        return Rating.WRONG
+
+    def blank(self) -> str:
+        kind = "A number" if self.between is None else f"A number from {self._wanted()}"
+        return f"{kind}: ____ {self.unit}".rstrip()
+
+    def text(self, value: Any) -> str:
+        unit = self.unit if isinstance(value, int | float) else ""
+        return f"{plain(value)} {unit}".rstrip()
+
+    def picture(self, answer: Any, truth: Any) -> Chart | None:
+        """Both on one line, from the lower to the upper end of the range."""
+        if not isinstance(truth, int | float):
+            return None
+        values = [float(answer), float(truth), *(self.between or (0.0,))]
+        low, high = min(values), max(values)
+        room = (high - low or 1.0) * 0.05
+        with mpl.rc_context(style.SETTINGS):
+            chart = Chart(figsize=(_WIDTH, 1.1))
+            axes = chart.add_axes((0.04, 0.42, 0.92, 0.2))
+            axes.set(xlim=(low - room, high + room), ylim=(-1, 1), yticks=[], xlabel=self.unit)
+            axes.spines["bottom"].set_position(("data", 0))
+            for value, name, marker, above in (
+                (answer, "you", "o", False),
+                (truth, "the run", "D", True),
+            ):
+                shade = style.INK if above else style.PALETTE[4]
+                (dot,) = axes.plot([value], [0], marker, color=shade, markersize=9, clip_on=False)
+                dot.set(zorder=3, markerfacecolor=shade if above else style.PAPER)
+                label = axes.annotate(
+                    f"{name}: {plain(value)}",
+                    (value, 0),
+                    (0, 9 if above else 24),
+                    textcoords="offset points",
+                )
+                label.set(color=shade, ha=_side(value, low, high), va="bottom")
+        chart.alt = f"You said {self.text(answer)}; the run gave {self.text(truth)}."
+        return chart
+
+
+class Order:
+    """The order in which things happen. `items` are shown as they are given: shuffle them."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = list(items)
+        if len({str(item) for item in self.items}) < len(self.items) or len(self.items) < 2:
+            raise ConfigError("An order needs at least two items, all of them different.")
+        self._chosen: list[int] = []
+        self._buttons = [
+            widgets.Button(layout={"width": "auto"}, tooltip="click in the order that you expect")
+            for _ in self.items
+        ]
+        for at, button in enumerate(self._buttons):
+            button.on_click(lambda _, at=at: self._click(at))
+        self._label()
+        self.widget = widgets.HBox(self._buttons, layout={"flex_flow": "row wrap"})
+
+    def _click(self, at: int) -> None:
+        """Give an item the next place; a second click takes it, and what came after it, back."""
+        if at in self._chosen:
+            del self._chosen[self._chosen.index(at) :]
+        else:
+            self._chosen.append(at)
+        self._label()
+
+    def _label(self) -> None:
+        for at, button in enumerate(self._buttons):
+            place = f"{self._chosen.index(at) + 1}." if at in self._chosen else "○"
+            button.description = f"{place} {self.items[at]}"
+            button.button_style = "info" if at in self._chosen else ""
+
+    @property
+    def answer(self) -> list[Any] | None:
+        """The items in the reader's order; None before each has a place."""
+        whole = len(self._chosen) == len(self.items)
+        return [self.items[at] for at in self._chosen] if whole else None
+
+    def fill(self, answer: Any) -> None:
+        if not isinstance(answer, Sequence) or sorted(map(str, answer)) != sorted(
+            map(str, self.items)
+        ):
+            raise ConfigError(f"{answer!r} is no order of {self.blank()}")
+        self._chosen = [self.items.index(item) for item in answer]
+        self._label()
+
+    def close(self) -> None:
+        for button in self._buttons:
+            button.disabled = True
+
+    def rate(self, answer: Any, truth: Any) -> Rating:
+        return Rating.RIGHT if answer == list(truth) else Rating.WRONG
+
+    def blank(self) -> str:
+        return "Put in order: " + "  ".join(f"__ {item}" for item in self.items)
+
+    def text(self, value: Any) -> str:
+        return ", then ".join(map(str, value))
+
+    def picture(self, answer: Any, truth: Any) -> Chart | None:
+        """Two columns, the reader's and the run's; a line joins each item with itself."""
+        truth = list(truth)
+        rows = max(len(answer), len(truth))
+        with mpl.rc_context(style.SETTINGS):
+            chart = Chart(figsize=(_WIDTH, 0.5 + 0.3 * rows))
+            axes = chart.add_axes((0, 0, 1, 1))
+            axes.set(xlim=(0, 1), ylim=(rows - 0.4, -1.2))
+            axes.axis("off")
+            axes.text(0.4, -0.8, "you", ha="right", va="center", fontweight="bold")
+            axes.text(0.6, -0.8, "the run", va="center", fontweight="bold")
+            for at, item in enumerate(truth):
+                axes.text(0.6, at, f"{at + 1}. {item}", va="center")
+            for at, item in enumerate(answer):
+                axes.text(0.4, at, f"{item} {at + 1}.", ha="right", va="center")
+                if item in truth:
+                    there = truth.index(item)
+                    right = there == at
+                    (line,) = axes.plot([0.42, 0.58], [at, there], "o", linewidth=2, markersize=4)
+                    line.set_color(style.INK if right else style.PALETTE[4])
+                    line.set_linestyle("-" if right else _DASHES)
+        chart.alt = f"You said {self.text(answer)}; the run gave {self.text(truth)}."
+        return chart
+
+
+def form(
+    options: Sequence[Any] | None,
+    number: tuple[float, float] | None,
+    unit: str,
+    order: Sequence[Any] | None,
+) -> Form:
+    """The form that the arguments of `predict` ask for. Raises `ConfigError` for two at once."""
+    if sum(given is not None for given in (options, number, order)) > 1:
+        raise ConfigError("Ask for one thing: options, a number, or an order.")
+    if options is not None:
+        return Choice(options)
+    return Amount(number, unit) if order is None else Order(order)
+
+
+def draw_guess(chart: Chart, guess: float, axis: str, text: str) -> Chart:
+    """A dashed line through the chart's first axes, where the guess is. Returns the chart."""
+    axes = chart.axes[0]
+    low, high = sorted(axes.get_xlim() if axis == "x" else axes.get_ylim())
+    at = min(max(guess, low), high)
+    beyond = "" if at == guess else " (outside)"
+    with mpl.rc_context(style.SETTINGS):
+        line = axes.axvline if axis == "x" else axes.axhline
+        line(at, color=style.INK, linewidth=1.2, linestyle=_DASHES, zorder=5)
+        label = axes.text(*((at, 1.0) if axis == "x" else (1.0, at)), f"you: {text}{beyond}")
+        if axis == "x":
+            label.set(transform=axes.get_xaxis_transform(), va="top", ha=_side(at, low, high))
+        else:
+            label.set(transform=axes.get_yaxis_transform(), va="center", ha="right")
+        label.set(zorder=6, bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"})
+    chart.alt = f"{chart.alt} You said {text}.".strip()
+    return chart
+
+
+def _side(value: float, low: float, high: float) -> str:
+    """Where a label has room beside its mark."""
+    share = (value - low) / (high - low or 1.0)
+    return "left" if share < 0.15 else "right" if share > 0.85 else "center"

@@ -1,0 +1,178 @@
+"""A page of the course, as it is on disk.
+
+A page is a notebook in `notebooks/`. What it asks, how long it takes and what it builds on stand in
+its metadata, under `labkit`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import nbformat
+from nbformat import NotebookNode
+
+from labkit.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent.parent
+
+HOME = ROOT / "notebooks"
+_PAGE = re.compile(r"\d\d[a-z]?-")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, as it is on disk."""
+
+    path: Path
+    notebook: NotebookNode
+
+    @classmethod
+    def read(cls, path: Path) -> Page:
+        """Read a notebook. Raises `ConfigError` when it is none."""
+        try:
+            return cls(path, cast(NotebookNode, nbformat.read(path, as_version=4)))
+        except FileNotFoundError:
+            raise ConfigError(f"There is no page {path}.") from None
+        except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+            raise ConfigError(f"{path} is not a notebook that can be read: {error}") from error
+
+    def save(self, notebook: NotebookNode) -> Page:
+        """Write `notebook` in the page's place."""
+        text = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
+        self.path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        return Page(self.path, notebook)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the page's metadata say of it."""
+        return dict(self.notebook.metadata.get("labkit", {}))
+
+    @property
+    def number(self) -> str:
+        """Its place in the course: "00" to "13"; "03b" stands between "03" and "04"."""
+        return str(self.about.get("number", self.path.stem.split("-")[0]))
+
+    @property
+    def title(self) -> str:
+        """Its first heading, or its file's name."""
+        headings = (
+            re.search(r"^# +(.+?) *$", cell.source, flags=re.MULTILINE)
+            for cell in self.notebook.cells
+            if cell.cell_type == "markdown"
+        )
+        return next((found[1] for found in headings if found), self.path.stem)
+
+    @property
+    def name(self) -> str:
+        """How other pages call it."""
+        return f"{self.number} · {self.about.get('question', self.title)}"
+
+    @property
+    def minutes(self) -> int:
+        """How long it takes."""
+        return int(self.about.get("minutes", 0))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The numbers of the pages to have read before."""
+        return tuple(self.about.get("needs", ()))
+
+    @cached_property
+    def code(self) -> list[NotebookNode]:
+        """The cells that run."""
+        return [c for c in self.notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+    @property
+    def source_hash(self) -> str:
+        """A digest of all code; the saved outputs belong to the one that is saved with them."""
+        text = "\0".join(cell.source for cell in self.code)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """A cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def pages(folder: Path = HOME) -> list[Page]:
+    """All pages of the course, in order."""
+    return [Page.read(path) for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    """A page's file is called by its number: `03-….ipynb`, and `03b-….ipynb` follows it."""
+    return sorted(path for path in folder.glob("*.ipynb") if _PAGE.match(path.name))
+
+
+def calls(cell: NotebookNode, name: str) -> list[ast.Call]:
+    """The calls of that name in a cell: of a function or any method, or with a dot of just that."""
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError:  # IPython understands more than Python
+        return []
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    names = ((call, ast.unparse(call.func)) for call in found)
+    return [call for call, full in names if name in (full, full.split(".")[-1])]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure among a page's outputs."""
+
+    png: bytes
+    alt: str
+
+
+def closing_picture(page: Page) -> Picture | None:
+    """The figure that the page ends with: of the cell tagged `closing`, or else the last one."""
+    figures = [
+        (cell, output)
+        for cell in page.code
+        for output in cell.outputs
+        if "image/png" in output.get("data", {}) and output.metadata.get("labkit") != "recording"
+    ]
+    chosen = [figure for figure in figures if "closing" in tags(figure[0])] or figures
+    if not chosen:
+        return None
+    output = chosen[-1][1]
+    return Picture(b64decode(output.data["image/png"]), alternative(output))
+
+
+def alternative(output: NotebookNode) -> str:
+    """What an output's picture shows, in words; "" if nobody said."""
+    alt = output.metadata.get("image/png", {}).get("alt") or output.data.get("text/plain", "")
+    return "" if alt.startswith("<") else " ".join(alt.split())
+
+
+def choose(names: Iterable[str]) -> list[Page]:
+    """The pages named, as `find` takes them, or else all of the course."""
+    return [Page.read(find(name)) for name in names] or pages()
+
+
+def find(name: str) -> Path:
+    """A page by its number ("04", "4", "3b"), its name with or without suffix, or a path.
+
+    Raises `ConfigError` with the names of all pages if there is none.
+    """
+    known = _files(HOME)
+    for path in known:
+        if name in (path.name, path.stem) or _padded(name) == path.stem.split("-")[0]:
+            return path
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
+    there = ", ".join(path.stem for path in known)
+    raise ConfigError(f"There is no page {name}. There are: {there or 'none'}.")
+
+
+def _padded(number: str) -> str:
+    """A page's number in full: "04" for "4", "03b" for "3b"."""
+    return re.sub(r"^\d(?!\d)", r"0\g<0>", number)

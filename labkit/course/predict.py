@@ -1,0 +1,126 @@
+# mypy: disable-error-code="no-untyped-call"
+# IPython has no annotations.
+"""Predictions: a question before the run, and what the run says to it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from labkit.course.guess import Form, Rating, draw_guess, form
+from labkit.course.markup import Note
+from labkit.lab.lab import Lab
+from labkit.lab.timeline import Timeline
+from labkit.see.plots import Chart
+
+
+class Outcome(StrEnum):
+    """What became of an exercise."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_ATTEMPTED = "not attempted"
+
+
+@dataclass
+class _Ledger:
+    """What the reader of a page has predicted and solved, the last try of each."""
+
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+
+ledger = _Ledger()  # one for all labs of a page: a kernel runs one page
+
+
+def predict(
+    lab: Lab,
+    question: str,
+    options: Sequence[Any] | None = None,
+    *,
+    number: tuple[float, float] | None = None,
+    unit: str = "",
+    order: Sequence[Any] | None = None,
+) -> Prediction:
+    """Ask the reader what will happen, before it does.
+
+    Asks for one of `options`, for a number (`number=(0, 30)` says from where to where, `unit` of
+    what), or for the `order` of things, which are shown as given: shuffle them. With none of
+    these, any number. What was predicted, and what was true, becomes part of the lab's timeline.
+    """
+    prediction = Prediction(question, form(options, number, unit, order), lab.timeline)
+    ledger.predictions[question] = prediction
+    return prediction
+
+
+class Prediction:
+    """A question about what will happen. `reveal(truth)` tells."""
+
+    def __init__(self, question: str, form: Form, timeline: Timeline | None = None) -> None:
+        self.question = question
+        self.form = form
+        self._timeline = timeline
+        self.right: bool | None = None  # None until revealed, or when nothing was predicted
+        self.revealed = False
+        prompt = widgets.HTML(f"<b>Predict:</b> {html.escape(question)}")
+        self.widget = widgets.VBox([prompt, form.widget])
+
+    @property
+    def answer(self) -> Any:
+        """What the reader has answered; None if nothing yet, or nothing that was asked for."""
+        return self.form.answer
+
+    def guess(self, answer: Any) -> None:
+        """Answer by a call instead of the widget. Raises `ConfigError` for what is no answer."""
+        self.form.fill(answer)
+
+    def reveal(self, truth: Any) -> None:
+        """Show the truth, and how near the prediction was."""
+        answer = self.answer
+        self.revealed = True
+        rating = None if answer is None else self.form.rate(answer, truth)
+        self.right = None if rating is None else rating is Rating.RIGHT
+        self.form.close()
+        if self._timeline is not None:
+            self._timeline.record(
+                "prediction", "lab", question=self.question, predicted=answer, truth=truth
+            )
+        display(Note(self._words(answer, truth, rating), self.right))
+        picture = None if answer is None else self.form.picture(answer, truth)
+        if picture is not None:
+            display(picture)
+
+    def mark(self, chart: Chart, axis: Literal["x", "y"] = "y", since: float = 0.0) -> Chart:
+        """Draw the guess into a figure, as a dashed line at that number of the axis.
+
+        `since` is where the axis has what the guess counts from: for "how many seconds after the
+        kill?" the second of the kill. Without a guess the figure stays as it is. Returns it.
+        """
+        if not isinstance(self.answer, int | float):
+            return chart
+        return draw_guess(chart, self.answer + since, axis, self.form.text(self.answer))
+
+    def _words(self, answer: Any, truth: Any, rating: Rating | None) -> str:
+        true = self.form.text(truth)
+        if rating is None:
+            return f"Not predicted. It is {true}."
+        if rating is Rating.RIGHT and answer == truth:
+            return f"Right: {true}."
+        return f"{rating.value}: you said {self.form.text(answer)}, and it is {true}."
+
+    def __repr__(self) -> str:
+        return f"Predict: {self.question}  {self.form.blank()}"
+
+    def _repr_markdown_(self) -> str:
+        blank = self.form.blank().replace("  ", " &emsp; ").replace("_", "\\_")
+        return f"**Predict:** {self.question}\n\n{blank}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle = dict(self.widget._repr_mimebundle_() or {})
+        return bundle | {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}

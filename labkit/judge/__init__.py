@@ -1,0 +1,1 @@
+"""What may never be true of a run: facts, rules, report, fault schedules, chaos."""

@@ -1,0 +1,419 @@
+"""A run under fire: clients ask every node, faults come and go, and the checker judges."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from labkit.judge.facts import silences
+from labkit.judge.report import Report
+from labkit.judge.rules import check
+from labkit.judge.schedule import (
+    CUTS,
+    FAULT_KINDS,
+    LEADER,
+    FaultKind,
+    ScheduledFault,
+    conflict,
+    is_zookeeper,
+    schedule,
+)
+from labkit.lab.event import Event
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
+from labkit.lab.zookeeper import ZooKeeperServer
+from labkit.progressbar import progress_bar
+from labkit.servers.base import Endpoint, Progress, each
+
+_RATE = 15.0  # requests a second from each client
+_CLIENTS = 2  # clients a node
+
+
+@dataclass(frozen=True, repr=False)
+class ChaosReport:
+    """A run and its verdict. `faults` are those that were carried out, with their real times.
+
+    `silences` tells for each node the longest time, in seconds, for which nobody got an answer.
+    """
+
+    seed: int
+    seconds: float
+    faults: tuple[ScheduledFault, ...]
+    silences: dict[str, float]
+    report: Report
+    backend: str
+    zookeeper: str  # its version
+
+    @property
+    def ok(self) -> bool:
+        """No violation, and the run could have shown one."""
+        return self.report.ok
+
+    def to_json(self) -> dict[str, Any]:
+        """What `labkit chaos --json` prints."""
+        return {
+            "ok": self.ok,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 1),
+            "backend": self.backend,
+            "zookeeper": self.zookeeper,
+            "answered": self.report.answered,
+            "failed": self.report.failed,
+            "unknown": self.report.unknown,
+            "during_faults": self.report.during_faults,
+            "faults": [asdict(fault) for fault in self.faults],
+            "longest_silence": {node: round(gap, 3) for node, gap in self.silences.items()},
+            "vacuous": bool(self.report.vacuous),
+            "vacuous_because": list(self.report.vacuous),
+            "violations": [violation.to_json() for violation in self.report.violations],
+        }
+
+    def __repr__(self) -> str:
+        longest = max(self.silences.values(), default=0.0)
+        lines = [
+            f"seed {self.seed}, {self.seconds:.0f} s, longest silence of a node {longest:.1f} s",
+            *(f"  {fault}" for fault in self.faults),
+            str(self.report),
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        faults = "".join(f"<li>{html.escape(str(fault))}</li>" for fault in self.faults)
+        return f"<p>Seed {self.seed}, {self.seconds:.0f} s</p><ol>{faults}</ol>" + (
+            self.report._repr_html_()
+        )
+
+
+def run_chaos(
+    *,
+    seed: int = 1,
+    seconds: float = 20.0,
+    nodes: int = 8,
+    ensemble: int = 1,
+    claim: str = "lowest-free",
+    faults: Sequence[FaultKind] = FAULT_KINDS,
+    backend: str | None = None,
+    session_timeout: float = 2.0,
+    progress: Progress | None = None,
+) -> ChaosReport:
+    """Start a lab of its own, run `chaos` on it, and remove it."""
+    lab = Lab(
+        nodes, ensemble=ensemble, backend=backend, claim=claim,
+        session_timeout=session_timeout, request_deadline=session_timeout / 2,
+    )  # fmt: skip
+    with lab.start(progress):
+        return chaos(lab, seed=seed, seconds=seconds, faults=faults, progress=progress)
+
+
+def chaos(
+    lab: Lab,
+    *,
+    seed: int = 1,
+    seconds: float = 20.0,
+    faults: Sequence[FaultKind] = FAULT_KINDS,
+    progress: Progress | None = None,
+) -> ChaosReport:
+    """Break a running lab for `seconds` while clients ask all of its nodes, and judge the run.
+
+    The faults are drawn from `seed`; a lab of the same shape gets the same ones. All of them are
+    healed and every server runs again when this returns or raises. The run is on `lab.timeline`,
+    together with ZooKeeper's transaction log; a run lasts a little longer than asked when the
+    healing did. Raises `ConfigError` when `seconds` are too few for the lab's session timeout.
+    """
+    nodes = lab.alive
+    servers = [server.name for server in lab.zookeeper.servers]
+    names = sorted((node.name for node in nodes), key=lambda name: int(name.removeprefix("node")))
+    plan = schedule(
+        seed,
+        seconds,
+        names,
+        servers,
+        faults,
+        session_timeout=lab.session_timeout,
+        cuts=CUTS if lab.backend == "process" else CUTS[:1],
+    )
+    begin = lab.timeline.now()
+    patience = lab.request_deadline + 0.5
+    with (
+        progress_bar("chaos") as report,
+        _Clients(lab, nodes, patience),
+        _Breaker(lab, plan) as breaker,
+    ):
+        breaker.run(seconds, progress or report)
+    end = lab.timeline.now()
+    events = list(_of_the_run(list(lab.history()), begin))
+    return ChaosReport(
+        seed=seed,
+        seconds=end - begin,
+        faults=tuple(breaker.done),
+        silences=silences(events),
+        report=check(events, session_timeout=lab.session_timeout),
+        backend=lab.backend,
+        zookeeper=lab.zookeeper.version,
+    )
+
+
+def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
+    """Without the requests that were made before, and without word of what is lost of those."""
+    before = {e.data["id"] for e in events if e.kind == "request" and e.t < begin}
+    for event in events:
+        if event.kind == "request" and event.data["id"] in before:
+            continue
+        if event.kind == "dropped" and event.t < begin and _passing(event.data["kinds"]):
+            continue
+        yield event
+
+
+def _passing(kinds: Iterable[str]) -> bool:
+    return {"transaction", "verb", "fault"}.isdisjoint(kinds)
+
+
+# --- faults -----------------------------------------------------------------------------------
+
+
+class _Breaker:
+    """Carries out a plan: every fault in a thread of its own, and all of them healed at the end."""
+
+    def __init__(self, lab: Lab, plan: Sequence[ScheduledFault]) -> None:
+        self._lab = lab
+        self._plan = plan
+        self._origin = 0.0
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(max_workers=max(len(plan), 1), thread_name_prefix="fault")
+        self._futures: list[Future[ScheduledFault | None]] = []
+
+    def __enter__(self) -> _Breaker:
+        self._origin = self._lab.timeline.now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown()  # a fault that has begun heals what it broke
+
+    @property
+    def done(self) -> list[ScheduledFault]:
+        """What was carried out, with the real times."""
+        faults = [future.result() for future in self._futures]
+        return sorted((fault for fault in faults if fault is not None), key=lambda f: f.begin)
+
+    def run(self, seconds: float, progress: Progress) -> None:
+        """Break and heal, then leave the time in which everybody has to answer again."""
+        for fault in self._plan:
+            before = [
+                (earlier, future)
+                for earlier, future in zip(self._plan, self._futures, strict=False)
+                if conflict(earlier, fault)
+            ]
+            self._futures.append(self._pool.submit(self._carry_out, fault, before))
+        # A ticket that is left shows only after the time in which one may be waiting.
+        quiet = self._lab.session_timeout + 1.5
+        end = self._origin + seconds
+        while (now := self._lab.timeline.now()) < end:
+            for future in self._futures:
+                if future.done():
+                    future.result()  # a verb that failed ends the run
+            if not all(future.done() for future in self._futures):
+                end = max(end, now + quiet)
+            progress(self._describe(), min((now - self._origin) / (end - self._origin), 1.0))
+            self._stop.wait(0.1)
+
+    def _describe(self) -> str:
+        now = self._lab.timeline.now() - self._origin
+        current = [f for f in self._plan if f.begin <= now < f.end]
+        return "; ".join(f"{f.kind} {', '.join(f.targets)}" for f in current) or "no fault"
+
+    def _carry_out(
+        self,
+        fault: ScheduledFault,
+        before: Sequence[tuple[ScheduledFault, Future[ScheduledFault | None]]],
+    ) -> ScheduledFault | None:
+        """Carry out one fault, after those `before` it that touch the same servers.
+
+        Mending may take longer than planned; then the respite after it still lasts as long.
+        """
+        due = fault.begin
+        for earlier, future in before:
+            if (done := future.result()) is not None:
+                due = max(due, done.end + fault.begin - earlier.end)
+        if self._stop.wait(max(0.0, self._origin + due - self._lab.timeline.now())):
+            return None
+        servers = [self._server(target) for target in fault.targets]
+        subject = ",".join(server.name for server in servers)
+        number = self._lab.new_id()
+        link = {} if fault.link is None else asdict(fault.link)
+        begin = self._record(subject, fault, phase="begin", id=number, **link)
+        try:
+            self._break(fault, servers)
+            self._stop.wait(fault.end - fault.begin)
+        finally:
+            self._mend(fault, servers)
+            end = self._record(subject, fault, phase="end", id=number)
+        return replace(fault, begin=begin, end=end, targets=tuple(subject.split(",")))
+
+    def _record(self, subject: str, fault: ScheduledFault, **data: Any) -> float:
+        event = self._lab.timeline.record("fault", subject, fault=fault.kind, **data)
+        return round(event.t - self._origin, 3)
+
+    def _server(self, target: str) -> Node | ZooKeeperServer:
+        zookeeper = self._lab.zookeeper
+        if target == LEADER:
+            return zookeeper.leader or zookeeper.servers[0]
+        if is_zookeeper(target):
+            return zookeeper.server(int(target.removeprefix("zookeeper")))
+        return self._lab.node(target)
+
+    def _break(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
+        match fault.kind:
+            case "kill" | "kill-leader":
+                each(lambda server: server.kill(), servers)
+            case "restart-zookeeper":
+                each(lambda server: server.stop(), servers)
+            case "pause":
+                each(lambda server: server.pause(), servers)
+            case "partition":
+                assert fault.link is not None
+                for server in servers:
+                    self._lab.partition(
+                        server.name, kind=fault.link.kind, direction=fault.link.direction
+                    )
+
+    def _mend(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
+        match fault.kind:
+            case "kill" | "kill-leader" | "restart-zookeeper":
+                each(lambda server: server.start(), servers)
+            case "pause":
+                each(lambda server: server.resume(), servers)
+            case "partition":
+                for server in servers:
+                    self._lab.heal(server.name)
+        if any(is_zookeeper(server.name) for server in servers):
+            # An ensemble is whole again when it has a leader, not when its servers run.
+            self._lab.wait_until(lambda: self._lab.zookeeper.leader, 30, "ZooKeeper has a leader")
+
+
+# --- clients ----------------------------------------------------------------------------------
+
+
+class _Clients:
+    """Asks every node for its number, again and again, and writes down what came of it.
+
+    All connections live in one event loop in one thread. A client gives a request up after
+    `patience` seconds: it is then of unknown outcome, and so is its connection. A connection that
+    is refused is a failure: nobody took the request.
+    """
+
+    def __init__(self, lab: Lab, nodes: Sequence[Node], patience: float) -> None:
+        self._lab = lab
+        self._nodes = nodes
+        self._patience = patience
+        self._thread = threading.Thread(target=self._run, name="labkit-clients", daemon=True)
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+
+    def __enter__(self) -> _Clients:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RuntimeError):  # it has ended already, by a failure
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._ask_all())
+        except BaseException as failure:
+            self._failure = failure  # raised where the run ends, not in this thread
+
+    async def _ask_all(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._ready.set()
+        async with asyncio.TaskGroup() as group:
+            for node in self._nodes:
+                for number in range(_CLIENTS):
+                    # Not all at the same moment: the phase is the client's own.
+                    group.create_task(self._ask(node, delay=number / _CLIENTS / _RATE))
+
+    async def _ask(self, node: Node, delay: float) -> None:
+        connection = _Connection(node.endpoint)
+        while not await self._pause(delay):
+            delay = 1 / _RATE
+            request = self._lab.new_id()
+            record = partial(self._lab.timeline.record, "request", node.name, id=request)
+            record(phase="invoke", path="/sequence")
+            try:
+                async with asyncio.timeout(self._patience):
+                    status, headers, body = await connection.get("/sequence")
+            except (OSError, EOFError, ValueError, LookupError) as error:
+                connection.close()
+                refused = isinstance(error, ConnectionRefusedError)
+                record(phase="fail" if refused else "unknown", error=type(error).__name__)
+                continue
+            if status == 200:
+                token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
+                record(
+                    phase="ok",
+                    number=int(body),
+                    token=int(token) if token else None,
+                    lease_ms=float(lease) if lease else None,
+                )
+            else:
+                record(phase="fail", status=status, reason=_problem(body).get("reason"))
+        connection.close()
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; whether the run is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+class _Connection:
+    """One HTTP connection that is kept alive, and opened again when it was closed."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader
+
+    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (their names in lower case) and body."""
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(
+                self._endpoint.host, self._endpoint.port
+            )
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._endpoint}\r\n\r\n".encode())
+        start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = (line.split(":", 1) for line in lines if line)
+        headers = {name.lower(): value.strip() for name, value in fields}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.close()
+        return int(start.split()[1]), headers, body
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}

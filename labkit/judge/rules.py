@@ -1,0 +1,399 @@
+"""The checker: what may never be true of a run, judged from its events alone.
+
+`check` is pure. It takes a timeline that holds requests, faults and ZooKeeper's transaction log,
+and looks for breaches of five rules:
+
+- *answers*: a request that was invoked after an answer with a newer token had completed is
+  answered with an older one for the same number; or two nodes answer one number and no token
+  tells them apart.
+- *unheld*: a node answers a number whose znode it did not hold at any moment of the request.
+- *lowest-free*: at no instant during a claim was every smaller number held, or the target of a
+  live ticket ahead of the claim's own.
+- *liveness*: after the last fault was healed, a live node does not answer within the session
+  timeout and a second.
+- *tickets*: one is left when nobody is claiming.
+
+A request is an interval, because the client knows when it asked and when it was answered but not
+when the node looked. A request without an answer proves nothing either way. ZooKeeper's log is
+exact about order, and the rules that can be judged by order alone (*lowest-free*) look at no
+clock; its times are the servers' wall clock in milliseconds, noted when a change is proposed and
+not when it is applied, which is what `tolerance` is for.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life, Request
+from labkit.judge.report import Report, Violation, counted
+from labkit.judge.schedule import is_zookeeper
+from labkit.lab.event import Event
+
+
+def check(
+    events: Iterable[Event], *, session_timeout: float = 5.0, tolerance: float = 0.05
+) -> Report:
+    """Judge a run by its events.
+
+    `session_timeout` and `tolerance` are in seconds; a node whose status says what timeout it
+    negotiated is judged by that, and `session_timeout` is for the others. A znode counts as held
+    from `tolerance` before until `tolerance` after the times in the log, so that neither the log's
+    milliseconds nor the moment between a change's proposal and its effect can accuse an honest
+    node.
+    Raises `HistoryError` for events that contradict each other.
+    """
+    history = History(list(events), tolerance, session_timeout)
+    unjudged = _unjudged(history)
+    violations = [
+        *_answers(history),
+        *_unheld(history),
+        *_lowest_free(history),
+        *_liveness(history),
+        *_tickets(history),
+    ]
+    return Report(
+        violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
+        vacuous=tuple(_vacuous(history, unjudged)),
+        answered=len(history.answered),
+        failed=sum(r.phase == "fail" for r in history.requests),
+        unknown=sum(r.phase == "unknown" for r in history.requests),
+        during_faults=len(history.during_faults),
+        faults=history.fault_count,
+        judged={
+            "answers": len(history.answered),
+            "unheld": sum(not history.is_lost(r) for r in history.answered)
+            if history.changes
+            else 0,
+            "lowest-free": 0 if "transaction" in history.lost.kinds else len(history.claims),
+            "liveness": len(history.live_nodes) - len(unjudged),
+            "tickets": 0 if history.lost.kinds & BREAKS else len(history.tickets),
+        },
+    )
+
+
+def _answers(history: History) -> Iterator[Violation]:
+    by_number: dict[int, list[Request]] = defaultdict(list)
+    for request in history.answered:
+        if request.token is not None or not history.is_lost(request):
+            by_number[request.number].append(request)
+    for number, requests in sorted(by_number.items()):
+        yield from _older_after_newer(history, number, requests)
+        yield from _indistinguishable(history, number, requests)
+
+
+def _token(history: History, request: Request) -> int:
+    """An answer's token; without one, that of the newest claim it could mean (0: of none)."""
+    if request.token is not None:
+        return request.token
+    life = history.claim_behind(request)
+    return 0 if life is None else life.zxid
+
+
+def _older_after_newer(
+    history: History, number: int, requests: Sequence[Request]
+) -> Iterator[Violation]:
+    tokens = {id(request): _token(history, request) for request in requests}
+    completed = sorted(requests, key=lambda r: r.done)
+    newest: Request | None = None
+    at = 0
+    late: dict[tuple[str, int], list[tuple[Request, Request]]] = defaultdict(list)
+    for request in sorted(requests, key=lambda r: r.invoke):
+        while at < len(completed) and completed[at].done < request.invoke:
+            if newest is None or tokens[id(completed[at])] > tokens[id(newest)]:
+                newest = completed[at]
+            at += 1
+        if newest is not None and tokens[id(newest)] > tokens[id(request)]:
+            late[request.node, tokens[id(request)]].append((request, newest))
+    for (node, token), pairs in late.items():
+        first, newer = pairs[0]
+        yield Violation(
+            "answers",
+            first.invoke,
+            pairs[-1][0].done,
+            node,
+            f"{node} answered number {number} by {_claim(token)}, {_times(pairs)}, from "
+            f"{first.invoke:.2f} s on, though {newer.node} had answered it by the newer "
+            f"{_claim(tokens[id(newer)])} at {newer.done:.2f} s.",
+            (*newer.events, *(event for late_one, _ in pairs for event in late_one.events)),
+        )
+
+
+def _indistinguishable(
+    history: History, number: int, requests: Sequence[Request]
+) -> Iterator[Violation]:
+    by_token: dict[int, dict[str, Request]] = defaultdict(dict)
+    for request in requests:
+        by_token[_token(history, request)].setdefault(request.node, request)
+    for token, firsts in by_token.items():
+        if len(firsts) > 1:
+            one, *_, last = sorted(firsts.values(), key=lambda r: r.done)
+            yield Violation(
+                "answers",
+                one.invoke,
+                last.done,
+                ",".join(sorted(firsts)),
+                f"{_list(sorted(firsts))} answered {number} by {_claim(token)} between "
+                f"{one.invoke:.2f} s and {last.done:.2f} s: nothing tells them apart.",
+                tuple(event for request in firsts.values() for event in request.events),
+            )
+
+
+def _claim(token: int) -> str:
+    return f"claim {token:#x}" if token else "no claim at all"
+
+
+def _unheld(history: History) -> Iterator[Violation]:
+    if not history.changes:
+        return
+    found: dict[tuple[str, int, int | None], list[Request]] = defaultdict(list)
+    for request in history.answered:
+        if not history.is_lost(request) and not _held(history, request):
+            life = history.claim_behind(request)
+            key = (request.node, request.number, None if life is None else life.zxid)
+            found[key].append(request)
+    for (node, number, zxid), requests in found.items():
+        first, last = requests[0], requests[-1]
+        yield Violation(
+            "unheld",
+            first.invoke,
+            last.done,
+            node,
+            f"{node} answered number {number}, {_times(requests)}, between {first.invoke:.2f} s "
+            f"and {last.done:.2f} s; {_why_unheld(history, node, number, zxid)}",
+            tuple(event for request in requests for event in request.events),
+        )
+
+
+def _held(history: History, request: Request) -> bool:
+    slack = history.tolerance
+    if request.token is None:
+        lives = history.by_owner.get((request.number, request.node), [])
+    else:
+        life = history.claim_behind(request)
+        lives = [life] if life is not None and life.owner in (None, request.node) else []
+    return any(
+        life.begin - slack <= request.done and request.invoke <= life.end + slack for life in lives
+    )
+
+
+def _why_unheld(history: History, node: str, number: int, zxid: int | None) -> str:
+    if zxid is None:
+        return f"no claim of its own for /sequence/{number} is behind that."
+    life = history.by_token[zxid]
+    if life.owner not in (None, node):
+        return f"that claim is {life.owner}'s."
+    if life.end == math.inf:
+        return f"it held /sequence/{number} only from {life.begin:.2f} s on."
+    return f"it held /sequence/{number} from {life.begin:.2f} s to {life.end:.2f} s."
+
+
+@dataclass
+class _Claiming:
+    """A claim in progress, while no instant has justified it yet."""
+
+    life: Life
+    fewest: int = 2**31  # smaller numbers that were free and that nobody ahead was to get
+
+
+def _lowest_free(history: History) -> Iterator[Violation]:
+    if "transaction" in history.lost.kinds:
+        return  # a number that looks free may be held since before the log begins
+    begins: dict[int, list[_Claiming]] = defaultdict(list)
+    for life in history.claims:
+        begins[_claim_begin(history, life)].append(_Claiming(life))
+    held: list[int] = []
+    queue: list[int] = []
+    births: dict[int, list[Life]] = defaultdict(list)
+    deaths: dict[int, list[Life]] = defaultdict(list)
+    for life in [*history.claims, *history.tickets]:
+        births[life.born].append(life)
+        if life.died is not None:
+            deaths[life.died].append(life)
+    claiming: list[_Claiming] = begins[-1]
+    for index in range(-1, len(history.changes)):
+        due = [claim for claim in claiming if claim.life.born == index]
+        for claim in due:
+            yield _hole(history, claim)
+        for life in deaths[index]:
+            group = queue if life.is_ticket else held
+            del group[bisect_left(group, life.order)]
+        for life in births[index]:
+            insort(queue if life.is_ticket else held, life.order)
+        if index >= 0:
+            claiming = [c for c in claiming if c.life.born != index] + begins[index]
+        for claim in claiming:
+            number, ticket = claim.life.order, claim.life.ticket
+            free = number - 1 - bisect_left(held, number)
+            ahead = bisect_left(queue, ticket.order) if ticket is not None else 0
+            claim.fewest = min(claim.fewest, free - ahead)
+        claiming = [claim for claim in claiming if claim.fewest > 0]
+
+
+def _claim_begin(history: History, life: Life) -> int:
+    """The change after which the claim can first have looked; -1 is before the first one.
+
+    With a ticket, that is the ticket's creation. Without one (the sample's algorithm) it is the
+    session's creation, or the first request that can have led to this claim.
+    """
+    if life.ticket is not None:
+        return life.ticket.born
+    begin = history.sessions.get(life.session, -1)
+    asked = [
+        r.invoke
+        for r in history.requests
+        if r.node == life.owner
+        and r.invoke <= life.begin + history.tolerance
+        and (r.phase == "unknown" or r.done >= life.begin - history.tolerance)
+    ]
+    if asked and "request" not in history.lost.kinds:
+        begin = max(begin, bisect_left(history.times, min(asked) - history.tolerance) - 1)
+    return min(begin, life.born - 1)
+
+
+def _hole(history: History, claim: _Claiming) -> Violation:
+    life, ticket = claim.life, claim.life.ticket
+    begin = ticket.begin if ticket is not None else life.begin
+    claimant = life.owner or f"session {life.session}"
+    return Violation(
+        "lowest-free",
+        begin,
+        life.begin,
+        claimant,
+        f"{claimant} claimed {life.order} at {life.begin:.2f} s, though all the while "
+        f"at least {counted(claim.fewest, 'smaller number')} "
+        f"{'was' if claim.fewest == 1 else 'were'} free and due to nobody ahead of it.",
+        (*([ticket.event] if ticket is not None else []), life.event),
+    )
+
+
+def _liveness(history: History) -> Iterator[Violation]:
+    if history.lost.kinds & BREAKS:
+        return  # a node may still be cut off, since before the events begin
+    for node in history.live_nodes:
+        healed, bound = history.healed_at(node), history.bound(node)
+        asked = _asked(history, node, healed)
+        if healed is None or not asked or any(r.phase == "ok" for r in asked):
+            continue
+        if history.end < healed + bound:
+            continue
+        reasons = sorted({_reason(r) for r in asked})
+        yield Violation(
+            "liveness",
+            healed,
+            healed + bound,
+            node,
+            f"{node} did not answer within {bound:g} s after the last fault was healed at "
+            f"{healed:.2f} s: {_times(asked)} asked, and it said {_list(reasons)}.",
+            tuple(event for request in asked for event in request.events),
+        )
+
+
+def _asked(history: History, node: str, healed: float | None) -> list[Request]:
+    """The requests to a node that were over in time, or should have been.
+
+    Who is asked later than that for the first time must answer then.
+    """
+    if healed is None:
+        return []
+    after = [r for r in history.asked_of(node) if r.done >= healed]
+    first = min((_counts_at(r) for r in after), default=healed)
+    return [r for r in after if _counts_at(r) <= max(healed + history.bound(node), first)]
+
+
+def _counts_at(request: Request) -> float:
+    """An answer is there when it comes; a refusal or silence was due when the node was asked."""
+    return request.done if request.phase == "ok" else request.invoke
+
+
+def _reason(request: Request) -> str:
+    data = request.events[-1].data
+    return str(data.get("reason") or data.get("error") or "nothing")
+
+
+def _tickets(history: History) -> Iterator[Violation]:
+    if history.lost.kinds & BREAKS:
+        return
+    for ticket in history.tickets:
+        node = history._owner_of.get(ticket.session)
+        bound = history.bound(node)
+        end = min(ticket.end, history.end)
+        for calm_begin, calm_end in _calm(history):
+            begin, until = max(ticket.begin, calm_begin), min(end, calm_end)
+            if until - begin > bound:
+                holder = node or f"session {ticket.session}"
+                fate = "is there still" if ticket.end == math.inf else "lasted"
+                yield Violation(
+                    "tickets",
+                    begin,
+                    until,
+                    holder,
+                    f"{ticket.name} of {holder}, created at {ticket.begin:.2f} s, {fate} "
+                    f"{until - begin:.2f} s later, with nothing in the way of its claim.",
+                    (ticket.event,),
+                )
+                break
+
+
+def _calm(history: History) -> Iterator[tuple[float, float]]:
+    """The stretches of time in which no fault was in force."""
+    calm_since = -math.inf
+    for fault in history.faults:
+        if fault.begin > calm_since:
+            yield calm_since, fault.begin
+        lasting = fault.end == math.inf and not any(map(is_zookeeper, fault.targets))
+        calm_since = max(calm_since, fault.begin if lasting else fault.end)
+    yield calm_since, math.inf
+
+
+def _unjudged(history: History) -> dict[str, str]:
+    """The live nodes of which nobody can say whether they came back, and why."""
+    found = {}
+    for node in history.live_nodes:
+        healed, bound = history.healed_at(node), history.bound(node)
+        asked = _asked(history, node, healed)
+        if history.lost.kinds & BREAKS:
+            found[node] = "what was broken at the beginning is not known"
+        elif healed is None:
+            found[node] = "what was broken was not healed"
+        elif not any(r.phase == "ok" for r in asked) and (
+            not asked or history.end < healed + bound
+        ):
+            found[node] = f"the run did not ask for {bound:g} s after the last fault"
+    return found
+
+
+def _vacuous(history: History, unjudged: Mapping[str, str]) -> Iterator[str]:
+    if not history.answered:
+        yield "no request was answered"
+    if not history.faults:
+        yield "no fault was injected"
+    elif not history.during_faults:
+        yield "no request overlapped a fault"
+    if not history.changes:
+        yield (
+            "there is no transaction log to hold the answers against: lab.history() is the "
+            "timeline with the log merged in"
+        )
+    if history.lost.kinds & ESSENTIAL or any(map(history.is_lost, history.answered)):
+        yield (
+            f"the beginning is missing: the timeline grew too long, and has dropped "
+            f"{counted(history.lost.count, 'event')}"
+        )
+    for reason in sorted(set(unjudged.values())):
+        nodes = [node for node, why in unjudged.items() if why == reason]
+        yield f"liveness of {_list(nodes)} was not judged: {reason}"
+
+
+# --- sentences --------------------------------------------------------------------------------
+
+
+def _times(things: Sequence[object]) -> str:
+    return "once" if len(things) == 1 else f"{len(things):,} times"
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

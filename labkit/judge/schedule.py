@@ -1,0 +1,155 @@
+"""Schedules of faults, drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from labkit.errors import ConfigError
+from labkit.servers.links.fault import LinkFault
+
+FaultKind = Literal["kill", "pause", "partition", "restart-zookeeper", "kill-leader"]
+
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+#: The ways in which a partition can cut a link; containers know only the first.
+CUTS = (
+    LinkFault("drop", "both"),
+    LinkFault("drop", "to"),
+    LinkFault("drop", "from"),
+    LinkFault("refuse", "both"),
+)
+
+#: As a target: whichever ZooKeeper server leads when the fault begins.
+LEADER = "leader"
+
+_WARM_UP = 1.0  # seconds before the first fault, in which every node claims
+
+_SHORTEST = 0.3  # seconds; a fault that would be cut shorter is not worth it
+
+
+@dataclass(frozen=True)
+class ScheduledFault:
+    """What is to be broken, from `begin` to `end` in seconds from the start of the run.
+
+    kill, restart-zookeeper and kill-leader end with a start, pause with a resume, and partition,
+    which says by `link` what it is, with a heal.
+    """
+
+    begin: float
+    end: float
+    kind: FaultKind
+    targets: tuple[str, ...]
+    link: LinkFault | None = None
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {', '.join(self.targets)}"
+        if self.link is not None:
+            direction = "" if self.link.direction == "both" else f", {self.link.direction} only"
+            what += f" ({self.link.kind}{direction})"
+        return f"{self.begin:.1f}–{self.end:.1f} s: {what}"
+
+
+def schedule(
+    seed: int,
+    seconds: float,
+    nodes: Sequence[str],
+    servers: Sequence[str],
+    kinds: Sequence[FaultKind] = FAULT_KINDS,
+    *,
+    session_timeout: float = 2.0,
+    cuts: Sequence[LinkFault] = CUTS,
+) -> list[ScheduledFault]:
+    """Draw the faults of a run; the same arguments always draw the same.
+
+    Every kind has its turn before any has its second. Targets are one, a minority, a majority or
+    all of the nodes (or servers), or the leader. Faults last for less or more than the session
+    timeout, because both teach, and may overlap on different targets. All end early enough for
+    what must be true afterwards: a session timeout and two seconds before the end of the run.
+    Raises `ConfigError` when that leaves no time, or for an unknown kind.
+    """
+    if unknown := [kind for kind in kinds if kind not in FAULT_KINDS]:
+        known = ", ".join(FAULT_KINDS)
+        raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
+    last = seconds - session_timeout - 2.0
+    if kinds and last < _WARM_UP + _SHORTEST:
+        least = session_timeout + 2.0 + _WARM_UP + _SHORTEST
+        raise ConfigError(
+            f"{seconds:g} s leave no time for a fault and for the recovery from it with a session "
+            f"timeout of {session_timeout:g} s: take {least:.1f} s or more, better 20."
+        )
+    rng = random.Random(f"{seed}:{seconds}:{session_timeout}")
+    drawn: list[ScheduledFault] = []
+    at = _WARM_UP
+    while kinds:
+        for kind in rng.sample(list(kinds), len(kinds)):
+            fault = _draw(rng, kind, at, nodes, servers, session_timeout, cuts)
+            # After a fault of ZooKeeper's, let the nodes come back before the next such fault.
+            respite = session_timeout * rng.uniform(0.75, 1.5) if _hits_zookeeper(fault) else 0.2
+            begin = max([at, *(f.end + respite for f in drawn if conflict(f, fault))])
+            length = min(fault.end - fault.begin, last - begin)
+            if length < _SHORTEST:
+                return drawn
+            fault = replace(fault, begin=round(begin, 3), end=round(begin + length, 3))
+            drawn.append(fault)
+            if rng.random() < 0.4:  # overlaps the next one
+                at = fault.begin + rng.uniform(0.1, 0.9) * length
+            else:
+                at = fault.end + rng.uniform(0.2, 0.4 * session_timeout + 0.2)
+    return drawn
+
+
+def _draw(
+    rng: random.Random,
+    kind: FaultKind,
+    begin: float,
+    nodes: Sequence[str],
+    servers: Sequence[str],
+    session_timeout: float,
+    cuts: Sequence[LinkFault],
+) -> ScheduledFault:
+    # A server that is alone has no link to the others that could be cut.
+    hits_leader = ("pause", "partition") if len(servers) > 1 else ("pause",)
+    if kind == "kill-leader":
+        targets: tuple[str, ...] = (LEADER,)
+    elif kind == "restart-zookeeper":
+        targets = _some(rng, servers)
+    elif kind in hits_leader and rng.random() < 0.25:
+        targets = (LEADER,)
+    else:
+        targets = _some(rng, nodes)
+    link = rng.choice(cuts) if kind == "partition" else None
+    if kind == "pause":  # short ones a node must survive, long ones it must own up to
+        least, most = (0.2, 0.95) if rng.random() < 0.3 else (1.1, 1.8)
+    elif kind == "restart-zookeeper":
+        least, most = (0.1, 0.4) if rng.random() < 0.5 else (1.1, 1.6)
+    else:
+        least, most = (0.1, 1.8)
+    length = max(_SHORTEST, session_timeout * rng.uniform(least, most))
+    return ScheduledFault(begin, begin + length, kind, targets, link)
+
+
+def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
+    """One of them, a minority, a majority, or all."""
+    total = len(servers)
+    minority = max((total - 1) // 2, 1)
+    count = rng.choice((1, minority, total // 2 + 1, total))
+    return tuple(sorted(rng.sample(list(servers), count), key=servers.index))
+
+
+def conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
+    """Two faults may not hold one server; one of ZooKeeper's at a time, for the leader changes."""
+    if _hits_zookeeper(one) and _hits_zookeeper(other):
+        return True
+    return bool(set(one.targets) & set(other.targets))
+
+
+def _hits_zookeeper(fault: ScheduledFault) -> bool:
+    return any(map(is_zookeeper, fault.targets))
+
+
+def is_zookeeper(target: str) -> bool:
+    """Whether a fault's target is a ZooKeeper server and not a node."""
+    return target == LEADER or target.startswith("zookeeper")

@@ -1,0 +1,582 @@
+"""What a reader holds: a lab, its nodes, its ZooKeeper, and the verbs on them."""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.handlers.threading import KazooTimeoutError
+
+from labkit import servers
+from labkit.errors import (
+    BackendError,
+    ConfigError,
+    InvalidTransition,
+    LabError,
+    NoAnswer,
+    NodeUnreachable,
+    ServerNotFound,
+    StartTimeout,
+    WaitTimeout,
+)
+from labkit.lab.core import Core
+from labkit.lab.node import START_TIMEOUT, Node
+from labkit.lab.recorder import Recorder
+from labkit.lab.timeline import Timeline
+from labkit.lab.tree import Tree, walk
+from labkit.lab.zookeeper import ZooKeeperHandle
+from labkit.node.session import Session
+from labkit.progressbar import progress_bar
+from labkit.servers import registry
+from labkit.servers.base import (
+    Backend,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+    each,
+)
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.zookeeper.txnlog import Transaction
+
+T = TypeVar("T")
+
+MAX_NODES = 64
+_FIRST_PORT = 5001
+_CLOCKS_AGREE = 0.05  # seconds that two clocks, or two looks at one, may differ
+_KEPT_DEAD = 8  # nodes that can be started again, however many have died
+
+# A connection that breaks is what this lab is about, and no news for a notebook's cell.
+_KAZOO_LOG = logging.getLogger("labkit.kazoo")
+_KAZOO_LOG.addHandler(logging.NullHandler())
+_KAZOO_LOG.propagate = False
+
+_open: set[Lab] = set()
+_alone = threading.RLock()  # held by a lab that is to be the only one, while it starts
+
+
+class Lab:
+    """A ZooKeeper and some nodes, to run and to break.
+
+    `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
+    of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
+    number of ZooKeeper servers; `claim` the algorithm ("lowest-free", or "original" for the one
+    with bugs); `max_number` the largest number; `env` further environment variables of the nodes.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 4,
+        *,
+        ensemble: int = 1,
+        backend: str | Backend | None = None,
+        session_timeout: float = 5.0,
+        request_deadline: float = 2.0,
+        max_number: int = 1023,
+        claim: str = "lowest-free",
+        env: Mapping[str, str] | None = None,
+        record: bool = True,
+    ) -> None:
+        _check("nodes", nodes, 0, MAX_NODES)
+        _check("ensemble", ensemble, 1, 5)
+        _check("session_timeout", session_timeout, 0.4, 600)  # what ZooKeeper is set to grant
+        _check("request_deadline", request_deadline, 0.01, 600)
+        if claim not in ("lowest-free", "original"):
+            raise ConfigError(f"claim is {claim!r}; it can be 'lowest-free' or 'original'.")
+        self._wanted_nodes = nodes
+        self._wanted_servers = ensemble
+        self._wanted_backend = backend
+        self.session_timeout = session_timeout  # may be changed, for nodes made from then on
+        self.request_deadline = request_deadline
+        self._env = {
+            "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
+            "MAX_NUMBER": str(max_number),
+            "CLAIM": claim,
+            **(env or {}),
+        }
+        self._core = Core()
+        self._record = record
+        self._recorder: Recorder | None = None
+        self._created = 0
+        self._nodes: dict[str, Node] = {}
+        self._lock = threading.RLock()
+        self._life = threading.RLock()  # held by who starts or closes it
+        self._is_only = False
+        self._started = False
+        self._zookeeper: ZooKeeperHandle | None = None
+        self._zk: KazooClient | None = None
+        self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
+
+    # --- life ---------------------------------------------------------------------------------
+
+    @classmethod
+    def only(cls, nodes: int = 4, **settings: Any) -> Lab:
+        """Start a lab as this process's only one, closing those it has open: for a page's first
+        cell, which a reader may run twice. The settings are `Lab`'s.
+        """
+        lab = cls(nodes, **settings)
+        lab._is_only = True
+        return lab.start()
+
+    @staticmethod
+    def all_open() -> list[Lab]:
+        """This process's labs that have been started and not closed."""
+        return list(_open)
+
+    def start(self, progress: Progress | None = None) -> Lab:
+        """Start ZooKeeper, then the nodes; returns when all of them answer and are connected.
+
+        A start that fails leaves nothing behind.
+        """
+        if not self._is_only:
+            return self._start_once(progress)
+        with _alone:
+            for lab in self.all_open():
+                if lab is not self:
+                    lab.close()
+            return self._start_once(progress)
+
+    def _start_once(self, progress: Progress | None) -> Lab:
+        with self._life:
+            if self._core.closing:  # a close was interrupted
+                self.close()
+            if self._core.backend is not None:
+                return self
+            if self._started:  # another ZooKeeper will count its transactions from 1 again
+                self._core.timeline = Timeline()
+            self._started = True
+            _open.add(self)
+            try:
+                with self._core.verb("start", "lab") as report:
+                    self._start(progress or report)
+            except BaseException:
+                self.close()
+                raise
+            return self
+
+    def _start(self, progress: Progress) -> None:
+        if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
+            self._core.backend = servers.choose(self._wanted_backend, progress, _say, os.environ)
+        else:
+            self._core.backend = self._wanted_backend
+            self._core.backend.prepare(progress)
+        names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
+        progress("starting ZooKeeper", None)
+        endpoints = self._core.backend.create_zookeeper(names, ZooKeeperSettings())
+        self._zookeeper = ZooKeeperHandle(self._core, endpoints)
+        self._zookeeper.on_each(lambda server: server.launch())
+        created = [self._create_node() for _ in range(self._wanted_nodes)]
+        progress("starting nodes", None)
+        each(Node.launch, created)
+        self._zookeeper.on_each(lambda server: server.wait_ready())
+        self._zookeeper.wait_serving()
+        self._zk = self._connect()
+        each(self._wait_connected, created)
+        self._register()
+        if self._record:
+            addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in self.zookeeper.servers]
+            modes = addresses if self.zookeeper.size > 1 else []  # one alone has nothing to elect
+            self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=lambda: modes)
+            self._recorder.start()
+
+    def close(self) -> None:
+        """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
+        self._core.closing = self._core.backend is not None  # whoever starts it is told
+        with self._life, ExitStack() as steps:  # the last one first, whatever happens in one
+            self._core.closing = self._core.backend is not None
+            steps.callback(self._destroy)
+            steps.callback(self._disconnect)
+            steps.callback(self._stop_recording)
+
+    def _stop_recording(self) -> None:
+        if self._recorder is not None:
+            self._recorder.stop()
+            self._recorder = None
+
+    def _disconnect(self) -> None:
+        zk, self._zk = self._zk, None
+        if zk is not None:
+            # What kazoo cannot end in time ends with ZooKeeper, a moment later.
+            with suppress(Exception):
+                zk.stop()
+                zk.close()
+
+    def _destroy(self) -> None:
+        backend = self._core.backend
+        if backend is not None:
+            try:
+                backend.destroy()
+            except LabError:  # the watchdog goes on with it
+                self._forget()
+                raise
+        self._forget()
+
+    def _forget(self) -> None:
+        self._core.backend, self._core.closing = None, False
+        _open.discard(self)
+        for node in self._nodes.values():
+            node.close()
+        self._nodes.clear()
+        self._core.born.clear()
+        self._created = 0
+
+    def __enter__(self) -> Lab:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def timeline(self) -> Timeline:
+        """Everything that has happened to this lab since its last start, as events."""
+        return self._core.timeline
+
+    @property
+    def id(self) -> str:
+        """What `labkit ps` calls it."""
+        return self._core.running.lab_id
+
+    @property
+    def backend(self) -> str:
+        """ "docker" or "process": where the servers run."""
+        return self._core.running.name
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes, in the order of their names."""
+        return list(self._nodes.values())
+
+    def node(self, which: int | str) -> Node:
+        """A node by its number in the lab (`1`) or its name (`"node1"`)."""
+        name = f"node{which}" if isinstance(which, int) else which
+        try:
+            return self._nodes[name]
+        except KeyError:
+            self._core.running  # noqa: B018 — a closed lab has no nodes, and says so
+            known = ", ".join(self._nodes) or "no node"
+            raise ServerNotFound(f"There is no {name} in this lab; it has {known}.") from None
+
+    @property
+    def zookeeper(self) -> ZooKeeperHandle:
+        """The lab's ZooKeeper."""
+        self._core.running  # noqa: B018 — raises the message that helps
+        assert self._zookeeper is not None
+        return self._zookeeper
+
+    @property
+    def zk(self) -> KazooClient:
+        """A connected client of the lab's own, which no fault on a link touches."""
+        self._core.running  # noqa: B018
+        assert self._zk is not None
+        return self._zk
+
+    def history(self) -> Timeline:
+        """`timeline`, complete up to this moment.
+
+        ZooKeeper's transaction log is merged in, and every node that answers has been asked once
+        more: without that, the last fraction of a second would be missing.
+        """
+        if self._recorder is not None:
+            self._recorder.catch_up()
+        transactions = self.zookeeper.transactions()
+        self.timeline.correct(self._skew(transactions))
+        self.timeline.merge_transactions(transactions)
+        self.timeline.record("history", "lab")
+        return self.timeline
+
+    def _skew(self, transactions: Iterable[Transaction]) -> float:
+        """By how many seconds ZooKeeper's clock is ahead of ours; 0 if they may well agree.
+
+        The lab's own session was created while it connected: ZooKeeper says when, and so do we.
+        """
+        session, begin, end = self._entered
+        entry = next((t.time for t in transactions if t.session == session), begin)
+        return 0.0 if begin - _CLOCKS_AGREE < entry < end + _CLOCKS_AGREE else entry - begin
+
+    def tree(self, path: str = "/") -> Tree:
+        """The znodes below `path`; ephemerals are marked with the session that owns them.
+
+        Raises `BackendError` when ZooKeeper does not answer.
+        """
+        try:
+            lines = list(walk(self.zk, path, depth=0))
+        except (KazooException, KazooTimeoutError) as error:
+            raise BackendError(
+                "ZooKeeper does not answer, so nobody can say what it holds. If it is stopped, "
+                "start it: lab.zookeeper.start()"
+            ) from error
+        running = [node for node in self.nodes if node.state is ServerState.RUNNING]
+        return Tree(lines, {self._session_of(node): node.name for node in running})
+
+    def zkcli(self, command: str) -> str:
+        """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
+        return self._core.running.zkcli(command)
+
+    def wait_until(
+        self, condition: Callable[[], T], timeout: float = 5.0, message: str | None = None
+    ) -> T:
+        """Wait until `condition()` is true, and return what it returned.
+
+        A condition that raises `LabError` is not true yet. Raises `WaitTimeout` after `timeout`
+        seconds.
+        """
+        deadline = time.monotonic() + timeout
+        last: LabError | None = None
+        with progress_bar(f"waiting until {message}" if message else "waiting"):
+            while True:
+                try:
+                    if value := condition():
+                        return value
+                    last = None
+                except LabError as error:
+                    last = error
+                if time.monotonic() > deadline:
+                    why = f" The last try said: {last}" if last else ""
+                    raise WaitTimeout(
+                        f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}"
+                    )
+                time.sleep(0.01)
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def add_node(self) -> Node:
+        """Start one more node."""
+        return self._add_nodes(1)[0]
+
+    def scale(self, count: int) -> None:
+        """Have `count` nodes alive: kill the longest-lived ones, or start new ones.
+
+        New nodes ask for their number at once, so that a dead one's number passes on.
+        """
+        _check("nodes", count, 0, MAX_NODES)
+        with self._core.verb("scale", "lab", nodes=count):
+            alive = self.alive
+            each(Node.kill, alive[: max(len(alive) - count, 0)])
+            self._bury()
+            for node in self._add_nodes(max(count - len(alive), 0)):
+                # The starting order decides who gets which number, as a reader expects.
+                with suppress(NoAnswer, NodeUnreachable):
+                    node.sequence()
+
+    def _bury(self) -> None:
+        """Remove all dead nodes but the last few, so that nothing grows without bound."""
+        dead = [n for n in self.nodes if n.state in (ServerState.STOPPED, ServerState.GONE)]
+        for node in sorted(dead, key=lambda n: self._core.born.get(n.name, 0))[:-_KEPT_DEAD]:
+            with suppress(InvalidTransition, ServerNotFound):  # somebody starts it, or removes it
+                self._core.running.remove(node.name)
+                del self._nodes[node.name]
+                node.close()
+
+    @property
+    def alive(self) -> list[Node]:
+        """The nodes that run or are paused, the longest-lived first."""
+        living = (ServerState.RUNNING, ServerState.PAUSED)
+        return sorted(
+            (node for node in self.nodes if node.state in living),
+            key=lambda n: self._core.born[n.name],
+        )
+
+    def partition(self, node: int | str, *, kind: str = "drop", direction: str = "both") -> None:
+        """Cut a node (or ZooKeeper server) off from ZooKeeper; its HTTP port stays reachable.
+
+        `kind` is "drop" (nobody is told) or "refuse" (both ends are told); `direction` is "to",
+        "from" or "both", seen from the node.
+        """
+        if kind not in ("drop", "refuse") or direction not in ("both", "to", "from"):
+            raise ConfigError(
+                f"A partition is of kind 'drop' or 'refuse', in direction 'both', 'to' or 'from'; "
+                f"not {kind!r}, {direction!r}."
+            )
+        fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
+        self._break("partition", node, fault, cut=kind, direction=direction)
+
+    def slow(self, node: int | str, *, delay: float = 0.2) -> None:
+        """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
+        self._break("slow", node, LinkFault("slow", delay=delay), delay=delay)
+
+    def flaky(self, node: int | str, *, every: int = 20) -> None:
+        """Break a node's connections to ZooKeeper about once in `every` messages."""
+        self._break("flaky", node, LinkFault("flaky", every=every), every=every)
+
+    def heal(self, node: int | str | None = None) -> None:
+        """Mend the links of one node (or ZooKeeper server), or of all."""
+        if node is None:
+            names = [*self._nodes, *(server.name for server in self.zookeeper.servers)]
+        else:
+            names = [self._name(node)]
+        with self._core.verb("heal", names[0] if node is not None else "lab"):
+            for name in names:
+                self._fault(name, None)
+
+    def expire(self, node: int | str) -> None:
+        """End a node's session for good, as a real partition does.
+
+        Cuts the node off, waits until ZooKeeper has closed its session, and heals the link.
+        """
+        target = self.node(node) if not isinstance(node, Node) else node
+        if target.state is not ServerState.RUNNING:
+            raise InvalidTransition(
+                f"{target.name} is {target.state}, so nobody can say which session it has. "
+                "Start or resume it first."
+            )
+        session = self._session_of(target)
+        if session is None:
+            raise InvalidTransition(f"{target.name} has no session that could expire.")
+        with self._core.verb("expire", target.name, session=session):
+            self._fault(target.name, LinkFault("drop"))
+            try:
+                self.wait_until(
+                    lambda: self._is_closed(int(session, 16)),
+                    timeout=2 * self.session_timeout + 5,
+                    message=f"ZooKeeper has expired {target.name}'s session",
+                )
+            finally:
+                self._fault(target.name, None)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def new_id(self) -> int:
+        """An id that no other event of this lab has."""
+        return self._core.new_id()
+
+    def _create_node(self) -> Node:
+        with self._lock:
+            self._created += 1
+            name = f"node{self._created}"
+            env = {"SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)), **self._env}
+            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
+            endpoint = self._core.running.create_node(spec)
+            node = Node(self._core, name, endpoint, request_deadline=self.request_deadline)
+            self._nodes[name] = node
+        return node
+
+    def _add_nodes(self, count: int) -> list[Node]:
+        nodes = [self._create_node() for _ in range(count)]
+        each(Node.start, nodes)
+        if nodes:
+            self._register()
+        return nodes
+
+    def _wait_connected(self, node: Node) -> None:
+        node.wait_ready()
+        deadline = time.monotonic() + START_TIMEOUT
+        while node.status()["connection"] != "CONNECTED":
+            if time.monotonic() > deadline:
+                raise StartTimeout(f"{node.name} did not reach ZooKeeper.", node.logs(20))
+            time.sleep(0.01)
+
+    def _connect(self) -> KazooClient:
+        # A session as the nodes have: kazoo's own can lose its session to a mere restart.
+        session = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
+        client: KazooClient = session
+        begin = time.time()
+        try:
+            client.start(timeout=15)
+        except KazooTimeoutError as error:
+            raise StartTimeout(
+                f"ZooKeeper at {self.zookeeper.hosts} let no client in within 15 s.",
+                self.zookeeper.server(1).logs(20),
+            ) from error
+        self._entered = (session.session_id or 0, begin, time.time())
+        return client
+
+    def _register(self) -> None:
+        urls = {node.name: node.url for node in self.nodes}
+        registry.register(self.id, self.backend, urls)
+
+    def _urls(self) -> list[tuple[str, str]]:
+        return [(node.name, node.url) for node in self.nodes]
+
+    def _name(self, which: int | str) -> str:
+        servers = [server.name for server in self.zookeeper.servers]
+        return str(which) if which in servers else self.node(which).name
+
+    def _break(self, verb: str, which: int | str, fault: LinkFault, **detail: Any) -> None:
+        name = self._name(which)
+        with self._core.verb(verb, name, **detail):
+            self._fault(name, fault)
+
+    def _fault(self, name: str, fault: LinkFault | None) -> None:
+        others = [server.name for server in self.zookeeper.servers if server.name != name]
+        for other in others:
+            self._core.running.fault(name, other, fault)
+            if name.startswith("zookeeper"):  # servers connect to each other, both ways
+                self._core.running.fault(other, name, fault and _seen_from_there(fault))
+
+    def _session_of(self, node: Node) -> str | None:
+        with suppress(LabError):
+            session: str | None = node.status()["session"]
+            return session
+        return None
+
+    def _is_closed(self, session: int) -> bool:
+        closings = (t for t in self.zookeeper.transactions() if t.op == "closeSession")
+        return any(txn.session == session for txn in closings)
+
+    # --- display ------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterable[tuple[str, str, str, str]]:
+        for server in self._zookeeper.servers if self._zookeeper else []:
+            yield server.name, server.state.value, server.mode or "–", str(server.endpoint)
+        for node in self.nodes:
+            number = "–"
+            with suppress(LabError):
+                if node.state is ServerState.RUNNING:
+                    number = str(node.status()["number"] or "–")
+            yield node.name, node.state.value, number, node.url
+
+    @property
+    def title(self) -> str:
+        """Where it runs, and on which ZooKeeper, in a few words."""
+        if self._core.backend is None:
+            return "Lab, not running"
+        where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
+        return f"Lab {where}, ZooKeeper {self.zookeeper.version}"
+
+    def __repr__(self) -> str:
+        rows = [("name", "state", "number", "at"), *self._rows()] if self._core.backend else []
+        widths = [max(len(row[i]) for row in rows) for i in range(4)] if rows else []
+        lines = (
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        )
+        return "\n".join([self.title, *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{state}</td><td>{html.escape(number)}</td>"
+            + (
+                f'<td><a href="{at}/swagger">{at}</a></td></tr>'
+                if "://" in at
+                else f"<td>{at}</td></tr>"
+            )
+            for name, state, number, at in (self._rows() if self._core.backend else ())
+        )
+        head = "<tr><th>name</th><th>state</th><th>number</th><th>at</th></tr>"
+        return f"<b>{html.escape(self.title)}</b><table>{head}{rows}</table>"
+
+
+def _check(what: str, value: float, lowest: float, highest: float) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")
+
+
+def _seen_from_there(fault: LinkFault) -> LinkFault:
+    """The same fault, as the other end of the link sees its direction."""
+    turned = {"to": "from", "from": "to", "both": "both"}
+    return replace(fault, direction=turned[fault.direction])  # type: ignore[arg-type]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,224 @@
+"""A node of the lab, and the verbs that all its servers share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import requests
+
+from labkit.errors import (
+    NoAnswer,
+    NodeUnreachable,
+    StartTimeout,
+)
+from labkit.lab.core import Core
+from labkit.servers.base import (
+    Endpoint,
+    ServerState,
+)
+
+START_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's answer to GET /sequence."""
+
+    number: int
+    token: int | None  # the fencing token: the claim's czxid; newer claims have larger ones
+    lease: float | None  # seconds for which the answer may be trusted from when it was sent
+
+
+class Server(ABC):
+    """The verbs that nodes and ZooKeeper servers share."""
+
+    def __init__(self, core: Core, name: str, endpoint: Endpoint) -> None:
+        self._core = core
+        self.name = name
+        self.endpoint = endpoint
+
+    @property
+    def state(self) -> ServerState:
+        """What is true of the server right now, asked from the system."""
+        return self._core.running.state(self.name)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Shut down in order (SIGTERM), by force after `grace` seconds."""
+        with self._core.verb("stop", self.name):
+            self._core.running.stop(self.name, grace)
+
+    def kill(self) -> None:
+        """End it without warning (SIGKILL), as a crash does."""
+        with self._core.verb("kill", self.name):
+            self._core.running.kill(self.name)
+
+    def pause(self) -> None:
+        """Freeze it, as a long garbage collection or a suspended machine does."""
+        with self._core.verb("pause", self.name):
+            self._core.running.pause(self.name)
+
+    def resume(self) -> None:
+        """Let it run on. It does not know that it was frozen."""
+        with self._core.verb("resume", self.name):
+            self._core.running.resume(self.name)
+
+    def start(self) -> None:
+        """Start it again: same name, same address. Returns when it answers."""
+        with self._core.verb("start", self.name):
+            self.launch()
+            self.wait_ready()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def logs(self, tail: int = 50) -> str:
+        """Its last `tail` log lines."""
+        return self._core.running.logs(self.name, tail)
+
+    def launch(self) -> None:
+        if self.state is ServerState.STOPPED:
+            self._core.born[self.name] = self._core.timeline.now()
+        self._core.running.start(self.name)
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it answers right now: a real round trip."""
+
+    def wait_ready(self, timeout: float = START_TIMEOUT) -> None:
+        """Wait for a real round trip, or for the server's death.
+
+        Asks less and less often: whoever starts needs the processor more than we do.
+        """
+        began = look = time.monotonic()
+        while not self._answers():
+            now = time.monotonic()
+            if now >= look:  # for an engine this is work too
+                if self.state in (ServerState.STOPPED, ServerState.GONE):
+                    raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+                look = now + 0.2
+            if now > began + timeout:
+                raise StartTimeout(
+                    f"{self.name} did not answer at {self.endpoint} within {timeout:g} s. "
+                    "Is the machine overloaded?",
+                    self.logs(20),
+                )
+            time.sleep(max(0.01, (now - began) / 20))
+
+
+class Node(Server):
+    """One server that asks ZooKeeper for its sequence number. Got from `lab.node(…)`."""
+
+    def __init__(
+        self, core: Core, name: str, endpoint: Endpoint, *, request_deadline: float
+    ) -> None:
+        super().__init__(core, name, endpoint)
+        self.url = f"http://{endpoint}"
+        self._http = requests.Session()
+        self.request_deadline = request_deadline  # seconds
+        self._http.trust_env = False  # a proxy for the world outside has no business here
+
+    def sequence(self) -> int:
+        """Its number, by GET /sequence; the first request makes the node claim one.
+
+        Raises `NoAnswer` when the node says 503, `NodeUnreachable` when it says nothing.
+        """
+        return self.answer().number
+
+    def answer(self) -> Answer:
+        """Its number together with the fencing token and the remaining lease."""
+        timeline = self._core.timeline
+        request = self._core.new_id()
+        timeline.record("request", self.name, phase="invoke", id=request, path="/sequence")
+        try:
+            response = self._get("/sequence")
+        except NodeUnreachable as error:
+            phase = "fail" if error.refused else "unknown"
+            timeline.record("request", self.name, phase=phase, id=request, error=str(error))
+            raise
+        except NoAnswer as error:
+            timeline.record(
+                "request", self.name, phase="fail", id=request, status=error.problem.get("status"),
+                reason=error.problem.get("reason"), detail=error.problem.get("detail"),
+            )  # fmt: skip
+            raise
+        except BaseException as error:  # an interrupt: that it gave no answer is not its fault
+            timeline.record(
+                "request", self.name, phase="unknown", id=request, error=type(error).__name__,
+                abandoned=True,
+            )  # fmt: skip
+            raise
+        token = response.headers.get("Fencing-Token")
+        lease = response.headers.get("Lease-Remaining-Ms")
+        answer = Answer(
+            response.json(), int(token) if token else None, float(lease) / 1000 if lease else None
+        )
+        timeline.record(
+            "request", self.name, phase="ok", id=request, number=answer.number, token=answer.token,
+            lease_ms=float(lease) if lease else None,
+        )  # fmt: skip
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        """What the node knows about itself, by GET /status. It never claims."""
+        status: dict[str, Any] = self._get("/status").json()
+        return status
+
+    def id(self) -> int:
+        """A fresh Snowflake ID with the node's number as its worker id."""
+        return int(self._get("/id").json()["id"])
+
+    def ids(self, count: int) -> list[int]:
+        """`count` fresh Snowflake IDs, in order."""
+        return [int(value) for value in self._get(f"/ids?count={count}").json()]
+
+    def _get(self, path: str) -> requests.Response:
+        patience = self.request_deadline + 1.0
+        try:
+            response = self._http.get(self.url + path, timeout=(1.0, patience))
+        except requests.RequestException as error:
+            raise NodeUnreachable(
+                f"{self.name} ({self.state}) did not answer GET {path} within {patience:g} s: "
+                f"{type(error).__name__}. A stopped node wants start(), a paused one resume().",
+                refused=_is_refused(error),
+            ) from error
+        if response.ok:
+            return response
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {"status": response.status_code, "detail": response.text[:200]}
+        raise NoAnswer(
+            f"{self.name} answered GET {path} with {response.status_code}: "
+            f"{problem.get('detail', '')}",
+            problem,
+        )
+
+    def close(self) -> None:
+        """Close the connections that requests left open."""
+        self._http.close()
+
+    def _answers(self) -> bool:
+        # A failure costs a tenth of what it costs with `requests`, and a start brings many.
+        connection = HTTPConnection(self.endpoint.host, self.endpoint.port, timeout=1.0)
+        try:
+            connection.request("GET", "/status")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.state} {self.url}>"
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None

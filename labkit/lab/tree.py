@@ -1,0 +1,57 @@
+"""The znodes at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+
+_PATIENCE = 2.0  # seconds for an answer of ZooKeeper's
+
+
+@dataclass(frozen=True)
+class TreeLine:
+    """One znode: its path, data, depth below the root shown, and the session that owns it."""
+
+    path: str
+    data: str
+    depth: int
+    owner: int  # 0: persistent
+
+
+class Tree:
+    """The znodes at one moment, printed as a tree."""
+
+    def __init__(self, lines: Sequence[TreeLine], names: Mapping[str | None, str]) -> None:
+        self.lines = lines
+        self._names = names
+
+    def __repr__(self) -> str:
+        return "\n".join(self._format(line) for line in self.lines)
+
+    def _format(self, line: TreeLine) -> str:
+        name = line.path if line.depth == 0 else line.path.rsplit("/", 1)[-1]
+        text = "    " * line.depth + name
+        if line.owner:
+            session = f"0x{line.owner:x}"
+            who = self._names.get(session)
+            text += f"    ephemeral, of {f'{who}, ' if who else ''}session {session}"
+        if line.data:
+            text += f"    {line.data[:80]}"
+        return text
+
+
+def walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
+    try:
+        # kazoo keeps a request until it is connected again: for ever, if nobody sets a limit.
+        data, stat = zk.get_async(path).get(timeout=_PATIENCE)
+        children = zk.get_children_async(path).get(timeout=_PATIENCE)
+    except NoNodeError:
+        return  # it went while we looked
+    yield TreeLine(path, data.decode(errors="replace"), depth, stat.ephemeralOwner)
+    for child in sorted(children, key=lambda name: (not name.isdigit(), name.zfill(12))):
+        if path == "/" and child == "zookeeper":
+            continue  # ZooKeeper's own
+        yield from walk(zk, f"{path.rstrip('/')}/{child}", depth + 1)

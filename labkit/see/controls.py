@@ -1,0 +1,479 @@
+"""A lab under one's hands: sliders, buttons, and the live picture of what they do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import Enum, auto
+from functools import partial
+from html import escape
+from itertools import count
+from typing import Any
+
+import ipywidgets as widgets
+
+from labkit.errors import LabError, NoAnswer, NodeUnreachable
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
+from labkit.see import svg
+from labkit.see.spans import Story, silence
+from labkit.servers.base import ServerState
+
+_REFRESH = 0.12  # seconds between two pictures
+_WINDOW = 60.0  # seconds that the picture shows
+_FORGOTTEN = 4  # dead nodes that keep a row, to be started again
+_MAX_NODES = 16
+
+_uids = count(1)
+
+
+def controls(lab: Lab) -> Controls:
+    """Sliders and buttons for a lab, with the live assignment of numbers and the znodes."""
+    return Controls(lab)
+
+
+class _Phase(Enum):
+    """What becomes of a verb."""
+
+    LIVE = auto()  # it is done
+    RESTING = auto()  # the lab is closed: it is started again, and then it is done
+    WAKING = auto()  # it is done once the lab runs
+    CLOSED = auto()  # it is refused
+
+
+class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
+    """One widget over a running lab. Close it with `close()`.
+
+    Verbs run in threads of their own, so that cells can be run meanwhile; what they say, and every
+    error, appears in the message line (and in `messages`). Driven without a browser it does the
+    same: `panel.slider.value = 2`.
+
+    Closing the lab ends the updates, and what was seen last stays. A reader who has run a page to
+    its end may come back: the slider, or a button that appears then, starts the lab again.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._uid = f"live-{next(_uids)}-{id(self)}"
+        self._rows: dict[str, _Row] = {}
+        self._lock = threading.Lock()
+        self._wanted: int | None = None
+        self._scaling = False
+        self._slid_at = 0.0
+        self._painting: int | None = None  # the thread that sets controls to what is true
+        self._phase = _Phase.RESTING
+        self._wishes: list[tuple[Any, ...]] = []  # what to do once the lab runs again
+        self._ended = threading.Event()
+        self._seen = threading.Event()
+        self._seen.set()
+        self.messages: deque[str] = deque(maxlen=100)
+        self.pictures = 0  # drawn so far
+
+        self.slider = widgets.IntSlider(
+            value=len(lab.alive), min=0, max=max(_MAX_NODES, len(lab.alive)),
+            description="nodes alive", style={"description_width": "initial"},
+            layout={"width": "360px"},
+        )  # fmt: skip
+        self.zookeeper = widgets.ToggleButton(
+            value=True, description="ZooKeeper: on", tooltip="Stop or start ZooKeeper",
+            layout={"width": "130px"},
+        )  # fmt: skip
+        self.session_timeout = widgets.BoundedFloatText(
+            value=lab.session_timeout, min=0.4, max=600, step=0.5,
+            description="session timeout of new nodes, s", style={"description_width": "initial"},
+            layout={"width": "290px"},
+        )  # fmt: skip
+        self.rows = widgets.VBox()
+        self.picture = widgets.HTML()
+        self.tree = widgets.HTML()
+        self.message = widgets.HTML()
+        self.again = widgets.Button(
+            description="start the lab again", icon="play", button_style="primary",
+            layout={"width": "200px", "display": "none"},
+        )  # fmt: skip
+        self.again.on_click(lambda _: self._submit(lambda: None))
+        super().__init__(
+            [
+                widgets.HBox([self.slider, self.zookeeper, self.session_timeout]),
+                self.rows,
+                self.message,
+                self.again,
+                self.picture,
+                self.tree,
+            ],
+            layout={"width": "100%"},
+        )
+        self.slider.observe(self._on_slide, "value")
+        self.zookeeper.observe(self._on_zookeeper, "value")
+        self.session_timeout.observe(self._on_timeout, "value")
+        self._view_count = 0  # asks the front end to count
+        self.observe(self._on_views, "_view_count")
+        self._say("Drag the slider: left kills the longest-lived nodes, right starts new ones.")
+        self._pool = self._new_pool()
+        self._painter: threading.Thread
+        self._begin()
+
+    def close(self) -> None:
+        """Stop the updates, wait for verbs under way, and take the widget away. Idempotent."""
+        with self._lock:
+            self._phase = _Phase.CLOSED
+        self._ended.set()
+        self._seen.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if threading.current_thread() is not self._painter:
+            self._painter.join()
+        for child in self.children:
+            _dispose(child)
+        self.layout.close()
+        super().close()
+
+    @staticmethod
+    def _new_pool() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=8, thread_name_prefix="labkit-verb")
+
+    def _begin(self) -> None:
+        """Show the lab, which runs, from now on."""
+        self._timeline = self._lab.timeline
+        self._tail = self._timeline.tail()
+        self._story = Story()
+        self.rows.children = ()
+        self._forget_rows(self._rows)
+        self.again.layout.display = "none"
+        self.zookeeper.disabled = False
+        self._paint()
+        with self._lock:
+            if self._phase is _Phase.CLOSED:
+                return
+            self._phase = _Phase.LIVE
+            self._painter = threading.Thread(target=self._live, name="labkit-controls", daemon=True)
+            self._painter.start()
+
+    def _rest(self) -> None:
+        """Leave only what starts a closed lab again in use."""
+        for row in self._rows.values():
+            row.rest()
+        self.zookeeper.disabled = True
+        self.again.layout.display = ""
+
+    def _wake(self) -> None:
+        """Start the closed lab again, and then do what was wanted."""
+        self._painter.join()
+        self._do("start the lab again", self._start_lab)
+        with self._lock:
+            wishes, self._wishes = self._wishes, []
+            if self._phase is _Phase.WAKING:  # it could not be started, and the message says why
+                self._phase = _Phase.RESTING
+                self._wanted, self._scaling = None, False
+                self._pool.shutdown(wait=False)
+                return
+        for wish in wishes:
+            self._submit(*wish)
+
+    def _start_lab(self) -> None:
+        for node in self._lab.start().nodes:
+            with suppress(NoAnswer, NodeUnreachable):
+                node.sequence()
+        self._begin()
+
+    # --- verbs ------------------------------------------------------------------------------
+
+    def do(self, what: str, verb: Callable[[], object]) -> None:
+        """Run a verb off the caller's thread, with its outcome in the message line."""
+        self._submit(self._do, what, verb)
+
+    def _submit(self, *call: Any) -> None:
+        with self._lock:
+            match self._phase:
+                case _Phase.LIVE:
+                    self._pool.submit(*call)
+                case _Phase.WAKING:
+                    self._wishes.append(call)
+                case _Phase.RESTING:
+                    self._wishes.append(call)
+                    self._phase = _Phase.WAKING
+                    self._pool = self._new_pool()
+                    self._pool.submit(self._wake)
+                case _Phase.CLOSED:
+                    self._say("These controls are closed; make new ones: controls(lab)", error=True)
+
+    def _do(self, what: str, verb: Callable[[], object]) -> None:
+        began = time.monotonic()
+        self._say(f"{what} …")
+        try:
+            said = verb()
+        except Exception as error:  # whatever it was, the reader is told
+            name = "" if isinstance(error, LabError) else f"{type(error).__name__}: "
+            self._say(f"{what}: {name}{error}", error=True)
+        else:
+            self._say(said if isinstance(said, str) else f"{what}: done", began)
+
+    def _say(self, text: str, began: float | None = None, *, error: bool = False) -> None:
+        if began is not None:
+            text += f" ({time.monotonic() - began:.2f} s)"
+        self.messages.append(text)
+        mark = "<b>⚠ </b>" if error else ""
+        role = "alert" if error else "status"
+        self.message.value = (
+            f'<div role="{role}" style="white-space:pre-wrap;line-height:1.35;min-height:1.4em;'
+            f'max-height:9em;overflow:auto">{mark}{escape(text)}</div>'
+        )
+
+    def _on_slide(self, change: dict[str, Any]) -> None:
+        if self._is_painting():
+            return
+        with self._lock:
+            self._wanted = change["new"]
+            self._slid_at = time.monotonic()
+            if self._scaling:
+                return  # whoever is at it will see what is wanted now
+            self._scaling = True
+        self._submit(self._scale)
+
+    def _scale(self) -> None:
+        while True:
+            with self._lock:
+                wanted, self._wanted = self._wanted, None
+                self._slid_at = time.monotonic()
+                if wanted is None:
+                    self._scaling = False
+                    return
+            what = "1 node alive" if wanted == 1 else f"{wanted} nodes alive"
+            self._do(what, partial(self._lab.scale, wanted))
+
+    def _on_zookeeper(self, change: dict[str, Any]) -> None:
+        if self._is_painting():
+            return
+        if change["new"]:
+            self.do("start ZooKeeper", self._lab.zookeeper.start)
+        else:
+            self.do("stop ZooKeeper", self._lab.zookeeper.stop)
+
+    def _on_timeout(self, change: dict[str, Any]) -> None:
+        self._lab.session_timeout = change["new"]
+        self._say(f"Nodes made from now on ask for a session timeout of {change['new']:g} s.")
+
+    def _is_painting(self) -> bool:
+        """Whether a widget changes because the lab did, and not because somebody touched it."""
+        return threading.get_ident() == self._painting
+
+    # --- the live picture -------------------------------------------------------------------
+
+    def _on_views(self, change: dict[str, Any]) -> None:
+        if change["new"] == 0:  # there was a view, and its output has been closed
+            self._seen.clear()
+        else:
+            self._seen.set()
+
+    def _live(self) -> None:
+        last = "The lab is closed. Drag the slider, and it starts again."
+        try:
+            while not self._ended.wait(_REFRESH):
+                visible = self._seen.wait(timeout=1.0)
+                if not self._is_running():
+                    self._say(last)
+                    break
+                if visible:
+                    self._try_to_paint()
+        except Exception as error:  # a live picture that dies silently would lie
+            self._say(f"The live picture has stopped: {error!r}", error=True)
+            raise
+        finally:
+            with self._lock:  # so that nothing is handed to a pool that takes no more
+                if self._phase is _Phase.LIVE:
+                    self._phase = _Phase.RESTING
+                self._pool.shutdown(wait=False)
+            if self._phase is not _Phase.CLOSED:
+                self._rest()
+
+    def _try_to_paint(self) -> None:
+        try:
+            self._paint()
+        except LabError as error:  # it is being closed, or its engine does not answer for once
+            if self._is_running() and str(error) not in self.messages:
+                self._say(str(error), error=True)
+
+    def _is_running(self) -> bool:
+        try:
+            return bool(self._lab.backend) and self._lab.timeline is self._timeline
+        except LabError:
+            return False
+
+    def _paint(self) -> None:
+        self._painting = threading.get_ident()
+        try:
+            self._draw()
+        finally:
+            self._painting = None
+
+    def _draw(self) -> None:
+        events, anew = self._tail.read()
+        if anew:
+            self._story = Story()
+        story = self._story
+        for event in events:
+            story.add(event)
+        now = self._timeline.now()
+        story.end = max(story.end, now)
+        since = max(min(story.start, now), now - _WINDOW)
+        shown = [node for node in story.nodes if self._shows(node, since)]
+        self.picture.value = svg.assignment(
+            story, since=since, until=now, uid=self._uid, nodes=shown
+        ) + svg.key({bar.word for n in shown for bar in story.bars(n, now, since)}, self._uid)
+        self.tree.value = _tree(story)
+        self._follow(story)
+        self.pictures += 1
+
+    def _shows(self, node: str, since: float) -> bool:
+        story = self._story
+        if story.state(node) != "stopped":
+            return True
+        return bool(story.bars(node, None, since)) or any(m.t > since for m in story.marks(node))
+
+    def _follow(self, story: Story) -> None:
+        """Set every control to what is true, unless it is being used."""
+        nodes = {node.name: node for node in self._lab.nodes}
+        if not self._is_running():
+            return  # a closed lab has no nodes; those that it had stay in sight
+        dead = [name for name, node in nodes.items() if _is_dead(story.state(name), node)]
+        names = [name for name in nodes if name not in dead[:-_FORGOTTEN]]
+        for name in names:
+            if name not in self._rows:
+                self._rows[name] = _Row(self, nodes[name])
+            self._rows[name].follow(story)
+        boxes = tuple(self._rows[name].box for name in names)
+        if boxes != self.rows.children:
+            self.rows.children = boxes
+            self._forget_rows(self._rows.keys() - names)
+        self.zookeeper.value = not story.is_down
+        self.zookeeper.description = "ZooKeeper: off" if story.is_down else "ZooKeeper: on"
+        with self._lock:
+            resting = not self._scaling and time.monotonic() - self._slid_at > 0.5
+            if resting:
+                self.slider.value = len(nodes) - len(dead)
+
+    def _forget_rows(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            _dispose(self._rows.pop(name).box)
+
+    def __repr__(self) -> str:
+        return f"Controls of {len(self._lab.nodes)} nodes; they need a running notebook."
+
+
+class _Row:
+    """One node: what it is, what it says, and what can be done to it."""
+
+    def __init__(self, panel: Controls, node: Node) -> None:
+        self._panel = panel
+        self._node = node
+        self._lab = panel._lab
+        name = node.name
+        self.said = widgets.HTML(layout={"width": "230px"})
+        self.power = self._button("stop", f"Stop {name}, or start it again", self._power)
+        self.kill = self._button("kill", f"Kill {name} (SIGKILL)", self._act("kill", node.kill))
+        self.pause = self._button("pause", f"Freeze {name}, or let it run on", self._pause)
+        self.cut = widgets.ToggleButton(
+            description="cut link", tooltip=f"Cut {name} off from ZooKeeper",
+            layout={"width": "78px"},
+        )  # fmt: skip
+        self.cut.observe(self._cut, "value")
+        self.ask = self._button("ask", f"GET /sequence of {name}", self._act("ask", self._answer))
+        self.box = widgets.HBox(
+            [self.said, self.power, self.kill, self.pause, self.cut, self.ask],
+            layout={"align_items": "center"},
+        )
+
+    def follow(self, story: Story) -> None:
+        """Show what is true of the node now."""
+        name = self._node.name
+        state, number = story.state(name), story.answer(name)
+        held = [bar.number for bar, _ in story.held() if bar.node == name]
+        chips = svg.chip(number, held=number in held)
+        chips += "".join(f" {svg.chip(n, held=False)}" for n in held if n != number)
+        why = next((q.what for q in reversed(story.quiet(name)) if q.end >= story.end), "")
+        told = number is None and state == "running" and why
+        reason = f" · {escape(silence(why))}" if told else ""
+        self.said.value = (
+            f'<span style="display:inline-block;width:4.6em"><b>{escape(name)}</b></span>'
+            f"{chips} <small>{state}{reason}</small>"
+        )
+        alive = not _is_dead(state, self._node)
+        self.power.description = "stop" if alive else "start"
+        self.pause.description = "resume" if state == "paused" else "pause"
+        for button in (self.kill, self.pause, self.ask):
+            button.disabled = not alive
+        self.cut.value = story.is_broken(name)
+        self.cut.description = "heal link" if self.cut.value else "cut link"
+
+    def rest(self) -> None:
+        """Take all buttons out of use: the node is gone."""
+        for button in (self.power, self.kill, self.pause, self.cut, self.ask):
+            button.disabled = True
+
+    def _button(self, verb: str, tooltip: str, act: Callable[[object], object]) -> widgets.Button:
+        button = widgets.Button(description=verb, tooltip=tooltip, layout={"width": "68px"})
+        button.on_click(act)
+        return button
+
+    def _act(self, verb: str, act: Callable[[], object]) -> Callable[[object], object]:
+        return lambda _: self._panel.do(f"{verb} {self._node.name}", act)
+
+    def _power(self, _: object) -> None:
+        act = self._node.stop if self.power.description == "stop" else self._node.start
+        self._panel.do(f"{self.power.description} {self._node.name}", act)
+
+    def _pause(self, _: object) -> None:
+        act = self._node.pause if self.pause.description == "pause" else self._node.resume
+        self._panel.do(f"{self.pause.description} {self._node.name}", act)
+
+    def _cut(self, change: dict[str, Any]) -> None:
+        name = self._node.name
+        if self._panel._is_painting():
+            return
+        if change["new"]:
+            self._panel.do(f"cut {name}'s link", lambda: self._lab.partition(name))
+        else:
+            self._panel.do(f"heal {name}'s link", lambda: self._lab.heal(name))
+
+    def _answer(self) -> str:
+        answer = self._node.answer()
+        token = "" if answer.token is None else f", token {answer.token}"
+        lease = "" if answer.lease is None else f", for another {answer.lease:.1f} s"
+        return f"{self._node.name} answers {answer.number}{token}{lease}"
+
+
+def _is_dead(state: str, node: Node) -> bool:
+    # One that answers no more without having been told to may have ended by itself.
+    return state == "stopped" or (
+        state == "unreachable" and node.state in (ServerState.STOPPED, ServerState.GONE)
+    )
+
+
+def _dispose(widget: Any) -> None:
+    """Take a widget, and all that it consists of, out of the kernel and the browser."""
+    for child in getattr(widget, "children", ()):
+        _dispose(child)
+    for part in (widget, widget.layout, getattr(widget, "style", None)):
+        if part is not None:
+            part.close()
+
+
+def _tree(story: Story) -> str:
+    """The znodes below /sequence, as the watch last saw them."""
+    lines = []
+    for claim, session in story.held():
+        who = escape(claim.node)
+        lines.append(
+            f"<div>    {svg.chip(claim.number)} {who}, ephemeral of session {session}, "
+            f"token {claim.token}</div>"
+        )
+    lines += [f"<div>    {escape(ticket)}</div>" for ticket in story.tickets]
+    stale = story.is_down or story.session not in ("CONNECTED", "")
+    when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
+    return (
+        '<div style="white-space:pre;font-family:monospace;line-height:1.5" role="list" '
+        f'aria-label="znodes">/sequence{when}{"".join(lines)}</div>'
+    )

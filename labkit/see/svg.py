@@ -1,0 +1,300 @@
+"""The assignment picture as SVG: cheap enough to be drawn many times a second.
+
+It says what `plots.assignment` says, in the same language, and takes its text colour from the page
+around it, so that it is legible in the dark too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from labkit.see import style
+from labkit.see.spans import Bar, Story, Stretch, Word, captions, silence
+
+WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
+LEFT = 74.0  # where time begins
+RIGHT = 12.0
+TOP = 22.0
+LANE = 40.0
+_BAR = 21.0
+_BESIDE = 7.0
+_AXIS = 34.0
+_LETTER = 7.2  # width of a letter at 12 units
+
+
+class Frame:
+    """Where a moment and a lane are on the drawing."""
+
+    def __init__(self, lanes: int, since: float, until: float) -> None:
+        self.since, self.until = since, max(until, since + 0.1)
+        self.bottom = TOP + LANE * lanes
+        self.height = self.bottom + _AXIS
+
+    def x(self, t: float) -> float:
+        t = min(max(t, self.since), self.until)
+        return LEFT + (t - self.since) / (self.until - self.since) * (WIDTH - LEFT - RIGHT)
+
+    def seconds(self, pixels: float) -> float:
+        return pixels * (self.until - self.since) / (WIDTH - LEFT - RIGHT)
+
+    @staticmethod
+    def y(lane: int) -> float:
+        return TOP + LANE * (lane + 0.5)
+
+
+def assignment(
+    story: Story,
+    *,
+    since: float,
+    until: float,
+    uid: str,
+    nodes: Sequence[str] | None = None,
+    label: str = "Which node has which number",
+) -> str:
+    """Draw who had which number from `since` to `until`, in seconds since the timeline began.
+
+    `uid` keeps what the drawing refers to by name apart from other drawings on the page.
+    Everything that happens in time is in a group of the class `time`.
+    """
+    nodes = story.nodes if nodes is None else nodes
+    frame = Frame(len(nodes), since, until)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH:g} {frame.height:g}" role="img" aria-label="{escape(label)}" '
+        f'xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:1100px;height:auto" '
+        f'font-family="system-ui,DejaVu Sans,sans-serif" font-size="12" fill="currentColor">',
+        _patterns(uid),
+        *_lanes(nodes, frame),
+        *_axis(frame),
+        '<g class="time">',
+        *_outages(story, frame),
+    ]
+    for lane, node in enumerate(nodes):
+        parts.append(f'<g class="lane" data-node="{escape(node)}">')
+        parts += _lane(story, node, lane, frame, uid)
+        parts.append("</g>")
+    parts.append("</g></svg>")
+    return "".join(parts)
+
+
+def chip(number: int | None, *, held: bool = True) -> str:
+    """A number in its colour, for tables and lists; a dash for none."""
+    if number is None:
+        return '<span style="opacity:.6">–</span>'
+    shade = style.colour(number)
+    if held:
+        look = f"background:{shade};color:{style.ink(shade)};border:1px solid {shade}"
+    else:
+        look = f"background:{shade}33;border:1px dashed currentColor"
+    return (
+        f'<span style="{look};display:inline-block;min-width:1.7em;padding:0 .3em;'
+        f'text-align:center;font-weight:700;border-radius:2px">{number}</span>'
+    )
+
+
+def _patterns(uid: str) -> str:
+    return (
+        f'<defs><pattern id="{uid}-x" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f'<path d="M0 0L6 6M6 0L0 6" stroke="{style.ALARM}" stroke-width="1.3"/></pattern>'
+        f'<pattern id="{uid}-s" width="6" height="6" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)"><path d="M0 0V6" stroke="currentColor" '
+        'stroke-width="1.6" opacity=".5"/></pattern></defs>'
+    )
+
+
+def _lanes(nodes: Sequence[str], frame: Frame) -> Iterator[str]:
+    for lane, node in enumerate(nodes):
+        y = frame.y(lane)
+        yield f'<text x="{LEFT - 10:g}" y="{y + 4:g}" text-anchor="end">{escape(node)}</text>'
+        if lane:
+            yield _line(LEFT, y - LANE / 2, WIDTH - RIGHT, y - LANE / 2, opacity=0.15)
+
+
+def _axis(frame: Frame) -> Iterator[str]:
+    y = frame.bottom
+    yield _line(LEFT, y, WIDTH - RIGHT, y, opacity=0.5)
+    step = next(s for s in _STEPS if (frame.until - frame.since) / s <= 9)
+    tick = -(-frame.since // step) * step
+    while tick <= frame.until + step * 1e-6:
+        x = frame.x(tick)
+        yield _line(x, y, x, y + 4, opacity=0.5)
+        yield f'<text x="{x:.1f}" y="{y + 17:g}" text-anchor="middle">{tick:g}</text>'
+        tick = round(tick + step, 6)
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    yield (
+        f'<text x="{middle:g}" y="{y + 31:g}" text-anchor="middle" font-size="11" opacity=".75">'
+        "seconds since the lab was made</text>"
+    )
+
+
+_STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
+
+
+def _outages(story: Story, frame: Frame) -> Iterator[str]:
+    what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
+    downs = [down for down in story.outages(frame.until) if down.end > frame.since]
+    for i, down in enumerate(downs, 1):
+        x, end = frame.x(down.start), frame.x(down.end)
+        room = frame.x(downs[i].start) if i < len(downs) else WIDTH
+        yield (
+            f'<rect class="down" x="{x:.1f}" y="4" width="{end - x:.1f}" '
+            f'height="{frame.bottom - 4:g}" fill="currentColor" opacity=".13"/>'
+        )
+        if x + len(what) * 5.9 <= room:
+            yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
+
+
+def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+    y = frame.y(lane)
+    for cut in story.broken(node, frame.until):
+        x, end = frame.x(cut.start), frame.x(cut.end)
+        if end > x:
+            yield (
+                f'<rect x="{x:.1f}" y="{y - LANE / 2 + 1:g}" width="{end - x:.1f}" '
+                f'height="{LANE - 2:g}" fill="url(#{uid}-s)" opacity=".35"/>'
+            )
+            yield from _small(f"link {cut.what}", x, end, y + 18)
+    bars = story.bars(node, frame.until, frame.since)
+    for start, end in _between(story.up(node, frame.until), bars):
+        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.55)
+    for start, end in _between(story.paused(node, frame.until), bars):
+        dotted = 'stroke-width="2.5" stroke-dasharray="2 4"'
+        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.7, extra=dotted)
+    for quiet in story.quiet(node, frame.until):
+        taken = (b.start < quiet.end and quiet.start < b.end and not b.beside for b in bars)
+        if quiet.what and not any(taken):
+            yield from _small(silence(quiet.what), frame.x(quiet.start), frame.x(quiet.end), y - 4)
+    for bar in bars:
+        yield from _bar(bar, y, frame, uid)
+    yield from _marks(story, node, y, frame)
+    last: dict[str, float] = {}
+    for request in story.requests(node, frame.until, frame.since):
+        x = frame.x(request.t)
+        if x - last.get(request.outcome, 0) >= 2:  # closer ones would cover each other
+            last[request.outcome] = x
+            yield _request(request.outcome, x, y + 18)
+
+
+def _between(stretches: Sequence[Stretch], bars: Sequence[Bar]) -> Iterator[tuple[float, float]]:
+    """What of the stretches no bar covers."""
+    for stretch in stretches:
+        at = stretch.start
+        for bar in bars:
+            if not bar.beside and bar.end > at and bar.start < stretch.end:
+                if bar.start > at:
+                    yield at, bar.start
+                at = bar.end
+        if at < stretch.end:
+            yield at, stretch.end
+
+
+def _bar(bar: Bar, y: float, frame: Frame, uid: str) -> Iterator[str]:
+    x, width = frame.x(bar.start), frame.x(bar.end) - frame.x(bar.start)
+    height = _BESIDE if bar.beside else _BAR
+    top = y + 11 if bar.beside else y - _BAR / 2
+    shade = style.colour(bar.number)
+    box = f'x="{x:.1f}" y="{top:g}" width="{width:.1f}" height="{height:g}"'
+    ink = "currentColor"
+    if bar.word is Word.BOTH:
+        look = f'fill="{shade}" stroke="currentColor" stroke-width=".8"'
+        ink = style.ink(shade)
+    elif bar.word is Word.ZOOKEEPER:
+        look = (
+            f'fill="{shade}" fill-opacity=".25" stroke="currentColor" stroke-dasharray="4 2.5" '
+            'stroke-width="1.2"'
+        )
+    else:
+        look = f'fill="{shade}" fill-opacity=".45" stroke="{style.ALARM}" stroke-width="1.6"'
+    number, word = bar.number, bar.word
+    yield f'<rect class="bar" data-number="{number}" data-word="{word}" {box} {look}>'
+    yield f"<title>{escape(_says(bar))}</title></rect>"
+    if bar.word is Word.NODE:
+        yield f'<rect {box} fill="url(#{uid}-x)" pointer-events="none"/>'
+    text, size = str(bar.number), 8.0 if bar.beside else 14.0
+    wide = len(text) * _LETTER * size / 12
+    if wide + 4 <= width:
+        pad = min(7.0, (width - wide) / 2)
+        if bar.word is Word.NODE:
+            yield (
+                f'<rect x="{x + pad - 2:.1f}" y="{y - 8:g}" width="{wide + 5:.1f}" height="16" '
+                f'fill="{style.PAPER}"/>'
+            )
+            ink = style.INK
+        yield (
+            f'<text x="{x + pad:.1f}" y="{top + height / 2 + size * 0.36:.1f}" fill="{ink}" '
+            f'font-size="{size:g}" font-weight="700" pointer-events="none">{text}</text>'
+        )
+
+
+def _says(bar: Bar) -> str:
+    how = {
+        Word.BOTH: "answers {}, and ZooKeeper holds it for it",
+        Word.ZOOKEEPER: "does not answer {}, ZooKeeper still holds it for it",
+        Word.NODE: "answers {}, which it does not hold any more",
+    }[bar.word].format(bar.number)
+    token = "" if bar.token is None else f" (token {bar.token})"
+    return f"{bar.node} {how}{token}, {bar.start:.2f} to {bar.end:.2f} s"
+
+
+def _marks(story: Story, node: str, y: float, frame: Frame) -> Iterator[str]:
+    marks = [mark for mark in story.marks(node, frame.until) if mark.t >= frame.since]
+    for mark in marks:
+        x = frame.x(mark.t)
+        yield _line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')
+    written = 0.0
+    for at, text in captions(marks, near=frame.seconds(5)):
+        x, width = frame.x(at), len(text) * 5.6
+        if x >= written:
+            anchor, shift = ("end", -3) if x + width > WIDTH else ("start", 3)
+            yield (
+                f'<text class="mark" x="{x + shift:.1f}" y="{y - 12:g}" font-size="9.5" '
+                f'text-anchor="{anchor}">{escape(text)}</text>'
+            )
+            written = x + width
+
+
+def _request(outcome: str, x: float, y: float) -> str:
+    if outcome == "ok":
+        return _line(x, y - 3, x, y + 1, opacity=0.9, extra='class="ok"')
+    if outcome == "fail":
+        path = f"M{x - 2.5:.1f} {y - 4:g}l5 5m0 -5l-5 5"
+        return f'<path class="fail" d="{path}" stroke="{style.ALARM}" stroke-width="1.6"/>'
+    return (
+        f'<text class="unknown" x="{x:.1f}" y="{y + 2:g}" text-anchor="middle" font-size="9" '
+        f'font-weight="700" fill="{style.ALARM}">?</text>'
+    )
+
+
+def _small(text: str, x: float, end: float, y: float) -> Iterator[str]:
+    if len(text) * 5.4 <= end - x:
+        yield f'<text x="{x + 3:.1f}" y="{y:g}" font-size="9.5">{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, *, opacity: float, extra: str = "") -> str:
+    return (
+        f'<path d="M{x1:.1f} {y1:g}L{x2:.1f} {y2:g}" stroke="currentColor" '
+        f'opacity="{opacity:g}" {extra}/>'
+    )
+
+
+def key(words: set[Word], uid: str) -> str:
+    """What the three kinds of bars mean, as far as they occur, in HTML."""
+    said = {
+        Word.BOTH: "answers it and holds it",
+        Word.ZOOKEEPER: "ZooKeeper holds it, no answer",
+        Word.NODE: "answers it, does not hold it",
+    }
+    looks = {
+        Word.BOTH: 'fill="#767676" stroke="currentColor"',
+        Word.ZOOKEEPER: 'fill="#767676" fill-opacity=".25" stroke="currentColor" '
+        'stroke-dasharray="4 2.5"',
+        Word.NODE: f'fill="url(#{uid}-x)" stroke="{style.ALARM}"',
+    }
+    items = (
+        f'<span style="margin-right:1.6em;white-space:nowrap"><svg width="26" height="12" '
+        f'aria-hidden="true"><rect x="1" y="1" width="24" height="10" {looks[word]}/></svg> '
+        f"{said[word]}</span>"
+        for word in Word
+        if word in words
+    )
+    return f'<div style="font-size:.85em;padding-left:4px">{"".join(items)}</div>'

@@ -1,0 +1,44 @@
+"""A verdict drawn on the run that it is about. Pure: events and a report in, a figure out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+import matplotlib as mpl
+
+from labkit.judge.report import Report
+from labkit.lab.event import Event
+from labkit.see import style
+from labkit.see.plots import Chart, assignment
+
+
+def verdict(
+    events: Iterable[Event], report: Report, *, which: int = 0, around: float = 1.5
+) -> Chart:
+    """Who had which number, with the moment of the report's violation number `which` marked.
+
+    Shows `around` seconds before and after that moment, and the sentence that says what is wrong;
+    without a violation, the whole run. Raises `IndexError` if there are fewer violations.
+    """
+    events = list(events)
+    if not report.violations:
+        return assignment(events, title=f"No rule was broken; {report.answered:,} answers")
+    violation = report.violations[which]
+    begin, end = violation.begin, max(violation.end, violation.begin + 0.02)
+    chart = assignment(
+        events,
+        since=max(begin - around, min(event.t for event in events)),
+        until=end + around,
+        title=textwrap.fill(f"{violation.rule}: {violation.message}", 95),
+    )
+    with mpl.rc_context(style.SETTINGS):
+        axes = chart.axes[0]
+        axes.axvspan(begin, end, color=style.ALARM, alpha=0.12, linewidth=0, zorder=0.5)
+        for moment in (begin, end):
+            axes.axvline(moment, color=style.ALARM, linestyle="--", linewidth=1, zorder=0.6)
+        for label in axes.get_yticklabels():
+            if label.get_text() in violation.subject.split(","):
+                label.set(color=style.ALARM, fontweight="bold")
+    chart.alt = f"{violation.message} {chart.alt}"
+    return chart

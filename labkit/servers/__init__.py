@@ -1,0 +1,63 @@
+"""Where servers run: one protocol (`base`), two places (`containers`, `processes`)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+
+from labkit.errors import BackendUnavailable, ConfigError
+from labkit.servers import reaper
+from labkit.servers.base import Backend, Progress
+
+NAMES = ("docker", "process")
+
+
+def choose(
+    name: str | None, progress: Progress, say: Callable[[str], None], environ: Mapping[str, str]
+) -> Backend:
+    """A prepared backend: the one asked for, else Docker if an engine answers, else processes.
+
+    `name`, or else LABKIT_BACKEND, decides. Nobody having decided, a Docker engine that cannot
+    get its images, or would publish a lab to other machines, is passed over, and `say` gets one
+    line about it. Labs whose owners have died are removed first.
+    """
+    name = name or environ.get("LABKIT_BACKEND") or None
+    if name not in (None, *NAMES):
+        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(NAMES)}.")
+    reaper.remove_leftovers()
+    if name != "process":
+        from labkit.servers.docker import backend, engine
+
+        reason = engine.available()
+        if reason is None:
+            try:
+                return _prepare(backend.DockerBackend(_new_id()), progress)
+            except BackendUnavailable as error:
+                if name == "docker":
+                    raise
+                say(_passed_over(str(error)))
+        elif name == "docker":
+            raise BackendUnavailable(reason)
+        elif engine.is_elsewhere():  # somebody has named it, and expects it to be used
+            say(_passed_over(reason))
+    from labkit.servers.process.backend import ProcessBackend
+
+    return _prepare(ProcessBackend(_new_id()), progress)
+
+
+def _passed_over(reason: str) -> str:
+    why = reason.partition(" (")[0].rstrip(".")  # the rest is for who asks for it
+    return f"{why}, so servers run as processes. `labkit doctor` says more."
+
+
+def _prepare(backend: Backend, progress: Progress) -> Backend:
+    try:
+        backend.prepare(progress)
+    except BaseException:
+        backend.destroy()
+        raise
+    return backend
+
+
+def _new_id() -> str:
+    return secrets.token_hex(4)

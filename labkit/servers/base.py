@@ -1,0 +1,166 @@
+"""What a backend promises: servers by name, and the verbs on them.
+
+A backend knows *how* servers run (container or process) and nothing about numbers, timelines or
+notebooks. It is used by one `Lab` and called from several threads: verbs on different servers may
+run at the same time, and an implementation must allow that.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from labkit.errors import ConfigError
+from labkit.servers.links.fault import LinkFault
+
+T = TypeVar("T")
+
+#: Reports progress on what may last: (what is being done, fraction done or None).
+Progress = Callable[[str, float | None], None]
+
+
+class ServerState(StrEnum):
+    """What is true of a server right now, asked from the system and never remembered."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"  # may be started again: same name, same URL
+    GONE = "gone"  # removed, by the lab or behind its back
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the lab (not the nodes) reaches a server. Stays the same over a server's restarts."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to create. The backend adds ZOOKEEPER_HOSTS, PORT and NODE_URL to `env`."""
+
+    name: str
+    port: int | None = None  # the host port wanted; None or taken: any free one
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ZooKeeperSettings:
+    """Settings that every ZooKeeper server of a lab shares. Times in milliseconds."""
+
+    tick_time: int = 200
+    min_session_timeout: int = 400
+    max_session_timeout: int = 600_000
+
+
+class Backend(Protocol):
+    """Where a lab's servers run.
+
+    Verbs are idempotent where the state already is what they ask for (`stop` on a stopped server
+    does nothing) and otherwise raise `InvalidTransition`; an unknown name raises `ServerNotFound`.
+    Times are in seconds.
+    """
+
+    #: "docker" or "process"
+    name: str
+    #: unique on this machine; every process, container, network and directory carries it
+    lab_id: str
+
+    def prepare(self, progress: Progress) -> None:
+        """Get ready to create servers: find ZooKeeper, build images, arm the watchdog.
+
+        Raises `BackendUnavailable` with the command that fixes it.
+        """
+
+    @property
+    def zookeeper_version(self) -> str:
+        """Such as "3.8.0"; known after `prepare`."""
+
+    def create_zookeeper(
+        self, names: Sequence[str], settings: ZooKeeperSettings
+    ) -> dict[str, Endpoint]:
+        """Create an ensemble (or, with one name, a standalone server); nothing runs yet."""
+
+    def create_node(self, spec: NodeSpec) -> Endpoint:
+        """Create a node that will talk to the lab's ZooKeeper; it does not run yet.
+
+        One that fails, or is interrupted, leaves nothing. Raises `ConfigError` for a name that
+        another server has.
+        """
+
+    def start(self, name: str) -> None:
+        """Run a created or stopped server. Returns when it is launched, not when it is ready."""
+
+    def stop(self, name: str, grace: float = 5.0) -> None:
+        """SIGTERM, and SIGKILL after `grace`. Returns when it is dead."""
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, paused or not. Returns when it is dead."""
+
+    def pause(self, name: str) -> None:
+        """Freeze it as it is: its sockets stay open and nothing answers."""
+
+    def resume(self, name: str) -> None:
+        """Let a paused server run on."""
+
+    def remove(self, name: str) -> None:
+        """Forget a server that does not run any more, and what it left on disk.
+
+        Its port, its links and its address are free again.
+        """
+
+    def state(self, name: str) -> ServerState:
+        """What is true of the server right now."""
+
+    def logs(self, name: str, tail: int = 50) -> str:
+        """Its last `tail` log lines, over all its runs."""
+
+    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        """Run one command of the official command line (`ls /sequence`); its output, as printed.
+
+        Raises `ConfigError` if its quotes do not match.
+        """
+
+    def transaction_logs(self, name: str) -> list[bytes]:
+        """The bytes of a ZooKeeper server's transaction log files, oldest first."""
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        """Break (None: heal) the link from server `source` to ZooKeeper server `target`.
+
+        Raises `UnsupportedFault` where this backend cannot do that.
+        """
+
+    def destroy(self) -> None:
+        """Remove everything this lab ever created. Idempotent, also after a failed start."""
+
+
+def each(work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Do it to all of them at once; the first error is raised when all are done."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for done in [pool.submit(work, item) for item in items]:
+            done.result()
+
+
+def require_new(name: str, servers: Iterable[str]) -> None:
+    """Raise `ConfigError` if one of the lab's servers is called that."""
+    if name in servers:
+        raise ConfigError(f"There is a server {name} in this lab already. Give the new one a name.")
+
+
+def cli_words(command: str) -> list[str]:
+    """A command of the official command line, cut into words as a shell would."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(
+            f"zkCli.sh cannot be given {command!r}: {str(error).lower()}. Put text with spaces "
+            'or an apostrophe between double quotes, as in: create /path "it\'s here".'
+        ) from error

@@ -1,0 +1,540 @@
+"""Servers as Docker containers: ZooKeeper's official image, and an image of the node built here.
+
+Everything is made through the Docker SDK, so a remote engine works as well (`DOCKER_HOST`, or the
+command line's current context). Everything carries the lab's id and its owner as labels.
+
+A link is a network: every server is on the front network, where its port is published, and on one
+for each ZooKeeper server that it talks to. To cut a link is to take the container off that network;
+its URL stays. Addresses are fixed, so a healed link is the same link: connections that both ends
+kept go on.
+
+Environment: `LABKIT_ZOOKEEPER_IMAGE` (`zookeeper:3.9`), `LABKIT_PYTHON_IMAGE` (what the node's
+image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instead of building),
+`LABKIT_PUBLISH=1` (an engine on another machine may publish the servers' ports there).
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import itertools
+import math
+import re
+import tarfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
+
+from labkit.errors import (
+    BackendError,
+    BackendUnavailable,
+    InvalidTransition,
+    ServerNotFound,
+    UnsupportedFault,
+)
+from labkit.servers import registry
+from labkit.servers.base import (
+    Endpoint,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+    cli_words,
+    each,
+    require_new,
+)
+from labkit.servers.docker.engine import LOOPBACK, connect, explained, published_address
+from labkit.servers.docker.images import (
+    inspect_image,
+    node_image,
+    pull,
+    version_of,
+    zookeeper_image,
+)
+from labkit.servers.docker.leftovers import (
+    forget,
+    labels_of,
+    leftovers,
+    remove_lab,
+    remove_lab_by,
+    unremoved,
+)
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.ports import Ports
+from labkit.servers.zookeeper import words
+
+_HTTP_PORT = 80
+_CLIENT_PORT = 2181
+
+# A JVM that lives for minutes gains more from a quick start than from a good optimiser.
+_JVM_FLAGS = "-XX:TieredStopAtLevel=1 -Xshare:auto -XX:+UseSerialGC -Xmx256m"
+_CLI_LOG = re.compile(r"(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*")
+
+_STATES = {
+    "created": ServerState.STOPPED,
+    "exited": ServerState.STOPPED,
+    "running": ServerState.RUNNING,
+    "restarting": ServerState.RUNNING,
+    "paused": ServerState.PAUSED,
+}
+
+
+@dataclass
+class _Server:
+    name: str
+    container: str  # its name; that of a ZooKeeper server's volume too
+    number: int  # from 0, in the lab; its address on every network follows from it
+    endpoint: Endpoint
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class DockerBackend:
+    """Runs servers as containers; see `Backend` for what the verbs promise."""
+
+    name = "docker"
+
+    def __init__(self, lab_id: str) -> None:
+        self.lab_id = lab_id
+        self._engine: docker.DockerClient | None = None
+        self._labels = labels_of(lab_id)
+        self._ports = Ports(registry.home() / "ports")
+        self._servers: dict[str, _Server] = {}
+        self._zookeepers: list[str] = []
+        self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server
+        self._lock = threading.Lock()
+        self._zookeeper_image: dict[str, Any] = {}
+        self._node_image = ""
+        self._address = LOOPBACK
+
+    def prepare(self, progress: Progress) -> None:
+        progress("asking the Docker engine", None)
+        self._engine = connect()
+        self._address = published_address()
+        for lab_id in leftovers():
+            remove_lab(lab_id)
+            forget(lab_id)
+        with explained():
+            pull(self._engine, zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
+            self._zookeeper_image = inspect_image(self._engine, zookeeper_image()) or {}
+            self._node_image = node_image(self._engine, progress)
+        registry.arm(self.lab_id, self.name)
+
+    @property
+    def zookeeper_version(self) -> str:
+        return version_of(self._zookeeper_image, zookeeper_image())
+
+    @property
+    def _api(self) -> docker.APIClient:
+        if self._engine is None:
+            raise BackendError("This backend has not been prepared; call prepare() first.")
+        return self._engine.api
+
+    # --- creating -----------------------------------------------------------------------------
+
+    def create_zookeeper(
+        self, names: Sequence[str], settings: ZooKeeperSettings
+    ) -> dict[str, Endpoint]:
+        with explained():
+            self._create_networks(names)
+            for name in names:
+                self._new_server(name, None)
+            self._zookeepers = list(names)
+            each(lambda name: self._create_server(self._servers[name], settings), names)
+        return {name: self._servers[name].endpoint for name in names}
+
+    def _new_server(self, name: str, port: int | None) -> _Server:
+        with self._lock:
+            taken = {server.number for server in self._servers.values()}
+            number = next(n for n in itertools.count() if n not in taken)
+            # Whether the port is free on another machine cannot be asked beforehand.
+            port = self._ports.reserve(port if self._address == LOOPBACK else None)
+            endpoint = Endpoint(self._address, port)
+            server = self._servers[name] = _Server(name, self._called(name), number, endpoint)
+        return server
+
+    def _create_server(self, server: _Server, settings: ZooKeeperSettings) -> None:
+        self._api.create_volume(server.container, labels=self._labels)
+        environment = {
+            "JVMFLAGS": _JVM_FLAGS,
+            "ZOO_MY_ID": str(server.number + 1),
+            "ZOO_DATA_DIR": "/data",
+            "ZOO_DATA_LOG_DIR": "/data",
+            "ZOO_TICK_TIME": str(settings.tick_time),
+            "ZOO_INIT_LIMIT": "50",
+            "ZOO_SYNC_LIMIT": "10",
+            "ZOO_MAX_CLIENT_CNXNS": "0",  # the default refuses one host's 61st client
+            "ZOO_4LW_COMMANDS_WHITELIST": "*",
+            "ZOO_ADMINSERVER_ENABLED": "false",
+            "ZOO_CFG_EXTRA": (
+                f"minSessionTimeout={settings.min_session_timeout} "
+                f"maxSessionTimeout={settings.max_session_timeout} "
+                "preAllocSize=1024"  # KiB: the log is read whole; by default it is 64 MiB of zeros
+            ),
+        }
+        if len(self._zookeepers) > 1:
+            # Addresses and no names: a server tells the others its own, and it has several.
+            environment["ZOO_SERVERS"] = " ".join(
+                f"server.{number}={self._address_of(name)}:2888:3888;{_CLIENT_PORT}"
+                for number, name in enumerate(self._zookeepers, start=1)
+            )
+        # Volumes that the image declares and nobody needs would be made without a label.
+        declared = self._zookeeper_image["Config"].get("Volumes") or {}
+        self._create_container(
+            server,
+            zookeeper_image(),
+            _CLIENT_PORT,
+            environment,
+            aliases=[server.name],
+            user="zookeeper",
+            binds={server.container: {"bind": "/data", "mode": "rw"}},
+            tmpfs={path: "mode=1777" for path in declared if path != "/data"},
+        )
+
+    def create_node(self, spec: NodeSpec) -> Endpoint:
+        require_new(spec.name, self._servers)
+        server = self._new_server(spec.name, spec.port)
+        try:
+            self._create_node(server, spec)
+        except BaseException:
+            # It may be on the engine, unless that is what failed; the lab's end finds it there.
+            with suppress(BackendError, DockerException, requests.RequestException):
+                self._api.remove_container(server.container, v=True, force=True)
+            self._forget(server)
+            raise
+        return server.endpoint
+
+    def _create_node(self, server: _Server, spec: NodeSpec) -> None:
+        environment = {
+            "NODE_NAME": spec.name,
+            **spec.env,
+            # Addresses, because a name would lead around a link that is cut: over the front.
+            "ZOOKEEPER_HOSTS": ",".join(
+                f"{self._address_of(name)}:{_CLIENT_PORT}" for name in self._zookeepers
+            ),
+            "PORT": str(_HTTP_PORT),
+            "NODE_URL": f"http://{server.endpoint}",
+        }
+        with explained():
+            self._create_container(
+                server,
+                self._node_image,
+                _HTTP_PORT,
+                environment,
+                aliases=[spec.name, "node"],  # as with compose, `http://node/` is all of them
+                read_only=True,
+                tmpfs={"/tmp": ""},
+            )
+
+    def _forget(self, server: _Server) -> None:
+        """Give back what a server that will not run again has: its port, its number, its name."""
+        self._ports.release(server.endpoint.port)
+        with self._lock:
+            self._servers.pop(server.name, None)
+
+    def _create_container(
+        self,
+        server: _Server,
+        image: str,
+        port: int,
+        environment: dict[str, str],
+        *,
+        aliases: list[str],
+        user: str | None = None,
+        **host: Any,
+    ) -> None:
+        """Create a container on its networks, with one port published and no privileges."""
+        front = self._called("front")
+        self._api.create_container(
+            image,
+            name=server.container,
+            hostname=server.name,
+            user=user,
+            environment=environment,
+            labels=self._labels,
+            ports=[port],
+            healthcheck={"test": ["NONE"]},  # the lab asks by itself, and more often
+            networking_config={
+                "EndpointsConfig": {front: EndpointConfig(self._api.api_version, aliases=aliases)}
+            },
+            host_config=self._api.create_host_config(
+                network_mode=front,
+                port_bindings={port: (server.endpoint.host, server.endpoint.port)},
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges:true"],
+                # Whatever the engine's default is, these logs can be read back.
+                log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m"}),
+                **host,
+            ),
+        )
+        for name in self._zookeepers:
+            self._connect_link(server, name)
+
+    def _called(self, what: str) -> str:
+        return f"labkit-{self.lab_id}-{what}"
+
+    # --- networks -----------------------------------------------------------------------------
+    #
+    # All servers are on the front network, where their ports are published, and on one network
+    # for each ZooKeeper server: whoever is taken off that one cannot reach the server any more.
+    # An engine publishes ports on the network whose name comes first in the alphabet, and would
+    # publish them anew if that changed: "front" < "link-…".
+
+    def _create_networks(self, zookeepers: Sequence[str], tries: int = 20) -> None:
+        """Create the networks; those of links with subnets that allow fixed addresses.
+
+        Only the engine knows which addresses are free on its machine, so it chooses a pool, which
+        we divide. Another lab may be given the same one at the same moment; then we ask again.
+        """
+        self._create_network("front")
+        for attempt in range(1, tries + 1):
+            subnets = self._free_pool().subnets((len(zookeepers) - 1).bit_length())
+            made = []
+            try:
+                for name, subnet in zip(zookeepers, subnets, strict=False):
+                    made.append(self._create_network(f"link-{name}", subnet))
+                    self._subnets[name] = subnet
+                return
+            except APIError as error:
+                for network in made:
+                    self._api.remove_network(network)
+                if "overlaps" not in str(error) or attempt == tries:
+                    raise
+
+    def _create_network(self, what: str, subnet: ipaddress.IPv4Network | None = None) -> str:
+        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]) if subnet else None
+        name = self._called(what)
+        self._api.create_network(name, driver="bridge", ipam=ipam, labels=self._labels)
+        return name
+
+    def _free_pool(self) -> ipaddress.IPv4Network:
+        probe = self._create_network("probe")
+        try:
+            pools = self._api.inspect_network(probe)["IPAM"]["Config"]
+        finally:
+            self._api.remove_network(probe)
+        networks = (ipaddress.ip_network(pool["Subnet"]) for pool in pools)
+        return next(net for net in networks if isinstance(net, ipaddress.IPv4Network))
+
+    def _address_of(self, name: str, seen_by: str | None = None) -> str:
+        """A server's address on a ZooKeeper server's network (its own, if that is not given)."""
+        subnet = self._subnets[seen_by or name]
+        number = self._server(name).number + 2  # 0 is the network itself, 1 the gateway
+        if number >= subnet.num_addresses - 1:
+            raise BackendError(
+                f"The network {subnet} has no address for another server. Use a new lab, or give "
+                "the engine larger pools (`default-address-pools` in its daemon.json)."
+            )
+        return str(subnet[number])
+
+    def _connect_link(self, server: _Server, target: str) -> None:
+        self._api.connect_container_to_network(
+            server.container,
+            self._called(f"link-{target}"),
+            ipv4_address=self._address_of(server.name, target),
+        )
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        self._server(source)
+        if target not in self._zookeepers:
+            raise UnsupportedFault(
+                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
+            )
+        if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
+            raise UnsupportedFault(
+                "In Docker a link can only be cut silently and in both directions (kind 'drop', "
+                f"direction 'both'), not {fault.kind!r} in direction {fault.direction!r}. The "
+                "process backend can do that: Lab(backend='process')."
+            )
+        if source == target:
+            return
+        network = self._called(f"link-{target}")
+        with self._locked(source) as server:
+            details = self._api.inspect_container(server.container)
+            whole = network in details["NetworkSettings"]["Networks"]
+            if fault is None and not whole:
+                self._connect_link(server, target)
+            elif fault is not None and whole:
+                self._api.disconnect_container_from_network(server.container, network)
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.PAUSED:
+                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
+                case ServerState.STOPPED:
+                    self._api.start(server.container)
+
+    def stop(self, name: str, grace: float = 5.0) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.PAUSED:
+                    raise InvalidTransition(
+                        f"{name} is paused and cannot shut down in order: resume it first, or "
+                        "kill it."
+                    )
+                case ServerState.RUNNING:
+                    self._api.stop(server.container, timeout=math.ceil(grace))
+
+    def kill(self, name: str) -> None:
+        with self._locked(name) as server:
+            if self._require(server) is not ServerState.STOPPED:
+                with _unless_stopped():
+                    self._api.kill(server.container, signal="SIGKILL")
+                self._api.wait(server.container)
+
+    def pause(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.STOPPED:
+                    raise InvalidTransition(
+                        f"{name} is stopped; only a running server can be paused."
+                    )
+                case ServerState.RUNNING:
+                    self._api.pause(server.container)
+
+    def resume(self, name: str) -> None:
+        with self._locked(name) as server:
+            match self._require(server):
+                case ServerState.STOPPED:
+                    raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
+                case ServerState.PAUSED:
+                    self._api.unpause(server.container)
+
+    def remove(self, name: str) -> None:
+        with self._locked(name) as server:
+            state = self._state(server)
+            if state in (ServerState.RUNNING, ServerState.PAUSED):
+                raise InvalidTransition(f"{name} is {state}: stop or kill it first.")
+            with suppress(NotFound):
+                self._api.remove_container(server.container, v=True)
+            with suppress(NotFound):
+                self._api.remove_volume(server.container)
+            self._forget(server)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def state(self, name: str) -> ServerState:
+        server = self._servers.get(name)
+        if server is None:
+            return ServerState.GONE
+        with explained(name):
+            return self._state(server)
+
+    def logs(self, name: str, tail: int = 50) -> str:
+        with self._reading(name) as server:
+            printed: bytes = self._api.logs(server.container, tail=tail)
+        return printed.decode(errors="replace").rstrip("\n")
+
+    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        arguments = cli_words(command)
+        running = (n for n in self._zookeepers if self.state(n) is ServerState.RUNNING)
+        name = next(running, None)
+        if name is None:
+            raise BackendError(
+                f"zkCli.sh {command!r} needs a ZooKeeper server, and none is running. Start one "
+                "with lab.zookeeper.start()."
+            )
+        hosts = ",".join(f"{zk}:{_CLIENT_PORT}" for zk in self._zookeepers)
+        argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *arguments]
+        with self._reading(name) as server:
+            job = self._api.exec_create(server.container, argv, user="zookeeper")
+            # One after the other, because both at once tear each other's lines.
+            streams: tuple[bytes | None, bytes | None] = self._api.exec_start(job["Id"], demux=True)
+            code = self._api.exec_inspect(job["Id"])["ExitCode"]
+        if code == 124:  # timeout(1)
+            raise BackendError(
+                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
+            )
+        printed = b"".join(filter(None, streams)).decode(errors="replace")
+        lines = words.tidy_cli_output(printed).splitlines()
+        return "\n".join(line for line in lines if not _CLI_LOG.fullmatch(line))
+
+    def transaction_logs(self, name: str) -> list[bytes]:
+        with self._reading(name) as server:
+            try:
+                chunks, _ = self._api.get_archive(server.container, "/data/version-2")
+            except NotFound as error:
+                if "No such container" in str(error.explanation):
+                    raise
+                return []  # it has never run
+            archive = io.BytesIO(b"".join(chunks))
+        files: dict[int, bytes] = {}
+        with tarfile.open(fileobj=archive) as tar:
+            for member in tar:
+                name, _, zxid = Path(member.name).name.partition(".")
+                content = tar.extractfile(member) if name == "log" else None
+                if content is not None:
+                    files[int(zxid, 16)] = content.read()
+        return [files[zxid] for zxid in sorted(files)]
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def destroy(self) -> None:
+        try:
+            if self._engine is not None:
+                with explained():
+                    remove_lab_by(self._engine, self.lab_id)
+                self._engine.close()
+        except BackendUnavailable:
+            # The watchdog stays: it tries when this process ends, and the next lab before that.
+            unremoved.add(self.lab_id)
+            raise
+        finally:
+            self._servers.clear()
+            self._zookeepers.clear()
+            self._ports.close()
+        forget(self.lab_id)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _server(self, name: str) -> _Server:
+        try:
+            return self._servers[name]
+        except KeyError:
+            known = ", ".join(self._servers) or "none"
+            raise ServerNotFound(
+                f"There is no server {name} in this lab; it has {known}."
+            ) from None
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[_Server]:
+        with explained(name):
+            yield self._server(name)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[_Server]:
+        server = self._server(name)
+        with server.lock, explained(name):
+            yield server
+
+    def _state(self, server: _Server) -> ServerState:
+        try:
+            status = self._api.inspect_container(server.container)["State"]["Status"]
+        except NotFound:
+            return ServerState.GONE
+        return _STATES.get(status, ServerState.GONE)
+
+    def _require(self, server: _Server) -> ServerState:
+        """The server's state, or `ServerNotFound` if its container is gone."""
+        status = self._api.inspect_container(server.container)["State"]["Status"]
+        return _STATES.get(status, ServerState.STOPPED)
+
+
+@contextmanager
+def _unless_stopped() -> Iterator[None]:
+    """It may end by itself between a look at it and the signal."""
+    try:
+        yield
+    except APIError as error:
+        if "is not running" not in str(error.explanation):
+            raise

@@ -1,0 +1,157 @@
+"""The Docker engine: is there one, where is it, and why does it not answer."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import docker
+import requests
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, NotFound
+
+from labkit.errors import (
+    BackendError,
+    BackendUnavailable,
+    PortInUse,
+    ServerNotFound,
+)
+
+LOOPBACK = "127.0.0.1"
+
+USE_PROCESSES = "or run the servers as processes: Lab(backend='process')."
+
+
+def available() -> str | None:
+    """Why no Docker engine can be used, in one line; None if one answers."""
+    try:
+        connect().close()
+        published_address()
+    except BackendUnavailable as error:
+        return str(error)
+    return None
+
+
+def connect() -> docker.DockerClient:
+    """A client of the engine that `DOCKER_HOST` or the current context names."""
+    url = urlsplit(_engine_url())
+    try:
+        if url.scheme == "unix":
+            # The SDK would wrap what is wrong three times, and leave its socket open.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(5)
+                probe.connect(url.path)
+        # The system's ssh, because it knows the user's keys and aliases.
+        over_ssh = url.scheme == "ssh"
+        client = docker.from_env(timeout=10, max_pool_size=64, use_ssh_client=over_ssh)
+    except (DockerException, requests.RequestException, OSError, ValueError) as error:
+        raise BackendUnavailable(_why_no_engine(error)) from error
+    client.api.timeout = 60  # some verbs take their time; a greeting does not
+    return client
+
+
+def _engine_url() -> str:
+    url = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    return url or "unix:///var/run/docker.sock"
+
+
+def _why_no_engine(error: BaseException) -> str:
+    url = _engine_url()
+    reason = " ".join(str(error).split())
+    if "Permission denied" in reason:
+        return (
+            f"You may not use the Docker engine at {url}. Join its group with "
+            f"`sudo usermod -aG docker $USER` and log in again, {USE_PROCESSES}"
+        )
+    if "timed out" in reason.lower():
+        return f"The Docker engine at {url} does not answer in time. Restart it, {USE_PROCESSES}"
+    return (
+        f"No Docker engine answers at {url} ({_innermost(error)}). Start one (`sudo systemctl "
+        f"start docker`, or Docker Desktop), {USE_PROCESSES}"
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, out of the wrappings of three libraries."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@contextmanager
+def explained(server: str | None = None) -> Iterator[None]:
+    """Turn the engine's errors into the lab's. `server` is whom a missing container was."""
+    try:
+        yield
+    except APIError as error:
+        raise _explain(error, server) from error
+    except (DockerException, requests.RequestException) as error:
+        raise BackendUnavailable(_why_no_engine(error)) from error
+
+
+def _explain(error: APIError, server: str | None) -> BackendError:
+    said = " ".join(str(error.explanation or error).split())
+    who = server or "The engine"
+    if isinstance(error, NotFound) and "network" in said:
+        return BackendError(
+            f"A network of this lab was removed behind its back ({said}). Close the lab and start "
+            "another one."
+        )
+    if isinstance(error, NotFound) and server is not None:
+        return ServerNotFound(
+            f"{server}'s container was removed behind the lab's back. A node can be replaced "
+            "with lab.add_node(); for ZooKeeper, close the lab and start another one."
+        )
+    if "port is already allocated" in said or "address already in use" in said:
+        return PortInUse(
+            f"{who} cannot get its port back: {said}. End the program that took it (`docker ps` "
+            f"and `ss -ltnp` name it) and start {who} again, or add a new node."
+        )
+    if "no space left on device" in said.lower():
+        return BackendError(
+            f"The Docker engine's disk is full: {said}. `docker system df` shows what is on it, "
+            "`docker system prune` removes what nobody uses."
+        )
+    if "non-overlapping" in said or "fully subnetted" in said:
+        return BackendError(
+            "The Docker engine has no addresses left for another network. `docker network prune` "
+            "removes the networks that nobody uses."
+        )
+    return BackendError(f"{who}: the Docker engine refuses: {said}.")
+
+
+def is_elsewhere() -> bool:
+    """Whether the engine is reached over a network, and is perhaps on another machine."""
+    return urlsplit(_engine_url()).scheme not in ("unix", "npipe")
+
+
+def published_address() -> str:
+    """Where ports are published: loopback, or for a remote engine the address we know it by.
+
+    Raises `BackendUnavailable` for an address that others reach too, unless that is allowed.
+    """
+    host = urlsplit(_engine_url()).hostname
+    if not is_elsewhere() or host is None:
+        return LOOPBACK
+    try:
+        address = socket.gethostbyname(host)
+    except OSError as error:
+        raise BackendUnavailable(
+            f"The engine's host {host} has no address here ({error}). Put the host's name "
+            "or address into DOCKER_HOST instead of an alias."
+        ) from error
+    if ipaddress.ip_address(address).is_loopback:
+        return LOOPBACK
+    if os.environ.get("LABKIT_PUBLISH") != "1":
+        raise BackendUnavailable(
+            f"The Docker engine is on another machine, and a lab would be open to whoever reaches "
+            f"{address} (that is where its servers' ports would be published: ZooKeeper without a "
+            "password, and every node). If that network is yours alone, set LABKIT_PUBLISH=1; "
+            "else use an engine of this machine, which publishes on loopback only, "
+            f"{USE_PROCESSES}"
+        )
+    return address

@@ -1,0 +1,162 @@
+"""The images that containers run from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import parse_repository_tag
+
+from labkit.errors import (
+    BackendUnavailable,
+)
+from labkit.servers.base import (
+    Progress,
+)
+from labkit.servers.docker.engine import USE_PROCESSES, connect
+
+
+def zookeeper_image() -> str:
+    return os.environ.get("LABKIT_ZOOKEEPER_IMAGE") or "zookeeper:3.9"
+
+
+def _python_image() -> str:
+    return os.environ.get("LABKIT_PYTHON_IMAGE") or "python:3.12-slim"
+
+
+def missing_images() -> dict[str, str]:
+    """The images that the engine would first have to get, and what names others instead.
+
+    Raises `BackendUnavailable` if no engine answers.
+    """
+    wanted = {zookeeper_image(): "LABKIT_ZOOKEEPER_IMAGE"}
+    if ready := os.environ.get("LABKIT_NODE_IMAGE"):
+        wanted[ready] = "LABKIT_NODE_IMAGE"
+    else:
+        wanted[_python_image()] = "LABKIT_PYTHON_IMAGE"
+    client = connect()
+    try:
+        return {i: name for i, name in wanted.items() if inspect_image(client, i) is None}
+    finally:
+        client.close()
+
+
+def inspect_image(client: docker.DockerClient, image: str) -> dict[str, Any] | None:
+    """What the engine knows of an image; None if it does not have it."""
+    try:
+        found: dict[str, Any] = client.api.inspect_image(image)  # type: ignore[no-untyped-call]
+    except NotFound:
+        return None
+    return found
+
+
+def pull(client: docker.DockerClient, image: str, variable: str, progress: Progress) -> None:
+    """Have the engine get the image, unless it has it."""
+    if inspect_image(client, image) is not None:
+        return
+    layers: dict[str, tuple[int, int]] = {}
+    repository, tag = parse_repository_tag(image)
+    try:
+        for line in client.api.pull(repository, tag or "latest", stream=True, decode=True):
+            if "error" in line:
+                raise DockerException(line["error"])
+            detail = line.get("progressDetail") or {}
+            if detail.get("total"):
+                layers[line["id"]] = (detail["current"], detail["total"])
+                done, total = map(sum, zip(*layers.values(), strict=True))
+                progress(f"pulling {image}", done / total)
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else error
+        raise BackendUnavailable(
+            f"The image {image} is not here and cannot be pulled ({_one_line(said)}). Connect to "
+            f"the network, or name an image that is here in {variable}, {USE_PROCESSES}"
+        ) from error
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())[:300].rstrip(".")
+
+
+def _build_context() -> dict[str, bytes]:
+    """The files that a node's image is built from, by their names in the project."""
+    root = Path(__file__).resolve().parents[3]
+    names = ["Dockerfile.node", "pyproject.toml", "constraints.txt", "labkit/__init__.py"]
+    if missing := [name for name in names if not (root / name).is_file()]:
+        raise BackendUnavailable(
+            f"The node's image is built from the project's checkout, and {root} has no "
+            f"{missing[0]}. Work in the checkout (`pip install -e .`), or name a built image in "
+            f"LABKIT_NODE_IMAGE, {USE_PROCESSES}"
+        )
+    sources = (path for path in (root / "labkit/node").rglob("*") if path.is_file())
+    names += [str(p.relative_to(root)) for p in sources if "__pycache__" not in p.parts]
+    return {name: (root / name).read_bytes() for name in sorted(names)}
+
+
+def node_image(client: docker.DockerClient, progress: Progress) -> str:
+    """The image of a node as its source is now; built if the engine does not have it."""
+    if ready := os.environ.get("LABKIT_NODE_IMAGE"):
+        pull(client, ready, "LABKIT_NODE_IMAGE", progress)
+        return ready
+    context = _build_context()
+    digest = hashlib.sha256(_python_image().encode())
+    for name, content in context.items():
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+    image = f"sequencenode:{digest.hexdigest()[:12]}"
+    if inspect_image(client, image) is not None:
+        return image
+    pull(client, _python_image(), "LABKIT_PYTHON_IMAGE", progress)
+    _build(client, image, context, progress)
+    return image
+
+
+def _build(
+    client: docker.DockerClient, image: str, context: Mapping[str, bytes], progress: Progress
+) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in context.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    step = "its first step"
+    printed: list[str] = []
+    try:
+        for line in client.api.build(
+            fileobj=archive, custom_context=True, dockerfile="Dockerfile.node", target="prod",
+            tag=image, buildargs={"PYTHON_IMAGE": _python_image()}, rm=True, forcerm=True,
+            decode=True,
+        ):  # fmt: skip
+            if "error" in line:
+                raise DockerException(line["error"])
+            text = line.get("stream", "").strip()
+            if match := re.match(r"Step (\d+)/(\d+) : (\S+)", text):
+                step = f"step {match[1]}, {match[3]}"
+                progress("building the node's image", int(match[1]) / int(match[2]))
+            elif text:
+                printed.append(text)
+    except DockerException as error:
+        said = error.explanation if isinstance(error, APIError) else error
+        last = next((line for line in reversed(printed) if "ERROR" in line), "")
+        raise BackendUnavailable(
+            f"The node's image cannot be built: {step} failed ({_one_line(last or said)}). The "
+            "first build needs the network; `docker build -f Dockerfile.node .` shows all of it. "
+            f"Try again, {USE_PROCESSES}"
+        ) from error
+
+
+def version_of(image: Mapping[str, Any], name: str) -> str:
+    """ZooKeeper's version: the official image's PATH leads into a directory named after it."""
+    environment = " ".join(image.get("Config", {}).get("Env") or [])
+    match = re.search(r"apache-zookeeper-(\d+\.\d+\.\d+)", environment)
+    match = match or re.search(r":(\d+\.\d+(?:\.\d+)?)$", name)
+    return match[1] if match else "unknown"

@@ -1,0 +1,1 @@
+"""The links between nodes and ZooKeeper, and how they break."""

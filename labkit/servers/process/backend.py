@@ -1,0 +1,471 @@
+"""Servers as local processes: ZooKeeper in Java, nodes in Python, every link through a forwarder.
+
+Needs an installed ZooKeeper and no privileges. Servers live in sessions of their own, so that
+interrupting a notebook's cell does not touch them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+
+from labkit.errors import (
+    BackendError,
+    InvalidTransition,
+    PortInUse,
+    ServerNotFound,
+    UnsupportedFault,
+)
+from labkit.servers import reaper, registry
+from labkit.servers.base import (
+    Endpoint,
+    NodeSpec,
+    Progress,
+    ServerState,
+    ZooKeeperSettings,
+    cli_words,
+    require_new,
+)
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
+from labkit.servers.ports import Ports, is_free
+from labkit.servers.zookeeper import config, install, words
+
+_LOOPBACK = "127.0.0.1"
+
+#: What an order for a node comes to: its process, or None if that has ended already.
+_Birth: TypeAlias = "Future[psutil.Process | None]"
+
+
+@dataclass
+class _Server:
+    """One server: how to launch it, and the process it last was."""
+
+    name: str
+    endpoint: Endpoint
+    log: Path
+    launch: Callable[[], psutil.Process | None]
+    process: psutil.Process | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def state(self) -> ServerState:
+        if self.process is None:
+            return ServerState.STOPPED
+        try:
+            status = self.process.status() if self.process.is_running() else psutil.STATUS_DEAD
+        except psutil.NoSuchProcess:
+            status = psutil.STATUS_DEAD
+        if status in (psutil.STATUS_DEAD, psutil.STATUS_ZOMBIE):
+            return ServerState.STOPPED
+        return ServerState.PAUSED if status == psutil.STATUS_STOPPED else ServerState.RUNNING
+
+
+class ProcessBackend:
+    """Runs servers as processes of this machine; see `Backend` for what the verbs promise."""
+
+    name = "process"
+
+    def __init__(self, lab_id: str) -> None:
+        self.lab_id = lab_id
+        self._directory = registry.directory(lab_id)
+        self._servers: dict[str, _Server] = {}
+        self._zookeepers: dict[str, Endpoint] = {}
+        self._forwarder = Forwarder()
+        self._zygote = _Zygote(lab_id, self._directory)
+        self._ports = Ports(registry.home() / "ports")
+        self._installation: install.Installation | None = None
+
+    def prepare(self, progress: Progress) -> None:
+        progress("finding ZooKeeper", None)
+        self._installation = install.find_installation()
+        registry.arm(self.lab_id, self.name)
+        self._zygote.launch()  # loads what nodes need while ZooKeeper starts
+        self._forwarder.start()
+
+    @property
+    def zookeeper_version(self) -> str:
+        return self._installed.version
+
+    @property
+    def _installed(self) -> install.Installation:
+        if self._installation is None:
+            raise BackendError("This backend has not been prepared; call prepare() first.")
+        return self._installation
+
+    # --- creating -----------------------------------------------------------------------------
+
+    def create_zookeeper(
+        self, names: Sequence[str], settings: ZooKeeperSettings
+    ) -> dict[str, Endpoint]:
+        clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
+        peers = self._peers(names) if len(names) > 1 else {}
+        for number, name in enumerate(names, start=1):
+            home = self._directory / name
+            (home / "data").mkdir(parents=True)
+            (home / "data" / "myid").write_text(f"{number}\n")
+            config.write_logging_configuration(home)
+            settings_file = home / "zoo.cfg"
+            settings_file.write_text(
+                config.zoo_cfg(
+                    data=home / "data",
+                    client_port=clients[name].port,
+                    tick_time=settings.tick_time,
+                    min_session_timeout=settings.min_session_timeout,
+                    max_session_timeout=settings.max_session_timeout,
+                    peers=peers.get(name, ()),
+                )
+            )
+            command = self._installed.server_command(home, settings_file)
+            log = home / "log"
+            self._servers[name] = _Server(
+                name,
+                clients[name],
+                log,
+                lambda c=command, o=log: self._launch_java(c, o),  # type: ignore[misc]
+            )
+        self._zookeepers.update(clients)
+        return clients
+
+    def _peers(self, names: Sequence[str]) -> dict[str, list[config.Peer]]:
+        """For each server of an ensemble, all of them as it reaches them: the others by links."""
+        own = {
+            name: config.Peer(number, _LOOPBACK, self._ports.reserve(), self._ports.reserve())
+            for number, name in enumerate(names, start=1)
+        }
+        seen = {name: dict(own) for name in names}
+        for source, target in itertools.permutations(names, 2):
+            peer = own[target]
+            # A follower that finds its leader not listening yet starts a new election. A refusal
+            # would have made it try again, but behind a link it has connected already.
+            quorum = self._forwarder.link(
+                source, target, (_LOOPBACK, peer.quorum_port), channel="quorum", patience=2.0
+            )
+            election = self._forwarder.link(
+                source, target, (_LOOPBACK, peer.election_port), channel="election"
+            )
+            seen[source][target] = replace(peer, quorum_port=quorum, election_port=election)
+        for source, target in itertools.permutations(names, 2):
+            announced, linked = own[source].election_port, seen[target][source].election_port
+            self._forwarder.translate(
+                source, target, "election", f"{_LOOPBACK}:{announced}", f"{_LOOPBACK}:{linked}"
+            )
+        return {name: list(peers.values()) for name, peers in seen.items()}
+
+    def create_node(self, spec: NodeSpec) -> Endpoint:
+        require_new(spec.name, self._servers)
+        endpoint = Endpoint(_LOOPBACK, self._ports.reserve(spec.port))
+        try:
+            links = [
+                self._forwarder.link(spec.name, name, (zk.host, zk.port))
+                for name, zk in self._zookeepers.items()
+            ]
+            environ = {
+                "NODE_NAME": spec.name,
+                **spec.env,
+                "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{port}" for port in links),
+                "HOST": endpoint.host,
+                "PORT": str(endpoint.port),
+                "NODE_URL": f"http://{endpoint}",
+            }
+            log = self._directory / f"{spec.name}.log"
+            self._servers[spec.name] = _Server(
+                spec.name, endpoint, log, lambda: self._zygote.fork(log, environ)
+            )
+        except BaseException:
+            self._forget(spec.name, endpoint)
+            raise
+        return endpoint
+
+    def _forget(self, name: str, endpoint: Endpoint) -> None:
+        """Give back what a server that will not run again has: its port, its links, its name."""
+        self._servers.pop(name, None)
+        self._ports.release(endpoint.port)
+        self._forwarder.unlink(name)
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        with self._locked(name) as server:
+            match server.state():
+                case ServerState.PAUSED:
+                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
+                case ServerState.STOPPED:
+                    _require_free(server)
+                    server.process = server.launch()
+
+    def stop(self, name: str, grace: float = 5.0) -> None:
+        with self._locked(name) as server:
+            match server.state():
+                case ServerState.PAUSED:
+                    raise InvalidTransition(
+                        f"{name} is paused and cannot shut down in order: resume it first, or "
+                        "kill it."
+                    )
+                case ServerState.RUNNING:
+                    self._signal(server, signal.SIGTERM)
+                    if not self._wait_dead(server, grace):
+                        self._signal(server, signal.SIGKILL)
+                        self._wait_dead(server, 5)
+
+    def kill(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is not ServerState.STOPPED:
+                self._signal(server, signal.SIGKILL)
+                self._wait_dead(server, 5)
+
+    def pause(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is stopped; only a running server can be paused.")
+            self._signal(server, signal.SIGSTOP)
+            _wait_until(lambda: server.state() is not ServerState.RUNNING, 2)
+
+    def resume(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
+            self._signal(server, signal.SIGCONT)
+            _wait_until(lambda: server.state() is not ServerState.PAUSED, 2)
+
+    def remove(self, name: str) -> None:
+        with self._locked(name) as server:
+            if server.state() is not ServerState.STOPPED:
+                raise InvalidTransition(f"{name} is {server.state()}: stop or kill it first.")
+            self._forget(name, server.endpoint)
+            with suppress(FileNotFoundError):
+                server.log.unlink()
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def state(self, name: str) -> ServerState:
+        server = self._servers.get(name)
+        return ServerState.GONE if server is None else server.state()
+
+    def logs(self, name: str, tail: int = 50) -> str:
+        try:
+            lines = self._server(name).log.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "\n".join(lines[-tail:])
+
+    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        hosts = ",".join(map(str, self._zookeepers.values()))
+        home = self._directory / next(iter(self._zookeepers))
+        argv = self._installed.cli_command(home, hosts, cli_words(command))
+        try:
+            done = subprocess.run(
+                argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                stdin=subprocess.DEVNULL, timeout=timeout, env=self._environ(), cwd=home,
+                start_new_session=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BackendError(
+                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Is ZooKeeper running?"
+            ) from None
+        return words.tidy_cli_output(done.stdout)
+
+    def transaction_logs(self, name: str) -> list[bytes]:
+        server = self._server(name)
+        files = (server.log.parent / "data" / "version-2").glob("log.*")
+        return [path.read_bytes() for path in sorted(files, key=lambda p: int(p.suffix[1:], 16))]
+
+    # --- links --------------------------------------------------------------------------------
+
+    def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
+        self._server(source)
+        if target not in self._zookeepers:
+            raise UnsupportedFault(
+                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
+            )
+        if source != target:
+            self._forwarder.fault(source, target, fault)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def destroy(self) -> None:
+        self._zygote.close()
+        for server in list(self._servers.values()):
+            if server.state() is not ServerState.STOPPED:
+                self._signal(server, signal.SIGKILL)
+        for server in list(self._servers.values()):
+            self._wait_dead(server, 5)
+        reaper.kill_processes(self.lab_id)  # what an interrupted start may have left
+        self._servers.clear()
+        self._zookeepers.clear()
+        self._forwarder.close()
+        self._ports.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        registry.disarm(self.lab_id)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _server(self, name: str) -> _Server:
+        try:
+            return self._servers[name]
+        except KeyError:
+            known = ", ".join(self._servers) or "none"
+            raise ServerNotFound(
+                f"There is no server {name} in this lab; it has {known}."
+            ) from None
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[_Server]:
+        server = self._server(name)
+        with server.lock:
+            yield server
+
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, registry.LAB_VARIABLE: self.lab_id}
+
+    def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
+        with open(log, "ab") as output:
+            return psutil.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=log.parent, env=self._environ(), start_new_session=True,
+            )  # fmt: skip
+
+    @staticmethod
+    def _signal(server: _Server, number: signal.Signals) -> None:
+        with suppress(psutil.NoSuchProcess):
+            assert server.process is not None
+            server.process.send_signal(number)
+
+    @staticmethod
+    def _wait_dead(server: _Server, timeout: float) -> bool:
+        if isinstance(server.process, psutil.Popen):
+            with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+                server.process.wait(timeout)  # our own child: reap it
+        dead = _wait_until(lambda: server.state() is ServerState.STOPPED, timeout)
+        if dead:  # that is so before the last of its threads has closed its sockets
+            _wait_until(lambda: is_free(server.endpoint.port), 1)
+        return dead
+
+
+def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Poll a fact that the system announces to nobody; False if it takes longer than `timeout`."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def _require_free(server: _Server) -> None:
+    if not _wait_until(lambda: is_free(server.endpoint.port), 1):  # it may just have crashed
+        raise PortInUse(
+            f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
+            f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "
+            f"{server.name} again, or add a new node."
+        )
+
+
+class _Zygote:
+    """The process that forks this lab's nodes, launched again if it has died.
+
+    A thread reads its answers, because that one is never interrupted: a Ctrl-C in the midst of an
+    order neither leaves an answer to be taken for the next order's, nor a node that nobody knows.
+    """
+
+    def __init__(self, lab_id: str, directory: Path) -> None:
+        self._lab_id = lab_id
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._births: dict[int, _Birth] = {}  # by order, of the process that is running
+        self._orders = itertools.count(1)
+        self._reader: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def launch(self) -> None:
+        """Begin loading; does not wait."""
+        with open(self._directory / "zygote.log", "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "labkit.servers.process.zygote"], bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/",
+                env={**os.environ, registry.LAB_VARIABLE: self._lab_id}, start_new_session=True,
+            )  # fmt: skip
+        births: dict[int, _Birth] = {}
+        reader = threading.Thread(
+            target=self._read, args=(process, births), name="labkit-zygote", daemon=True
+        )
+        reader.start()
+        # The process last: one that is known has a reader, whatever was interrupted here.
+        self._births, self._reader, self._process = births, reader, process
+
+    def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process | None:
+        """Start a node; its process, or None if it has ended already (its log says why)."""
+        for _ in range(2):
+            birth: _Birth = Future()
+            with suppress(BrokenPipeError):
+                try:
+                    self._order(birth, log, environ)
+                    return birth.result()
+                except BaseException:
+                    birth.add_done_callback(_undo)
+                    raise
+        raise BackendError(
+            "The process that starts nodes ended twice. Its last log lines:\n"
+            + (self._directory / "zygote.log").read_text()[-2000:]
+        )
+
+    def _order(self, birth: _Birth, log: Path, environ: dict[str, str]) -> None:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self.launch()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            order = next(self._orders)
+            self._births[order] = birth
+            line = json.dumps({"order": order, "log": str(log), "environ": environ})
+            self._process.stdin.write(line.encode() + b"\n")
+
+    def _read(self, process: subprocess.Popen[bytes], births: dict[int, _Birth]) -> None:
+        """Tell whoever waits for a birth, until the zygote ends."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            answer = json.loads(line)
+            try:
+                node = psutil.Process(answer["pid"])
+            except psutil.NoSuchProcess:
+                node = None
+            births.pop(answer["order"]).set_result(node)
+        process.wait()
+        with self._lock:  # who orders from now on launches another one
+            if self._process is process:
+                self._process = None
+        for birth in births.values():
+            birth.set_exception(BrokenPipeError())
+        process.stdin.close()
+        process.stdout.close()
+
+    def close(self) -> None:
+        """End it; its nodes are the backend's to end."""
+        with self._lock:
+            process, reader = self._process, self._reader
+        if process is not None:
+            process.kill()
+        if reader is not None:
+            reader.join()
+
+
+def _undo(birth: _Birth) -> None:
+    """Kill the node of an order that was interrupted."""
+    if birth.exception() is None and (node := birth.result()) is not None:
+        with suppress(psutil.NoSuchProcess):
+            node.kill()

@@ -1,0 +1,122 @@
+"""Removes a lab whose owner has died, in a process of its own.
+
+A kernel can be killed at any moment, also while it starts a server, so nothing here relies on what
+the kernel managed to write down: processes are found by the `LABKIT_LAB` in their environment,
+containers and networks by their label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import shutil
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+
+from labkit.errors import BackendError
+from labkit.servers.registry import CLOSED, LAB_VARIABLE, directory, registered
+
+_PATIENCE = 600.0  # seconds that a watchdog waits for an engine
+
+
+def remove(lab_id: str, backend: str) -> None:
+    """Remove whatever a lab has left: processes or containers, networks, its directory."""
+    if backend == "docker":
+        from labkit.servers.docker.leftovers import remove_lab
+
+        remove_lab(lab_id)
+    else:
+        kill_processes(lab_id)
+    shutil.rmtree(directory(lab_id), ignore_errors=True)
+
+
+def remove_leftovers() -> list[str]:
+    """Remove the labs whose owners are dead; the ids of those that are gone now.
+
+    What cannot be removed now, because its engine does not answer, is left for the next time.
+    """
+    removed = []
+    for entry in registered():
+        if entry.orphaned:
+            with suppress(BackendError):
+                remove(entry.lab_id, entry.backend)
+                removed.append(entry.lab_id)
+    return removed
+
+
+def kill_processes(lab_id: str) -> None:
+    """SIGKILL every process that carries the lab's id in its environment, until none is left."""
+    for _ in range(20):  # a process that was being forked meanwhile is found the next time
+        victims = _processes(lab_id)
+        if not victims:
+            return
+        for process in victims:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(victims, timeout=1)
+
+
+def _processes(lab_id: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            mine = process.environ().get(LAB_VARIABLE) == lab_id
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
+
+
+def _owner_died(owner: int) -> bool:
+    """Wait for the owner's end: True if it died, False if it had closed the lab before."""
+    try:
+        process = psutil.Process(owner)
+    except psutil.NoSuchProcess:
+        return True
+    while _runs(process):
+        readable, _, _ = select.select([sys.stdin], [], [], 1.0)
+        if readable:
+            return os.read(sys.stdin.fileno(), 1) != CLOSED
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="labkit-watchdog")
+    parser.add_argument("--owner", type=int, required=True)
+    parser.add_argument("--lab", required=True)
+    parser.add_argument("--backend", choices=["docker", "process"], required=True)
+    options = parser.parse_args()
+    if not _owner_died(options.owner):
+        return
+    for _ in range(2):  # once more after a moment: a server may have been on its way
+        _remove_patiently(options.lab, options.backend)
+        time.sleep(0.5)
+
+
+def _remove_patiently(lab_id: str, backend: str) -> None:
+    """Remove the lab, if need be when its engine is back: it may have gone down with the owner."""
+    deadline = time.monotonic() + _PATIENCE
+    pause = 0.5
+    while True:
+        try:
+            return remove(lab_id, backend)
+        except BackendError as error:
+            if time.monotonic() + pause > deadline:
+                raise  # into the log; the next lab's start, or `labkit down`, removes the rest
+            print(f"{error} Once more in {pause:g} s.", file=sys.stderr, flush=True)
+        time.sleep(pause)
+        pause = min(2 * pause, 30)
+
+
+if __name__ == "__main__":
+    main()

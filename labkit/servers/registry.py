@@ -1,0 +1,142 @@
+"""The labs of this user on this machine, each registered in a directory of its own.
+
+`labkit ps` and `labkit down` read it, and so does the reaper: the process that removes a lab when
+its owner ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from labkit.errors import ConfigError
+
+LAB_VARIABLE = "LABKIT_LAB"
+_CLOCK_STEP = 60.0  # seconds
+_LAB_ID = re.compile("[0-9a-f]+")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is known of a lab by others than its owner."""
+
+    lab_id: str
+    backend: str  # "docker" or "process"
+    owner: int  # process id
+    owner_started: float  # tells the owner from a later process with its id
+    nodes: dict[str, str]  # name → URL
+
+    @property
+    def orphaned(self) -> bool:
+        """The owner is dead."""
+        try:
+            started = psutil.Process(self.owner).create_time()
+            # Counted from the system's start, by a clock that may have been set since.
+            return abs(started - self.owner_started) > _CLOCK_STEP
+        except psutil.NoSuchProcess:
+            return True
+
+
+def is_lab_id(text: object) -> bool:
+    """Whether a lab may be called that: hexadecimal digits, so that it is a name and no path."""
+    return isinstance(text, str) and _LAB_ID.fullmatch(text) is not None
+
+
+def directory(lab_id: str) -> Path:
+    """The lab's directory: its registration, configuration, data and logs.
+
+    Raises `ConfigError` for what is no lab's id: directories are removed by their labs' ids.
+    """
+    if not is_lab_id(lab_id):
+        raise ConfigError(f"{lab_id!r} is no lab's id: one has hexadecimal digits only.")
+    return home() / lab_id
+
+
+def home() -> Path:
+    """Where everything is that this user's labs keep in files; nobody else may look or write there.
+
+    Anybody could have made a directory of that name before us, and in it a lab that is not ours.
+    Raises `ConfigError` if that has happened.
+    """
+    path = Path(tempfile.gettempdir()) / f"labkit-{os.getuid()}"
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        raise ConfigError(
+            f"Labs keep their files in {path}, and it cannot be made ({error.strerror}). Set "
+            "TMPDIR to a directory that you may write to."
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(
+            f"Labs keep their files in {path}, and that is not a directory of yours. Find out "
+            f"whose it is (`ls -ld {path}`) and have it removed, or set TMPDIR to a directory "
+            "that nobody else may write to."
+        )
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
+    """Write down (or update) that this process owns the lab."""
+    me = psutil.Process()
+    entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {})
+    path = directory(lab_id) / "lab.json"
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(asdict(entry)))
+    draft.replace(path)
+
+
+def registered() -> list[Registration]:
+    """Every lab of this user on this machine."""
+    found = []
+    for path in sorted(home().glob("*/lab.json")):
+        # A lab that is being removed right now is none.
+        with suppress(OSError, ValueError, TypeError):
+            entry = Registration(**json.loads(path.read_text()))
+            if is_lab_id(entry.lab_id) and entry.lab_id == path.parent.name:
+                found.append(entry)
+    return found
+
+
+def arm(lab_id: str, backend: str) -> None:
+    """Register the lab and start the process that removes it when this one ends, however it ends.
+
+    The watchdog reads from a pipe that only this process writes to, so it learns of the end at
+    once; a fork of this process may keep the pipe open, so it also looks for the process itself.
+    """
+    register(lab_id, backend)
+    command = [sys.executable, "-m", "labkit.servers.reaper"]
+    command += ["--owner", str(os.getpid()), "--lab", lab_id, "--backend", backend]
+    with open(directory(lab_id) / "watchdog.log", "ab") as log:
+        _armed[lab_id] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+
+
+_armed: dict[str, subprocess.Popen[bytes]] = {}
+CLOSED = b"."  # sent by an owner that has cleaned up by itself
+
+
+def disarm(lab_id: str) -> None:
+    """The lab is closed and has left nothing: its watchdog may go."""
+    if (watchdog := _armed.pop(lab_id, None)) is not None:
+        with suppress(BrokenPipeError):
+            try:
+                watchdog.communicate(CLOSED, timeout=2)
+            except subprocess.TimeoutExpired:  # still starting, on a machine under load
+                watchdog.kill()
+                watchdog.communicate()

@@ -1,0 +1,193 @@
+"""The recorder, on real nodes and a real ZooKeeper: what it writes, what it survives, its cost."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from kazoo.client import KazooClient
+
+from labkit.lab.lab import Lab
+from labkit.lab.recorder import Recorder
+from labkit.lab.timeline import Timeline
+from labkit.see.spans import Story, Word
+
+
+def last(lab: Lab, kind: str, subject: str) -> dict[str, object]:
+    events = [e for e in lab.timeline if e.kind == kind and e.subject == subject]
+    return dict(events[-1].data) if events else {}
+
+
+def held(lab: Lab) -> dict[str, str]:
+    numbers = last(lab, "holders", "zookeeper").get("numbers", {})
+    assert isinstance(numbers, dict)
+    return {number: claim["owner"] for number, claim in numbers.items()}
+
+
+def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
+    assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
+    lab.wait_until(lambda: len(held(lab)) == 4)
+    lab.scale(2)
+    lab.wait_until(lambda: held(lab) == {"3": "node3", "4": "node4"})
+    lab.scale(4)
+    lab.wait_until(lambda: len(held(lab)) == 4)
+    lab.wait_until(lambda: last(lab, "status", "node6").get("number") == 2)
+
+    story = Story(lab.timeline)
+    assert {bar.number: bar.node for bar, _ in story.held()} == {
+        1: "node5", 2: "node6", 3: "node3", 4: "node4",
+    }  # fmt: skip
+    lab.timeline.merge_transactions(lab.zookeeper.transactions())
+    exact = Story(lab.timeline)
+    for node in ("node1", "node2"):
+        both, ghost = exact.bars(node)
+        assert (both.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
+        # A heartbeat may have been sent just before the kill, so the session lives a timeout more.
+        assert 0.5 < ghost.end - ghost.start < 2.0
+    for node in ("node3", "node4", "node5", "node6"):
+        assert {bar.word for bar in exact.bars(node)} == {Word.BOTH}
+    # The watch and the log tell the same story, to the watch's reaction time.
+    for live, logged in zip(story.claims(), exact.claims(), strict=True):
+        assert (live.number, live.node, live.token) == (logged.number, logged.node, logged.token)
+        assert live.start == pytest.approx(logged.start, abs=0.3)
+        assert live.end == pytest.approx(logged.end, abs=0.3)
+
+
+def test_it_survives_a_restart_of_zookeeper(lab: Lab) -> None:
+    lab.node(1).sequence()
+    lab.zookeeper.stop()
+    lab.wait_until(lambda: last(lab, "session", "lab")["state"] == "SUSPENDED")
+    lab.wait_until(lambda: last(lab, "status", "node1")["number"] is None)
+    lab.zookeeper.start()
+    lab.wait_until(lambda: last(lab, "session", "lab")["state"] == "CONNECTED", timeout=10)
+    lab.wait_until(lambda: last(lab, "status", "node1")["number"] == 1, timeout=10)
+    lab.wait_until(lambda: lab.node(2).sequence() == 2, timeout=10)
+    lab.wait_until(lambda: held(lab) == {"1": "node1", "2": "node2"}, timeout=10)
+
+
+def test_a_frozen_node_delays_nobody(lab: Lab) -> None:
+    lab.wait_until(lambda: last(lab, "status", "node4"))
+    lab.node(1).pause()
+    lab.wait_until(lambda: last(lab, "status", "node1") == {**UNREACHABLE, **seen(lab, "node1")})
+    began = lab.timeline.now()
+    lab.node(2).sequence()
+    lab.wait_until(lambda: last(lab, "status", "node2")["number"] == 1, timeout=1.0)
+    assert lab.timeline.now() - began < 1.0
+    lab.node(1).resume()
+    lab.wait_until(lambda: last(lab, "status", "node1")["reachable"], timeout=2.0)
+
+
+UNREACHABLE = {"reachable": False, "error": "no answer"}
+
+
+def seen(lab: Lab, node: str) -> dict[str, object]:
+    status = last(lab, "status", node)
+    return {key: status[key] for key in ("asked", "previous_until") if key in status}
+
+
+def test_polling_never_claims(lab: Lab) -> None:
+    lab.wait_until(lambda: all(last(lab, "status", node.name) for node in lab.nodes))
+    paths = {txn.path for txn in lab.zookeeper.transactions() if txn.path}
+    assert not {path for path in paths if path.startswith("/sequence/")}
+    assert last(lab, "status", "node1")["reason"] == "not-asked"
+
+
+def test_only_changes_are_written(lab: Lab) -> None:
+    lab.node(1).sequence()
+    lab.wait_until(lambda: last(lab, "status", "node1").get("number") == 1)
+    before = len(lab.timeline)
+    time.sleep(1.0)  # five polls and as many heartbeats
+    assert len(lab.timeline) - before <= 2
+
+
+def test_it_costs_less_than_a_tenth_of_a_core_at_32_nodes() -> None:
+    with Lab(nodes=32, backend="process", session_timeout=5) as lab:
+        for node in lab.nodes:
+            node.sequence()
+        lab.wait_until(lambda: len(held(lab)) == 32, timeout=20)
+        (thread,) = (t for t in threading.enumerate() if t.name == "labkit-recorder")
+        assert thread.ident is not None
+        clock = time.pthread_getcpuclockid(thread.ident)
+        began, spent = time.monotonic(), time.clock_gettime(clock)
+        time.sleep(3.0)
+        share = (time.clock_gettime(clock) - spent) / (time.monotonic() - began)
+        assert share < 0.1, f"{share:.1%} of a core"
+
+
+@pytest.fixture
+def mute() -> Iterator[tuple[str, str]]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield "node9", f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_nothing_is_left_when_it_stops(mute: tuple[str, str]) -> None:
+    timeline = Timeline()
+    nodes = [mute, ("node8", "http://127.0.0.1:9")]
+    recorder = Recorder(timeline, lambda: nodes)
+    assert recorder.start() is recorder.start()  # twice is once
+    deadline = time.monotonic() + 5
+    while len(timeline) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    recorder.stop()
+    recorder.stop()
+    assert {e.subject: e.data["reachable"] for e in timeline} == {"node8": False, "node9": False}
+    assert "labkit-recorder" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_nodes_come_and_go(lab: Lab) -> None:
+    timeline = Timeline()
+    nodes = [(lab.node(1).name, lab.node(1).url)]
+    recorder = Recorder(timeline, lambda: list(nodes), interval=0.05).start()
+    lab.wait_until(lambda: len(timeline) == 1)
+    nodes[:] = [(lab.node(2).name, lab.node(2).url)]
+    lab.wait_until(lambda: len(timeline) == 2)
+    lab.node(1).kill()
+    time.sleep(0.3)
+    recorder.stop()
+    assert [event.subject for event in timeline] == ["node1", "node2"]
+    # And it can be started again.
+    recorder.start()
+    recorder.stop()
+
+
+def test_the_modes_of_an_ensemble() -> None:
+    with Lab(nodes=1, ensemble=3, backend="process", session_timeout=2) as lab:
+        names = [server.name for server in lab.zookeeper.servers]
+
+        def modes() -> list[object]:
+            return sorted(str(last(lab, "quorum", name).get("mode")) for name in names)
+
+        lab.wait_until(lambda: modes() == ["follower", "follower", "leader"])
+        leader = lab.zookeeper.leader
+        assert leader is not None
+        leader.kill()
+        lab.wait_until(lambda: modes() == ["None", "follower", "leader"], timeout=10)
+        assert last(lab, "quorum", leader.name)["mode"] is None
+        assert Story(lab.timeline).outages() == []  # two of three still are a majority
+        assert "Processing srvr" not in lab.zookeeper.leader.logs(
+            200
+        )  # polling does not flood the log
+
+
+def test_the_first_claim_may_come_at_any_moment() -> None:
+    class Late(KazooClient):
+        """Sees /sequence made right after it has found none."""
+
+        def exists_async(self, path: str, watch: object = None) -> object:
+            lab.zk.create("/sequence/1", b'{"owner": "node1"}', ephemeral=True, makepath=True)
+            return super().exists_async(path, watch)
+
+    with Lab(nodes=0, backend="process", record=False) as lab:
+        client = Late(hosts=lab.zookeeper.hosts)
+        client.start()
+        recorder = Recorder(lab.timeline, list, client).start()
+        try:
+            lab.wait_until(lambda: held(lab) == {"1": "node1"}, timeout=3)
+        finally:
+            recorder.stop()
+            client.stop()
+            client.close()

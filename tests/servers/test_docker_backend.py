@@ -1,0 +1,59 @@
+"""What the Docker backend has to get right before, or without, an engine's answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import servers
+from labkit.errors import BackendError, BackendUnavailable
+from labkit.servers.base import NodeSpec, ServerState
+from labkit.servers.docker import engine
+from labkit.servers.docker.backend import DockerBackend
+
+
+def test_a_node_that_cannot_be_created_is_no_server() -> None:
+    backend, other = DockerBackend("c0ffee4"), DockerBackend("c0ffee5")
+    port = backend._ports.reserve()
+    backend._ports.release(port)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="not been prepared"):
+            backend.create_node(NodeSpec("node1", port=port))
+        assert backend.state("node1") is ServerState.GONE
+        assert other._ports.reserve(port) == port
+        other._ports.release(port)
+
+
+# --- where ports are published ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["tcp://192.0.2.1:2375", "ssh://somebody@192.0.2.1"])
+def test_ports_are_not_published_to_others_unasked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", url)
+    monkeypatch.delenv("LABKIT_PUBLISH", raising=False)
+    with pytest.raises(BackendUnavailable, match=r"^[^\n]*192\.0\.2\.1[^\n]*$") as refusal:
+        engine._published_address()
+    for word in ("without a password", "LABKIT_PUBLISH=1", "loopback", "backend='process'"):
+        assert word in str(refusal.value)
+    monkeypatch.setenv("LABKIT_PUBLISH", "1")
+    assert engine._published_address() == "192.0.2.1"
+
+
+@pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375"])
+def test_ports_are_published_on_loopback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", url)
+    monkeypatch.delenv("LABKIT_PUBLISH", raising=False)
+    assert engine._published_address() == "127.0.0.1"
+
+
+def test_an_engine_elsewhere_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    said: list[str] = []
+    backend = servers.choose(None, lambda what, fraction: None, said.append, {})
+    backend.destroy()
+    assert backend.name == "process"
+    assert said == [
+        "No Docker engine answers at tcp://127.0.0.1:1, so servers run as processes. "
+        "`labkit doctor` says more."
+    ]

@@ -1,0 +1,94 @@
+"""What only the process backend has to get right: the zygote, and the links to a server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+import pytest
+import requests
+
+from labkit.servers import registry
+from labkit.servers.base import Endpoint, NodeSpec, ServerState, ZooKeeperSettings
+from labkit.servers.process.backend import ProcessBackend
+
+
+@pytest.fixture
+def backend() -> Iterator[ProcessBackend]:
+    """A backend with a ZooKeeper that does not run: nodes answer without it."""
+    backend = ProcessBackend("c0ffee3")
+    try:
+        backend.prepare(lambda what, fraction: None)
+        backend.create_zookeeper(["zookeeper1"], ZooKeeperSettings())
+        yield backend
+    finally:
+        backend.destroy()
+
+
+def who_answers(endpoint: Endpoint) -> str | None:
+    with suppress(requests.RequestException):
+        name: str = requests.get(f"http://{endpoint}/status", timeout=1).json()["name"]
+        return name
+    return None
+
+
+def wait_for(name: str | None, endpoint: Endpoint) -> None:
+    deadline = time.monotonic() + 15
+    while who_answers(endpoint) != name:
+        assert time.monotonic() < deadline, who_answers(endpoint)
+        time.sleep(0.02)
+
+
+def zygote(lab_id: str) -> psutil.Process:
+    [found] = [
+        p
+        for p in psutil.Process().children()
+        if "labkit.servers.process.zygote" in " ".join(p.cmdline())
+    ]
+    assert found.environ()[registry.LAB_VARIABLE] == lab_id
+    return found
+
+
+def start_interrupted(backend: ProcessBackend, name: str) -> None:
+    """A Ctrl-C after the order for a node was sent, and before its answer is here."""
+    forker = zygote(backend.lab_id)
+    forker.suspend()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            backend.start(name)
+    finally:
+        forker.resume()
+
+
+def test_an_interrupted_start_leaves_the_other_nodes_alone(backend: ProcessBackend) -> None:
+    endpoints = {name: backend.create_node(NodeSpec(name)) for name in ("node1", "node2", "node3")}
+    backend.start("node3")
+    wait_for("node3", endpoints["node3"])
+    start_interrupted(backend, "node1")
+    assert backend.state("node1") is ServerState.STOPPED
+    backend.start("node2")
+    wait_for("node2", endpoints["node2"])
+    wait_for(None, endpoints["node1"])  # nobody knew the one that was forked meanwhile
+    backend.kill("node2")
+    wait_for(None, endpoints["node2"])
+    backend.start("node1")
+    wait_for("node1", endpoints["node1"])
+    assert who_answers(endpoints["node3"]) == "node3"
+
+
+def test_a_zygote_that_dies_is_launched_again(backend: ProcessBackend) -> None:
+    endpoints = {name: backend.create_node(NodeSpec(name)) for name in ("node1", "node2")}
+    backend.start("node1")
+    first = zygote(backend.lab_id)
+    first.suspend()
+    threading.Timer(0.3, first.kill).start()  # with an order that it never carries out
+    backend.start("node2")
+    assert zygote(backend.lab_id) != first
+    for name, endpoint in endpoints.items():
+        wait_for(name, endpoint)

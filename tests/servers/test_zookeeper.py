@@ -1,0 +1,152 @@
+"""ZooKeeper from the outside: found in every layout, and its transaction log read exactly."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+from kazoo.client import KazooClient
+
+from labkit.errors import BackendUnavailable, HistoryError
+from labkit.lab.lab import Lab
+from labkit.servers import registry
+from labkit.servers.zookeeper.install import find_installation
+from labkit.servers.zookeeper.txnlog import parse_transaction_logs
+from labkit.servers.zookeeper.words import four_letter, parse_srvr, tidy_cli_output
+
+
+def _touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    path.chmod(0o755)
+    return path
+
+
+_BREW = "opt/zookeeper/libexec/lib/zookeeper-3.9.3.jar"
+
+
+@pytest.mark.parametrize(
+    ("jar", "java", "environ"),
+    [
+        ("usr/share/java/zookeeper-3.8.0.jar", "usr/bin/java", {}),
+        (f"opt/homebrew/{_BREW}", "opt/homebrew/opt/openjdk/bin/java", {}),
+        (f"home/linuxbrew/.linuxbrew/{_BREW}", "usr/bin/java", {}),
+        (
+            "srv/zk/lib/zookeeper-3.9.3.jar",
+            "srv/jdk/bin/java",
+            {"ZOOKEEPER_HOME": "srv/zk", "JAVA_HOME": "srv/jdk"},
+        ),
+    ],
+)
+def test_finds_every_layout(tmp_path: Path, jar: str, java: str, environ: dict[str, str]) -> None:
+    _touch(tmp_path / jar)
+    if "share" in jar:
+        (tmp_path / "usr/share/java/zookeeper.jar").symlink_to("zookeeper-3.8.0.jar")
+    _touch(tmp_path / java)
+    environ = {name: str(tmp_path / value) for name, value in environ.items()}
+    found = find_installation({"PATH": str(tmp_path / "usr/bin"), **environ}, tmp_path)
+    assert jar.endswith(f"zookeeper-{found.version}.jar")
+    assert found.java == str(tmp_path / java)
+    assert all(Path(jar).exists() for jar in found.jars)
+
+
+def test_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable, match="apt-get install zookeeper.*ZOOKEEPER_HOME"):
+        find_installation({"PATH": ""}, tmp_path)
+    _touch(tmp_path / "usr/share/java/zookeeper.jar")
+    with pytest.raises(BackendUnavailable, match="Java is not.*default-jre-headless"):
+        find_installation({"PATH": ""}, tmp_path)
+    with pytest.raises(BackendUnavailable, match="ZOOKEEPER_HOME is /nowhere"):
+        find_installation({"ZOOKEEPER_HOME": "/nowhere"}, tmp_path)
+
+
+def test_a_dead_server_says_nothing() -> None:
+    assert four_letter("127.0.0.1", 1, "srvr") == ""
+    assert parse_srvr("") == {}
+
+
+def test_cli_output_loses_its_banner_only() -> None:
+    banner = (
+        "Connecting to x:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\n"
+    )
+    assert tidy_cli_output(banner + "[1, 2]\n") == "[1, 2]"
+
+
+def test_cli(zookeeper_lab: Lab) -> None:
+    assert "zookeeper" in zookeeper_lab.zkcli("ls /")
+    assert zookeeper_lab.zkcli("get /nope") == "Node does not exist: /nope"
+
+
+def _do_a_bit_of_everything(lab: Lab) -> tuple[str, int]:
+    """Leave one transaction of each kind below a path of our own; the path and our session."""
+    root = f"/t-{uuid.uuid4().hex[:8]}"
+    client = KazooClient(lab.zookeeper.hosts)
+    client.start()
+    session: int = client.client_id[0]
+    client.create(root, b"data")
+    client.create(f"{root}/e", b"", ephemeral=True)
+    client.create(f"{root}/s-", b"\xff\x00", ephemeral=True, sequence=True)
+    multi = client.transaction()
+    multi.create(f"{root}/7", "größe".encode(), ephemeral=True)
+    multi.delete(f"{root}/e")
+    assert len(multi.commit()) == 2
+    failed = client.transaction()
+    failed.create(f"{root}/never")
+    failed.delete(f"{root}/nowhere")
+    failed.commit()
+    client.set(root, b"new")
+    client.stop()
+    client.close()
+    return root, session
+
+
+def test_transactions_are_exact(zookeeper_lab: Lab) -> None:
+    root, session = _do_a_bit_of_everything(zookeeper_lab)
+    mine = [t for t in zookeeper_lab.zookeeper.transactions() if t.session == session]
+    seen = [(t.op, t.path and t.path.removeprefix(root), t.data, t.ephemeral) for t in mine]
+    seen[-2:] = sorted(seen[-2:])  # a session's znodes go in no particular order
+    assert seen == [
+        ("createSession", None, None, False),
+        ("create", "", b"data", False),
+        ("create", "/e", b"", True),
+        ("create", "/s-0000000001", b"\xff\x00", True),
+        ("create", "/7", "größe".encode(), True),
+        ("delete", "/e", None, False),
+        ("error", None, None, False),
+        ("error", None, None, False),
+        ("setData", "", b"new", False),
+        ("closeSession", None, None, False),
+        ("delete", "/7", None, False),
+        ("delete", "/s-0000000001", None, False),
+    ]
+    assert mine[4].zxid == mine[5].zxid
+    zxids = [t.zxid for t in zookeeper_lab.zookeeper.transactions()]
+    assert zxids == sorted(zxids)
+
+
+def test_transactions_agree_with_the_official_tool(zookeeper_lab: Lab) -> None:
+    _do_a_bit_of_everything(zookeeper_lab)
+    home = registry.directory(zookeeper_lab.id) / "zookeeper1"
+    [log] = (home / "data" / "version-2").glob("log.*")
+    found = find_installation()
+    tool = "org.apache.zookeeper.server.persistence.TxnLogToolkit"
+    jars = ":".join(found.jars)
+    printed = subprocess.run(
+        [found.java, "-cp", jars, tool, str(log)], capture_output=True, check=True
+    ).stdout.decode(errors="replace")
+    lines = re.findall(r"session (0x\w+) cxid (0x\w+) zxid (0x\w+) (-?\w+)", printed)
+    theirs = [(int(s, 16), int(c, 16), int(z, 16)) for s, c, z, _ in lines]
+    ours = parse_transaction_logs([log.read_bytes()])
+    assert list(dict.fromkeys((t.session, t.cxid, t.zxid) for t in ours)) == theirs
+    single = {t.zxid: t.op for t in reversed(ours)}
+    assert all(single[int(z, 16)] == op for _, _, z, op in lines if op not in ("multi", "error"))
+
+
+def test_a_log_that_is_being_written_ends_early() -> None:
+    assert parse_transaction_logs([b""]) == []
+    assert parse_transaction_logs([b"ZKLG" + bytes(12) + bytes(100)]) == []
+    with pytest.raises(HistoryError, match="ZKLG"):
+        parse_transaction_logs([b"something else"])
