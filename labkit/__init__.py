@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labkit.errors import LabError
     from labkit.judge.chaos import chaos
     from labkit.judge.rules import check
+    from labkit.lab.clients import clients
     from labkit.lab.lab import Lab
     from labkit.lab.timeline import Timeline
     from labkit.see.controls import controls
@@ -28,6 +29,7 @@ __all__ = [
     "assignment",
     "chaos",
     "check",
+    "clients",
     "controls",
     "exercise",
     "latency",
@@ -47,6 +49,7 @@ _HOMES = {
     "Timeline": "lab.timeline",
     "chaos": "judge.chaos",
     "check": "judge.rules",
+    "clients": "lab.clients",
     "controls": "see.controls",
     "exercise": "course.task",
     "predict": "course.predict",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
-import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 from labkit.judge.facts import silences
@@ -26,15 +22,13 @@ from labkit.judge.schedule import (
     is_zookeeper,
     schedule,
 )
+from labkit.lab.clients import clients
 from labkit.lab.event import Event
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
-from labkit.servers.base import Endpoint, Progress, each
-
-_RATE = 15.0  # requests a second from each client
-_CLIENTS = 2  # clients a node
+from labkit.servers.base import Progress, each
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,10 +135,9 @@ def chaos(
         cuts=CUTS if lab.backend == "process" else CUTS[:1],
     )
     begin = lab.timeline.now()
-    patience = lab.request_deadline + 0.5
     with (
         progress_bar("chaos") as report,
-        _Clients(lab, nodes, patience),
+        clients(lab, nodes),
         _Breaker(lab, plan) as breaker,
     ):
         breaker.run(seconds, progress or report)
@@ -297,123 +290,3 @@ class _Breaker:
         if any(is_zookeeper(server.name) for server in servers):
             # An ensemble is whole again when it has a leader, not when its servers run.
             self._lab.wait_until(lambda: self._lab.zookeeper.leader, 30, "ZooKeeper has a leader")
-
-
-# --- clients ----------------------------------------------------------------------------------
-
-
-class _Clients:
-    """Asks every node for its number, again and again, and writes down what came of it.
-
-    All connections live in one event loop in one thread. A client gives a request up after
-    `patience` seconds: it is then of unknown outcome, and so is its connection. A connection that
-    is refused is a failure: nobody took the request.
-    """
-
-    def __init__(self, lab: Lab, nodes: Sequence[Node], patience: float) -> None:
-        self._lab = lab
-        self._nodes = nodes
-        self._patience = patience
-        self._thread = threading.Thread(target=self._run, name="labkit-clients", daemon=True)
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop
-        self._stopping: asyncio.Event
-
-    def __enter__(self) -> _Clients:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(RuntimeError):  # it has ended already, by a failure
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._ask_all())
-        except BaseException as failure:
-            self._failure = failure  # raised where the run ends, not in this thread
-
-    async def _ask_all(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        self._ready.set()
-        async with asyncio.TaskGroup() as group:
-            for node in self._nodes:
-                for number in range(_CLIENTS):
-                    # Not all at the same moment: the phase is the client's own.
-                    group.create_task(self._ask(node, delay=number / _CLIENTS / _RATE))
-
-    async def _ask(self, node: Node, delay: float) -> None:
-        connection = _Connection(node.endpoint)
-        while not await self._pause(delay):
-            delay = 1 / _RATE
-            request = self._lab.new_id()
-            record = partial(self._lab.timeline.record, "request", node.name, id=request)
-            record(phase="invoke", path="/sequence")
-            try:
-                async with asyncio.timeout(self._patience):
-                    status, headers, body = await connection.get("/sequence")
-            except (OSError, EOFError, ValueError, LookupError) as error:
-                connection.close()
-                refused = isinstance(error, ConnectionRefusedError)
-                record(phase="fail" if refused else "unknown", error=type(error).__name__)
-                continue
-            if status == 200:
-                token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
-                record(
-                    phase="ok",
-                    number=int(body),
-                    token=int(token) if token else None,
-                    lease_ms=float(lease) if lease else None,
-                )
-            else:
-                record(phase="fail", status=status, reason=_problem(body).get("reason"))
-        connection.close()
-
-    async def _pause(self, seconds: float) -> bool:
-        """Wait; whether the run is over."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        return self._stopping.is_set()
-
-
-class _Connection:
-    """One HTTP connection that is kept alive, and opened again when it was closed."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader
-
-    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (their names in lower case) and body."""
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(
-                self._endpoint.host, self._endpoint.port
-            )
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._endpoint}\r\n\r\n".encode())
-        start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        fields = (line.split(":", 1) for line in lines if line)
-        headers = {name.lower(): value.strip() for name, value in fields}
-        body = await self._reader.readexactly(int(headers["content-length"]))
-        if headers.get("connection") == "close":
-            self.close()
-        return int(start.split()[1]), headers, body
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-            self._writer = None
-
-
-def _problem(body: bytes) -> dict[str, Any]:
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        return {}
-    return problem if isinstance(problem, dict) else {}

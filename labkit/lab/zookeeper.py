@@ -41,6 +41,10 @@ class ZooKeeperServer(Server):
         zxid = words.parse_srvr(self.four_letter("srvr")).get("Zxid")
         return int(zxid, 16) if zxid else None
 
+    def transactions(self) -> list[Transaction]:
+        """What this one server has on its disk: agreed by a majority, or only proposed to it."""
+        return txnlog.parse_transaction_logs(self._core.running.transaction_logs(self.name))
+
     def _answers(self) -> bool:
         # A server of an ensemble serves only with a quorum; alone it is up when it speaks at all.
         if self._alone:

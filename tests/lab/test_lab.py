@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
+from kazoo.client import KazooClient
 
 from labkit.errors import (
     BackendError,
@@ -302,6 +304,26 @@ def test_an_ensemble_survives_its_leader() -> None:
         lab.wait_until(lambda: lab.zookeeper.leader, timeout=10)
         lab.wait_until(lambda: [node.sequence() for node in lab.nodes] == numbers, timeout=10)
         assert len([s for s in lab.zookeeper.servers if s.mode == "follower"]) == 1
+
+
+def test_a_proposal_that_nobody_accepted_is_on_one_disk_only() -> None:
+    with Lab(nodes=0, ensemble=3, backend="process") as lab:
+        lab.zk.create("/news", b"old")
+        leader, followers = lab.zookeeper.leader, lab.zookeeper.followers
+        assert leader is not None
+        writer = KazooClient(str(leader.endpoint), logger=logging.getLogger("labkit.kazoo"))
+        writer.start()
+        lab.partition(leader.name)
+        answer = writer.set_async("/news", b"new")
+        lab.wait_until(lambda: leader.transactions()[-1].data == b"new")
+        assert not answer.ready()
+        for server in followers:
+            assert [t.data for t in server.transactions() if t.path == "/news"] == [b"old"]
+        leader.kill()
+        lab.wait_until(lambda: lab.zookeeper.leader, timeout=15)
+        assert leader.transactions()[-1].data == b"new"  # a dead server's disk is there still
+        writer.stop()
+        writer.close()
 
 
 _HOLDER = """

@@ -1,0 +1,171 @@
+"""Clients that ask every node for its number, all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from labkit.lab.lab import Lab
+from labkit.lab.node import Node
+from labkit.servers.base import Endpoint
+
+_RATE = 15.0  # requests a second from each client
+_CLIENTS = 2  # clients a node
+_LOOK = 0.2  # seconds between two looks at which nodes there are
+
+
+def clients(lab: Lab, nodes: Sequence[Node] | None = None) -> Clients:
+    """Clients that ask all the time: `with clients(lab): lab.node(1).kill()`.
+
+    They ask `nodes`, or all that the lab has, those that come later too.
+    """
+    return Clients(lab, nodes)
+
+
+class Clients:
+    """Asks every node for its number, again and again, and writes down what came of it.
+
+    Use it as a context manager, or call `start` and `stop`. All connections live in one event loop
+    in one thread. A client gives a request up half a second after the node's deadline: it is then
+    of unknown outcome, and so is its connection. A connection that is refused is a failure: nobody
+    took the request.
+    """
+
+    def __init__(self, lab: Lab, nodes: Sequence[Node] | None) -> None:
+        self._lab = lab
+        self._nodes = nodes
+        self._patience = lab.request_deadline + 0.5
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+
+    def __enter__(self) -> Clients:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Clients:
+        """Begin to ask. Does nothing if they ask already."""
+        if self._thread is None:
+            self._failure = None
+            ready = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(ready,), name="labkit-clients", daemon=True
+            )
+            self._thread.start()
+            ready.wait()
+        return self
+
+    def stop(self) -> None:
+        """Wait for the requests under way, and ask no more. Idempotent.
+
+        Raises what has ended the clients before, if anything has.
+        """
+        if self._thread is None:
+            return
+        with suppress(RuntimeError):  # it has ended already, by a failure
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._thread = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, ready: threading.Event) -> None:
+        try:
+            asyncio.run(self._ask_all(ready))
+        except BaseException as failure:
+            self._failure = failure  # raised where the run ends, not in this thread
+
+    async def _ask_all(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        ready.set()
+        asked: set[Node] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for node in self._lab.nodes if self._nodes is None else self._nodes:
+                    if node in asked:
+                        continue
+                    asked.add(node)
+                    for number in range(_CLIENTS):
+                        # Not all at the same moment: the phase is the client's own.
+                        group.create_task(self._ask(node, number / _CLIENTS / _RATE))
+                if await self._pause(_LOOK):
+                    return
+
+    async def _ask(self, node: Node, delay: float) -> None:
+        connection = _Connection(node.endpoint)
+        while not await self._pause(delay) and node in self._lab.nodes:
+            delay = 1 / _RATE
+            request = self._lab.new_id()
+            record = partial(self._lab.timeline.record, "request", node.name, id=request)
+            record(phase="invoke", path="/sequence")
+            try:
+                async with asyncio.timeout(self._patience):
+                    status, headers, body = await connection.get("/sequence")
+            except (OSError, EOFError, ValueError, LookupError) as error:
+                connection.close()
+                refused = isinstance(error, ConnectionRefusedError)
+                record(phase="fail" if refused else "unknown", error=type(error).__name__)
+                continue
+            if status == 200:
+                token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
+                record(
+                    phase="ok",
+                    number=int(body),
+                    token=int(token) if token else None,
+                    lease_ms=float(lease) if lease else None,
+                )
+            else:
+                record(phase="fail", status=status, reason=_problem(body).get("reason"))
+        connection.close()
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; whether the run is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+
+class _Connection:
+    """One HTTP connection that is kept alive, and opened again when it was closed."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader
+
+    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (their names in lower case) and body."""
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(
+                self._endpoint.host, self._endpoint.port
+            )
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._endpoint}\r\n\r\n".encode())
+        start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = (line.split(":", 1) for line in lines if line)
+        headers = {name.lower(): value.strip() for name, value in fields}
+        body = await self._reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.close()
+        return int(start.split()[1]), headers, body
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
