@@ -7,6 +7,7 @@ Importing this module starts nothing, so that one process can load it and fork m
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -24,8 +25,11 @@ from flask import Flask
 from waitress.server import create_server
 
 from labkit.node.app import create_app
-from labkit.node.holder import Holder, NumberSource
+from labkit.node.claimant import Claimant
+from labkit.node.custom import Custom
+from labkit.node.holder import Holder
 from labkit.node.original import Original
+from labkit.node.program import BadProgram, Program
 from labkit.node.session import Session
 from labkit.node.snowflake import EPOCH_MS, Ids
 
@@ -36,6 +40,8 @@ _ENDS = {signal.SIGTERM, signal.SIGINT}
 
 # A name, an IPv4 address or an IPv6 address in brackets; and a port, or 2181.
 _SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:0*[1-9][0-9]{0,4})?", re.ASCII)
+
+_ALGORITHMS = ("lowest-free", "original")
 
 _THREADS = 20  # 8 may wait for a claim and 8 for IDs, so that /status always finds one
 _FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
@@ -59,6 +65,7 @@ class Configuration:
     host: str
     port: int
     claim: str
+    program: Program | None = None  # of a reader's own server
 
 
 def configuration(environ: Mapping[str, str]) -> Configuration:
@@ -76,11 +83,19 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
             )
         return value
 
-    def choice(name: str, *allowed: str) -> str:
-        value = environ.get(name) or allowed[0]
-        if value not in allowed:
-            raise BadConfiguration(f"{name} is {value!r}; it must be {' or '.join(allowed)}.")
-        return value
+    def program(value: str) -> Program | None:
+        if value in _ALGORITHMS:
+            return None
+        file, _, cls = value.rpartition(":") if not value.endswith(".py") else (value, "", "")
+        try:
+            if packed := environ.get("CLAIM_SOURCE"):
+                return Program.unpack(packed, cls)
+            if file.endswith(".py"):
+                return Program.read(file, cls)
+        except BadProgram as error:
+            raise BadConfiguration(f"CLAIM is {value!r}: {error}") from error
+        known = ", ".join(_ALGORITHMS)
+        raise BadConfiguration(f"CLAIM is {value!r}; it must be {known} or FILE.py:CLASS.")
 
     def servers(name: str, default: str) -> str:
         value = environ.get(name) or default
@@ -95,6 +110,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
 
     name = environ.get("NODE_NAME") or socket.gethostname()
     port = number("PORT", 80, 1, 65535)
+    claim = environ.get("CLAIM") or _ALGORITHMS[0]
     return Configuration(
         hosts=servers("ZOOKEEPER_HOSTS", "zookeeper:2181"),
         session_timeout_ms=number("SESSION_TIMEOUT_MS", 5000, 1, 3_600_000),
@@ -105,7 +121,8 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         url=environ.get("NODE_URL") or f"http://{name}:{port}",
         host=environ.get("HOST") or "0.0.0.0",
         port=port,
-        claim=choice("CLAIM", "lowest-free", "original"),
+        claim=claim,
+        program=program(claim),
     )
 
 
@@ -140,39 +157,71 @@ class _Service:
         self._settings = settings
         self._patience = settings.request_deadline_ms / 1000
         data = json.dumps({"owner": settings.name, "url": settings.url}).encode()
-        self._source: NumberSource
-        if settings.claim == "original":
-            self._source = Original(self._session, data)
+        self._failure: tuple[str, int] | None = None  # why a reader's server ends, and its code
+        self._claimant: Claimant
+        if settings.program is not None:
+            self._claimant = Custom(self._session(), settings.name, settings.program, self._fail)
+        elif settings.claim == "original":
+            self._claimant = Original(self._session, data)
         else:
-            self._source = Holder(self._session(), data, settings.max_number)
-        self._ids = Ids(self._source, settings.name, settings.snowflake_epoch_ms, self._patience)
+            self._claimant = Holder(self._session(), data, settings.max_number)
+        self._ids = Ids(self._claimant, settings.name, settings.snowflake_epoch_ms, self._patience)
 
     def _session(self) -> Session:
         settings = self._settings
         return Session(settings.hosts, settings.session_timeout_ms / 1000, _KAZOO_LOG)
 
+    def _fail(self, said: str, code: int) -> None:
+        """End the node; called from any thread."""
+        self._failure = said, code
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def run(self) -> None:
+        """Serve until a signal comes. Raises SystemExit if it can't, or not any more."""
         settings = self._settings
         # Blocked before any thread starts, so that all of them leave the signals to sigwait. It
         # gets them as process 1 of a container too, for which the system has no default actions.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        if settings.program is not None:
+            _make_ready_for_a_reader()
         about = {"name": settings.name, "claim": settings.claim, "pid": os.getpid()}
-        app = create_app(self._source, self._ids, about, self._patience)
+        app = create_app(self._claimant, self._ids, about, self._patience)
         try:
             server = create_http_server(app, settings.host, settings.port)
         except OSError as error:
             print(f"Port {settings.port} of {settings.host}: {error.strerror}.", file=sys.stderr)
             sys.exit(1)
-        self._source.start()
-        self._source.wait_connected(_FIRST_CONNECTION)
+        self._claimant.start()
+        self._claimant.wait_connected(_FIRST_CONNECTION)
         log.info("%s listens on %s:%d", settings.name, settings.host, settings.port)
         threading.Thread(target=server.run, name="http", daemon=True).start()
         signal.sigwait(_ENDS)
         log.info("%s ends", settings.name)
         self._ids.close()
-        self._source.close()
+        self._claimant.close()
         server.close()
+        if self._failure is not None:
+            said, code = self._failure
+            print(said, file=sys.stderr)
+            sys.exit(code)
+
+
+def _make_ready_for_a_reader() -> None:
+    """Prepare this process for code that prints, and that may loop for ever."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What it prints is in the log at once, also if the node is killed.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    # A thread that never waits gives way after this time: other threads need that often to answer
+    # a request. With Python's 5 ms an answer took a second.
+    sys.setswitchinterval(0.0005)
 
 
 if __name__ == "__main__":
-    main(os.environ)
+    code: str | int | None = 0
+    try:
+        main(os.environ)
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    # A reader's server may have threads that never end, and Python would wait for them.
+    os._exit(code if isinstance(code, int) else 1)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from labkit.node.holder import NumberSource, Refusal
+from labkit.node.claimant import Claimant, Refusal
 from labkit.node.snowflake import Ids
 
 MAX_IDS = 100_000
@@ -36,7 +36,7 @@ class Status(BaseModel):
     session_timeout_ms: int | None = Field(description="As negotiated with the server")
     lease_ms: float | None = Field(description="How long `number` may be trusted")
     token: int | None = Field(description="The claim's fencing token")
-    claim: str = Field(description="The algorithm: lowest-free or original")
+    claim: str = Field(description="The algorithm: lowest-free, original, or FILE.py:CLASS")
     pid: int
     zookeeper: str | None = Field(description="The ZooKeeper server it is connected to")
 
@@ -50,7 +50,8 @@ class Problem(BaseModel):
     detail: str = Field(description="What is wrong, for people")
     reason: str = Field(
         description="What is wrong, for programs. With 503: no-connection, session-lost, "
-        "lease-lapsed, still-claiming or no-free-number; for IDs also clock-behind, reservation "
+        "lease-lapsed, still-claiming or no-free-number; of a server of your own unavailable, "
+        "error, wrong-answer, starting or still-running; for IDs also clock-behind, reservation "
         "or worker-out-of-range"
     )
 
@@ -111,7 +112,7 @@ _IDS = {
 }
 
 
-def create_app(source: NumberSource, ids: Ids, about: dict[str, Any], patience: float) -> OpenAPI:
+def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: float) -> OpenAPI:
     """The application of a node.
 
     `about` is the part of /status that does not change; a request waits at most `patience`
@@ -139,12 +140,12 @@ def create_app(source: NumberSource, ids: Ids, about: dict[str, Any], patience: 
     )
     def sequence() -> Response:
         """The first request claims the lowest free number; later ones answer from memory."""
-        held = source.number(patience)
+        held = claimant.number(patience)
         response = Response(b"%d" % held.number, mimetype="application/json")
-        if held.token is not None and held.lease is not None:
-            headers = response.headers
-            headers["Fencing-Token"] = str(held.token)
-            headers["Lease-Remaining-Ms"] = str(int(held.lease * 1000))
+        if held.token is not None:
+            response.headers["Fencing-Token"] = str(held.token)
+        if held.lease is not None:
+            response.headers["Lease-Remaining-Ms"] = str(int(held.lease * 1000))
         return response
 
     @app.get(
@@ -155,7 +156,7 @@ def create_app(source: NumberSource, ids: Ids, about: dict[str, Any], patience: 
     )
     def status() -> dict[str, Any]:
         """Never claims a number."""
-        return {**about, **source.status()}
+        return {**about, **claimant.status()}
 
     @app.get("/id", operation_id="id", summary="A fresh ID", responses={200: Id, 503: _UNAVAILABLE})
     def id() -> dict[str, Any]:

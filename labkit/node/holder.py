@@ -6,13 +6,22 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.protocol.states import KazooState
 
 from labkit.node.claim import Claim, Claimer, NoFreeNumber, SessionEnded
+from labkit.node.claimant import (
+    Held,
+    Refusal,
+    lease_lapsed,
+    no_connection,
+    no_free_number,
+    session_lost,
+    still_claiming,
+)
 from labkit.node.lease import HEARTBEAT, Lease, boottime
 from labkit.node.session import Session
 
@@ -24,77 +33,6 @@ _FAREWELL = 2.0  # seconds that closing waits for ZooKeeper to hear of it
 
 
 @dataclass(frozen=True)
-class Held:
-    """A number that may be answered now."""
-
-    number: int
-    token: int | None
-    lease: float | None  # seconds left; None where no lease is kept
-
-
-class Refusal(Exception):
-    """There is no safe answer now. `reason` is for programs, the message for people."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-class NumberSource(Protocol):
-    """Where a node's number comes from: a `Holder`, or the specimen in `original`."""
-
-    def start(self) -> None:
-        """Connect in the background."""
-
-    def wait_connected(self, timeout: float) -> bool:
-        """Wait for the first connection, at most `timeout` seconds; whether there is one."""
-
-    def close(self) -> None:
-        """The node ends."""
-
-    @property
-    def client(self) -> KazooClient | None:
-        """The connected client, for what else the node keeps in ZooKeeper."""
-
-    def peek(self) -> Held | Refusal:
-        """What may be answered right now, without claiming and without waiting."""
-
-    def number(self, patience: float) -> Held:
-        """The number, claimed if need be within `patience` seconds; raises `Refusal`."""
-
-    def status(self) -> dict[str, Any]:
-        """What is known, without claiming."""
-
-
-def no_connection() -> Refusal:
-    return Refusal("no-connection", "This node has no connection to ZooKeeper; it keeps trying.")
-
-
-def session_lost() -> Refusal:
-    return Refusal(
-        "session-lost",
-        "ZooKeeper has ended this node's session, and the number with it; the node will claim "
-        "one anew.",
-    )
-
-
-def _lease_lapsed() -> Refusal:
-    return Refusal(
-        "lease-lapsed",
-        "This node holds a number, but has not heard from ZooKeeper for so long that somebody "
-        "else may hold it too.",
-    )
-
-
-def still_claiming() -> Refusal:
-    return Refusal("still-claiming", "This node's claim is under way; ask again in a moment.")
-
-
-def no_free_number(limit: int) -> Refusal:
-    return Refusal("no-free-number", f"Every number from 1 to {limit} is held by somebody.")
-
-
-@dataclass(frozen=True)
 class _Hold:
     """A claim and its lease, replaced as one, so that no reader ever pairs two claims' parts."""
 
@@ -103,7 +41,7 @@ class _Hold:
 
 
 class Holder:
-    """Holds a node's number in a session; one thread claims and keeps the lease.
+    """Holds a node's number in a session; one thread claims and keeps the lease. A `Claimant`.
 
     Requests never talk to ZooKeeper: they read what the thread knows, or wait for it.
     """
@@ -185,7 +123,7 @@ class Holder:
         if claim.session != self._session.session_id:
             return session_lost()
         remaining = hold.lease.remaining()  # last, so that nothing comes between it and the answer
-        return Held(claim.number, claim.token, remaining) if remaining else _lease_lapsed()
+        return Held(claim.number, claim.token, remaining) if remaining else lease_lapsed()
 
     def number(self, patience: float) -> Held:
         """The number, claiming one if this is the first time anybody asks.

@@ -42,7 +42,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 
 from labkit.node.claim import ROOT
-from labkit.node.holder import Held, Refusal, no_connection, still_claiming
+from labkit.node.claimant import Held, Refusal, no_connection, still_claiming
 from labkit.node.session import Session
 
 log = logging.getLogger("labkit.node")
@@ -64,7 +64,7 @@ def next_number(children: Iterable[str]) -> int:
 
 
 class Original:
-    """A node's number, by the sample's algorithm; a `NumberSource` like `Holder`.
+    """A node's number, by the sample's algorithm; a `Claimant` like `Holder`.
 
     `connect` makes a client that is not started yet.
     """

@@ -33,7 +33,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
-from labkit.node.holder import Held, NumberSource, Refusal, no_connection
+from labkit.node.claimant import Claimant, Held, Refusal, no_connection
 
 T = TypeVar("T")
 
@@ -353,13 +353,13 @@ class Ids:
 
     def __init__(
         self,
-        source: NumberSource,
+        claimant: Claimant,
         name: str,
         epoch_ms: int,
         patience: float,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._source = source
+        self._claimant = claimant
         self._owner = f"{name}/{uuid.uuid4().hex}"
         self._epoch_ms = epoch_ms
         self._patience = patience
@@ -392,7 +392,7 @@ class Ids:
         """Give back what was reserved, if ZooKeeper can be reached. Does not wait."""
         self._closed = True
         generator = self._generator
-        if generator is not None and self._source.client is not None:
+        if generator is not None and self._claimant.client is not None:
             with suppress(Refusal):  # busy: the successor waits for a second at most
                 generator.snowflake.seal(_WAIT_FOR_PLACE, give_back=True)
 
@@ -406,7 +406,7 @@ class Ids:
 
     def _is_current(self, generator: _Generator) -> bool:
         """Whether to go on with it: also while we don't know, for what it reserved is its own."""
-        held = self._source.peek()
+        held = self._claimant.peek()
         return not isinstance(held, Held) or (held.number, held.token) == generator.claim
 
     def _get_generator(self, deadline: float) -> _Generator:
@@ -435,13 +435,13 @@ class Ids:
             self._lock.release()
 
     def _new_generator(self, deadline: float) -> _Generator:
-        held = self._source.number(deadline - time.monotonic())
+        held = self._claimant.number(deadline - time.monotonic())
         if held.number > MAX_WORKER:
             raise Refusal(
                 "worker-out-of-range",
                 f"This node's number is {held.number}, and IDs have room for {MAX_WORKER} workers.",
             )
-        zk = self._source.client
+        zk = self._claimant.client
         if zk is None:
             raise _unreserved()
         now = self._clock() // _NS_PER_MS

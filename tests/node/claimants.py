@@ -16,7 +16,8 @@ import time
 
 from probe import STEPS, Probe
 
-from labkit.node.holder import Holder, Refusal
+from labkit.node.claimant import Refusal
+from labkit.node.holder import Holder
 
 
 def _claim(hosts: str, timeout: float, number: int, moment: str, step: int) -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from probe import STEPS, Probe
 
 from labkit.node.claim import numbers, target, tickets
-from labkit.node.holder import Holder, Refusal
+from labkit.node.claimant import Refusal
+from labkit.node.holder import Holder
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 

@@ -17,7 +17,8 @@ from probe import Probe
 
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
-from labkit.node.holder import Held, Holder, Refusal
+from labkit.node.claimant import Held, Refusal
+from labkit.node.holder import Holder
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 

@@ -26,7 +26,7 @@ from probe import QUIET
 from labkit.errors import LabError, NoAnswer
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
-from labkit.node.holder import Held, Refusal, still_claiming
+from labkit.node.claimant import Held, Refusal, still_claiming
 from labkit.node.snowflake import (
     EPOCH_MS,
     MAX_WORKER,
