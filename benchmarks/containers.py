@@ -102,8 +102,9 @@ def _run_in_lab(lab: Lab, count: int) -> float:
     began = time.perf_counter()
     with ThreadPoolExecutor(max_workers=count) as pool:
         nodes = list(pool.map(lambda _: lab.add_node(), range(count)))
-    for node in nodes:
-        lab.wait_until(lambda node=node: node.status()["connection"] == "CONNECTED", timeout=30)
+    lab.wait_until(
+        lambda: all(node.status()["connection"] == "CONNECTED" for node in nodes), timeout=30
+    )
     seconds = time.perf_counter() - began
     for node in nodes:
         node.kill()

@@ -45,7 +45,7 @@ _RANK, _RETRY = "ticket rank", "list, create, retry"
 _RETRY_OURS = "list, create, retry on the lab's client"
 
 
-class _Counting(KazooClient):  # type: ignore[misc]
+class _Counting(KazooClient):
     """A client that counts what it sends: requests, not pings or handshakes."""
 
     operations = 0

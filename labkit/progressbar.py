@@ -77,7 +77,7 @@ class _Bar:
 
         with self._lock:
             if self._open:
-                self._handle = display(self, display_id=True, metadata=PROGRESS)  # type: ignore[no-untyped-call]
+                self._handle = display(self, display_id=True, metadata=PROGRESS)
 
     def close(self) -> None:
         self._timer.cancel()

@@ -1,5 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
-# IPython has no annotations.
 """Predictions: a question before the run, and what the run says to it."""
 
 from __future__ import annotations

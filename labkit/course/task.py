@@ -1,5 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
-# IPython has no annotations.
 """Predictions, exercises, hints: what makes a reader think before the page tells.
 
 On a page:

@@ -1,5 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
-# kazoo, which is extended here, has no annotations.
 """A ZooKeeper session whose facts are told: its id, its negotiated timeout, its server."""
 
 from __future__ import annotations
@@ -82,8 +80,10 @@ class _Connection(ConnectionHandler):
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
         if not isinstance(request, Connect):
             return super()._invoke(timeout, request, xid)
-        handler: _Handler = self.handler
-        asked: float = self.client._session_timeout / 1000
+        client, handler = self.client, self.handler
+        assert isinstance(client, Session)
+        assert isinstance(handler, _Handler)
+        asked = client.asked
         try:
             result = super()._invoke(min(timeout, handler.patience), request, xid)
         except handler.timeout_exception:
@@ -92,7 +92,7 @@ class _Connection(ConnectionHandler):
         handler.patience = _patience(asked)
         reply = result[0]
         accepted = reply.time_out > 0  # 0 says that the session has expired
-        self.client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
+        client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
         return result
 
 
@@ -104,6 +104,7 @@ class Session(KazooClient):
     granted: Granted | None = None
 
     def __init__(self, hosts: str, timeout: float, logger: logging.Logger) -> None:
+        self.asked = timeout  # seconds
         forever = KazooRetry(
             max_tries=-1, delay=0.05, max_delay=_patience(timeout), ignore_expire=False
         )

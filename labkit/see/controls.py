@@ -45,7 +45,7 @@ class _Phase(Enum):
     CLOSED = auto()  # it is refused
 
 
-class Controls(widgets.VBox):  # type: ignore[misc]  # it has no annotations
+class Controls(widgets.VBox):
     """One widget over a running lab. Close it with `close()`.
 
     Verbs run in threads of their own, so that cells can be run meanwhile; what they say, and every

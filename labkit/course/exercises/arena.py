@@ -1,5 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
-# kazoo, which is extended here, has no annotations.
 """Where a reader's function runs: a thread with a deadline, against a real ZooKeeper.
 
 A judge hands out clients whose calls are written down and counted, lets a rival act between two of

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 10: membership lags behind, so retries stay necessary."""
 
 from __future__ import annotations

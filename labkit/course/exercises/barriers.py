@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 12: the last arrival releases all; a crash loses or repeats work."""
 
 from __future__ import annotations
@@ -138,7 +137,7 @@ def take_item(zk: KazooClient, root: str) -> str | None:
         try:
             data, _ = zk.get(f"{root}/{name}")
             zk.delete(f"{root}/{name}")
-            return data.decode()  # type: ignore[no-any-return]
+            return data.decode()
         except NoNodeError:
             continue  # somebody else has taken it
     return None
@@ -153,7 +152,7 @@ def _anyway(zk: KazooClient, root: str) -> str | None:
             continue
         with suppress(NoNodeError):
             zk.delete(f"{root}/{name}")
-        return data.decode()  # type: ignore[no-any-return]
+        return data.decode()
     return None
 
 
@@ -163,7 +162,7 @@ def _nervous(zk: KazooClient, root: str) -> str | None:
         for name in sorted(zk.get_children(root)):
             data, _ = zk.get(f"{root}/{name}")
             zk.delete(f"{root}/{name}")
-            return data.decode()  # type: ignore[no-any-return]
+            return data.decode()
     except NoNodeError:
         pass
     return None
@@ -175,7 +174,7 @@ def _any_of_them(zk: KazooClient, root: str) -> str | None:
         try:
             data, _ = zk.get(f"{root}/{name}")
             zk.delete(f"{root}/{name}")
-            return data.decode()  # type: ignore[no-any-return]
+            return data.decode()
         except NoNodeError:
             continue
     return None

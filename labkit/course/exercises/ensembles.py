@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 09: a majority decides, and a follower may answer from the past."""
 
 from __future__ import annotations
@@ -51,25 +50,25 @@ _CATCHES_UP = frozenset({"sync", "create", "set", "delete", "commit"})
 def read_latest(zk: KazooClient, path: str) -> str:
     zk.sync(path)
     data, _ = zk.get(path)
-    return data.decode()  # type: ignore[no-any-return]
+    return data.decode()
 
 
 def _read(zk: KazooClient, path: str) -> str:
     """Reads what the server happens to know."""
-    return zk.get(path)[0].decode()  # type: ignore[no-any-return]
+    return zk.get(path)[0].decode()
 
 
 def _sync_later(zk: KazooClient, path: str) -> str:
     """Catches up when it has read."""
     data, _ = zk.get(path)
     zk.sync(path)
-    return data.decode()  # type: ignore[no-any-return]
+    return data.decode()
 
 
 def _twice(zk: KazooClient, path: str) -> str:
     """Reads again: the same server, the same past."""
     zk.get(path)
-    return zk.get(path)[0].decode()  # type: ignore[no-any-return]
+    return zk.get(path)[0].decode()
 
 
 def _judge_latest(arena: Arena) -> None:

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 13: green means nothing until a fault and a request overlap."""
 
 from __future__ import annotations

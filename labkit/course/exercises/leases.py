@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 07: a lease narrows the gap; only a fencing token closes it."""
 
 from __future__ import annotations

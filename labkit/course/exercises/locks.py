@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 11: watch only your predecessor; one release, one wake-up."""
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def acquire(zk: KazooClient, root: str) -> str:
             continue  # it has gone already
         told.wait()
         told.clear()
-    return path  # type: ignore[no-any-return]
+    return path
 
 
 def _presuming(zk: KazooClient, root: str) -> str:

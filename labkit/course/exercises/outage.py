@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 06: a restart expires nobody, and a new session competes with its own ghost."""
 
 from __future__ import annotations

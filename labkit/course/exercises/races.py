@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 05: starters stay unique, and what their claims cost depends on who waits for whom."""
 
 from __future__ import annotations

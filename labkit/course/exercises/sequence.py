@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 04: the create is the claim, the listing is only a guess."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 02: an ephemeral znode lives as long as its owner's session."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 08: unique workers are not enough for unique IDs."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 00: a real ZooKeeper, and a server that is killed."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 03: you learn that it changed, not every change."""
 
 from __future__ import annotations

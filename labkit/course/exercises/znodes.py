@@ -1,4 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
 """Page 01: a stale version is refused; a re-created znode is another znode."""
 
 from __future__ import annotations

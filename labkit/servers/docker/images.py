@@ -52,7 +52,7 @@ def missing_images() -> dict[str, str]:
 def inspect_image(client: docker.DockerClient, image: str) -> dict[str, Any] | None:
     """What the engine knows of an image; None if it does not have it."""
     try:
-        found: dict[str, Any] = client.api.inspect_image(image)  # type: ignore[no-untyped-call]
+        found: dict[str, Any] = client.api.inspect_image(image)
     except NotFound:
         return None
     return found

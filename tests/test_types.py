@@ -1,0 +1,42 @@
+"""What a user's type checker sees of the names that a notebook imports."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import labkit
+
+ROOT = Path(__file__).parent.parent
+
+
+WRONG = "Lab(nodes='four').node(1.5)"  # two errors
+
+
+@pytest.mark.timeout(300)  # mypy reads all that the names need
+def test_a_users_type_checker_knows_the_names(tmp_path: Path) -> None:
+    """The README's example has no error, a wrong use has, and no name is of any type at all."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = sorted(labkit.__all__)
+    lines = [example, "import labkit", *(f"reveal_type(labkit.{name})" for name in names), WRONG]
+    (tmp_path / "program.py").write_text("\n".join(lines) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},  # the checkout, as if it were installed
+        capture_output=True,
+        text=True,
+    )
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    last = "\n".join(lines).count("\n") + 1
+    assert len(errors) == 2, done.stdout + done.stderr
+    assert all(line.startswith(f"program.py:{last}:") for line in errors)
+    revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert len(revealed) == len(names)
+    assert not [found for found in revealed if found in ("Any", "builtins.object")]
+    assert "labkit.lab.lab.Lab" in revealed[names.index("Lab")]
