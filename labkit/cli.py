@@ -269,23 +269,33 @@ def doctor() -> None:
 @app.command()
 def lab(
     page: Annotated[str, typer.Argument(help="The page to open first, such as 04.")] = "00",
+    copy: Annotated[
+        Path | None,
+        typer.Option(help="The directory of your copy of the pages; by default my-course."),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
-    """Open the course in JupyterLab."""
-    from labkit.course.page import HOME, find
+    """Open the course in JupyterLab: a copy that is yours, kept fresh but for what you change."""
+    from labkit.course import working_copy
+    from labkit.course.page import ROOT
 
-    first = find(page).resolve()
-    pages = HOME
-    if first.parent != pages:
-        raise ConfigError(f"{first} is not in {pages}, which is what JupyterLab shows.")
+    mine = working_copy.WorkingCopy((copy or working_copy.DEFAULT).absolute())
+    first = mine.find(page)
+    mine = working_copy.refresh(mine.home)
+    if mine.behind:
+        names = ", ".join(mine.behind)
+        news = f"You have changed {names}, and there is a newer one: yours stays. To get the other"
+        out.print(f"{news}, rename yours, and start again.", highlight=False)
+    root = ROOT if mine.home.is_relative_to(ROOT) else mine.home
     settings = Path(__file__).parent / "course" / "jupyter"
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={pages.parent}"]
-    command += [f"--LabApp.default_url=/lab/tree/{pages.name}/{first.name}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+    command += [f"--LabApp.default_url=/lab/tree/{first.relative_to(root).as_posix()}"]
     command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
     command += [] if browser else ["--no-browser"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["--allow-root"]  # as everybody is in most containers; it listens on loopback
-    out.print(f"JupyterLab shows {first.name}; Ctrl-C, twice, ends it.")
+    where = f"JupyterLab shows {first.name}, in your copy of the pages: {mine.pages}."
+    out.print(f"{where} Ctrl-C, twice, ends it.", highlight=False)
     os.execv(sys.executable, command)
 
 

@@ -96,6 +96,22 @@ def test_lab_names_the_pages_there_are(page: str) -> None:
     assert f"There is no page {page}. There are: 00-start-here, 01-" in done.stderr
 
 
+def test_lab_names_the_pages_that_stay_as_the_reader_has_changed_them(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "jupyterlab.py").write_text("import sys; print(sys.argv[1:])")
+    (tmp_path / "mine" / "pages").mkdir(parents=True)
+    (tmp_path / "mine" / "pages" / "03-watches.ipynb").write_text("what a reader has made of it")
+    paths = {"PYTHONPATH": str(tmp_path / "bin")}
+    done = run("lab", "3", "--no-browser", "--copy", str(tmp_path / "mine"), **paths)
+    assert done.returncode == 0, done.stderr
+    news, where, started, *_ = done.stdout.splitlines()
+    assert news.startswith("You have changed 03-watches.ipynb, and there is a newer one: yours sta")
+    assert f"03-watches.ipynb, in your copy of the pages: {tmp_path}/mine/pages" in where
+    assert f"root_dir={tmp_path}/mine'" in started
+    assert "/lab/tree/pages/03-watches.ipynb" in started
+    assert (tmp_path / "mine" / "pages" / "04-the-sequence-node.ipynb").exists()
+
+
 def test_nothing_to_run_on() -> None:
     done = run("tour", ZOOKEEPER_HOME="/nowhere")
     assert done.returncode == 1

@@ -1,0 +1,165 @@
+"""The reader's copy of the course: made from the published pages, and kept fresh.
+
+A page that is run saves its outputs into its own file. So a reader works on a copy, `pages/` with
+the pictures in `img/` beside it, and the published pages stay as they are. What a reader has
+written is never overwritten: a page whose cells have been changed stays, and `WorkingCopy.behind`
+names it when there is a newer published one. A page that has only been run is replaced when the
+published cells change; one that has not even been run, whenever the published file does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.course.page import HOME, ROOT, Page, find, pages
+from labkit.errors import ConfigError
+
+#: Where the copy is, unless a reader names another place.
+DEFAULT = ROOT / "my-course"
+
+_RECORD = ".published.json"  # what each page of the copy was made from
+_PICTURE = re.compile(r"\]\((\.\./img/[^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class WorkingCopy:
+    """A reader's copy of the course, as `refresh` leaves it."""
+
+    home: Path
+    behind: tuple[str, ...] = ()  # pages that the reader has changed, and that are newer published
+
+    @property
+    def pages(self) -> Path:
+        """The directory with the pages."""
+        return self.home / "pages"
+
+    def find(self, name: str) -> Path:
+        """A page of the copy by its number or name, as `course.page.find` takes them.
+
+        A path may also name a notebook of the reader's own in the copy. Raises `ConfigError` for
+        one that is somewhere else.
+        """
+        found = find(name).resolve()
+        if found.parent == HOME.resolve():
+            return self.pages / found.name
+        if found.is_relative_to(self.home.resolve()):
+            return found
+        raise ConfigError(f"{found} is not in {self.home}, which is what JupyterLab shows.")
+
+
+@dataclass(frozen=True)
+class _State:
+    """Digests of a page: of its file, and of what is written in its cells."""
+
+    file: str
+    cells: str
+
+    @classmethod
+    def of(cls, path: Path) -> _State:
+        """A file that is no notebook (any more) has no cells that could be equal to a page's."""
+        file = path.read_bytes()
+        try:
+            cells = Page.read(path).notebook.cells
+        except ConfigError:
+            return cls(_digest(file), "")
+        # JupyterLab adds an empty cell when the last one is run from the keyboard.
+        written = [[cell.cell_type, cell.source] for cell in cells if cell.source.strip()]
+        return cls(_digest(file), _digest(json.dumps(written).encode()))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def refresh(home: Path = DEFAULT, published: Path = HOME) -> WorkingCopy:
+    """Bring the copy in the directory `home` up to date with the pages in `published`.
+
+    Makes it if there is none. Raises `ConfigError` when it cannot be written.
+    """
+    copy = WorkingCopy(home.absolute())
+    course = pages(published)
+    behind = []
+    try:
+        copy.pages.mkdir(parents=True, exist_ok=True)
+        record = _read_record(home)
+        kept: dict[str, _State] = {}
+        for page in course:
+            name, newest = page.path.name, _State.of(page.path)
+            base, mine = _refresh(page.path, newest, copy.pages / name, record.get(name))
+            if base is not None:
+                kept[name] = base
+            if newest.cells not in (mine.cells, base and base.cells):
+                behind.append(name)
+        for name in record.keys() - {page.path.name for page in course}:
+            _remove_unchanged(copy.pages / name, record[name])
+        _copy_pictures(course, home)
+        _write_record(home, kept)
+    except OSError as error:
+        raise ConfigError(
+            f"Your copy of the pages cannot be written to {home}: {error.strerror or error}. "
+            "Name another directory: labkit lab --copy DIRECTORY"
+        ) from error
+    return WorkingCopy(copy.home, tuple(behind))
+
+
+def _refresh(
+    original: Path, newest: _State, place: Path, base: _State | None
+) -> tuple[_State | None, _State]:
+    """Replace a page that the reader has not changed.
+
+    Returns what the page in the copy was made from, None if nobody knows, and what it is now.
+    """
+    if place.exists():
+        mine = _State.of(place)
+        if mine.cells == newest.cells and (base is None or base.cells != newest.cells):
+            return _State("", newest.cells), mine  # it became the same in another way
+        if base is None or mine.cells != base.cells:
+            return base, mine
+        is_untouched = mine.file == base.file
+        if newest.cells == base.cells and not (is_untouched and newest.file != base.file):
+            return base, mine
+    _put(place, original.read_bytes())
+    return newest, newest
+
+
+def _remove_unchanged(place: Path, base: _State) -> None:
+    """A page that the course has no more goes, unless the reader has changed it."""
+    if place.exists() and _State.of(place).cells == base.cells:
+        place.unlink()
+
+
+def _copy_pictures(course: Iterable[Page], home: Path) -> None:
+    for page in course:
+        for cell in page.notebook.cells:
+            for target in _PICTURE.findall(cell.source):
+                data = (page.path.parent / target).read_bytes()
+                place = home / target.removeprefix("../")
+                if not place.exists() or place.read_bytes() != data:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    _put(place, data)
+
+
+def _put(place: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader may have it open."""
+    fresh = place.with_name(f".{place.name}.new")
+    fresh.write_bytes(data)
+    os.replace(fresh, place)
+
+
+def _read_record(home: Path) -> dict[str, _State]:
+    try:
+        said = json.loads((home / _RECORD).read_text())
+        return {name: _State(file, cells) for name, (file, cells) in said.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write_record(home: Path, bases: dict[str, _State]) -> None:
+    said = {name: [base.file, base.cells] for name, base in sorted(bases.items())}
+    _put(home / _RECORD, (json.dumps(said, indent=1) + "\n").encode())
