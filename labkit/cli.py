@@ -193,8 +193,8 @@ def up(
         ).start(report)  # fmt: skip
     with lab:
         out.print(_lab_table(lab))
-        first = lab.nodes[0].url
-        out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
+        first = lab.nodes[0]
+        out.print(f"Try [bold]curl {first.url}/sequence[/] or open [bold]{first.link}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
         home = registry.directory(lab.id)
         forever = threading.Event()
@@ -208,7 +208,7 @@ def _lab_table(lab: Any) -> Table:
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:
-        table.add_row(node.name, node.url)
+        table.add_row(node.name, node.link)
     return table
 
 
