@@ -121,15 +121,19 @@ class Recorder:
         host, port = address.hostname or "", address.port or 80
         request = f"GET /status HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
         while True:
+            has_answered = False
             try:
                 async with _connection(host, port) as (reader, writer):
                     while True:
                         asked = self._timeline.now()
                         status = await self._status(name, request, reader, writer)
+                        has_answered = True
                         self._note(name, {**status, "reachable": True}, asked)
                         await asyncio.sleep(self._interval)
-            except EOFError:
-                self._unreachable(name, "it closed the connection")
+            except (EOFError, ConnectionError) as error:
+                if has_answered:  # the process that it led to has ended; is there another?
+                    continue
+                self._unreachable(name, str(error) or "it closed the connection")
             except (OSError, ValueError) as error:
                 self._unreachable(name, str(error) or type(error).__name__)
             await asyncio.sleep(self._interval)

@@ -173,7 +173,7 @@ class Story:
         self._exact = -1  # the last zxid known from the transaction log
         self._sessions: dict[str, str] = {}
         self._verbs: dict[Any, float] = {}
-        self._downed: dict[Any, set[str]] = {}  # the servers that a verb under way takes down
+        self._starting: set[Any] = set()  # verbs under way that bring ZooKeeper back
         self._invoked: dict[Any, float] = {}
         self._down: set[str] = set()
         self._servers: set[str] = set()
@@ -199,6 +199,7 @@ class Story:
                 self._transaction(event)
             case "session":
                 self.session = event.data["state"]
+                self._is_connected(self.session, event.t)
             case "quorum":
                 self._servers.add(event.subject)
                 _open(self.modes[event.subject], event.t, event.data["mode"] or "")
@@ -220,6 +221,7 @@ class Story:
         _open(life.up, t)
         if life.state != "paused":  # an answer that was on its way when the node was frozen
             life.state = "running"
+        self._is_connected(said.get("connection"), t)
         if said.get("session"):
             self._sessions[said["session"]] = event.subject
         current = life.answer
@@ -304,7 +306,8 @@ class Story:
         if begins:
             self._verbs[said["id"]] = t
         if "error" in said:
-            self._failed(event.subject, verb, began, t, self._downed.pop(said["id"], set()))
+            self._starting.discard(said["id"])
+            self._failed(event.subject, verb, began, t)
             return
         if event.subject.startswith("zookeeper"):
             self._zookeeper_verb(event.subject, verb, begins, said["id"], t)
@@ -315,16 +318,11 @@ class Story:
         else:
             self._node_verb(self._lives[event.subject], verb, begins, began, t)
 
-    def _failed(self, subject: str, verb: str, began: float, t: float, downed: set[str]) -> None:
+    def _failed(self, subject: str, verb: str, began: float, t: float) -> None:
         """Take back what the beginning of a verb has changed that failed at `t`."""
-        if subject.startswith("zookeeper"):
-            self._down -= downed
-            if downed and self._has_quorum():
-                _take_back(self._outages, began)
-                _close(self._outages, t)
-        elif verb == "expire":  # the link was cut all the same, and is mended
+        if verb == "expire":  # the link was cut all the same, and is mended
             self._heal(self._lives[subject], t)
-        elif subject != "lab":
+        elif subject != "lab" and not subject.startswith("zookeeper"):
             life = self._lives[subject]
             _take_back(life.broken, began)
             life.marks = [mark for mark in life.marks if mark != Mark(began, verb)]
@@ -332,14 +330,20 @@ class Story:
     def _zookeeper_verb(self, server: str, verb: str, begins: bool, number: Any, t: float) -> None:
         servers = {server} if server != "zookeeper" else self._servers or {"zookeeper1"}
         self._servers |= servers
-        if verb in ("stop", "kill", "pause") and begins:
-            self._downed[number] = servers - self._down
-            self._down |= servers
-        elif not begins:
-            self._downed.pop(number, None)
-            if verb in ("start", "resume"):
+        if verb in ("start", "resume"):
+            if begins:
+                self._starting.add(number)
+            else:
+                self._starting.discard(number)
                 self._down -= servers
+        elif verb in ("stop", "kill", "pause") and not begins:  # while it stops it still serves
+            self._down |= servers
         self._weigh(t)
+
+    def _is_connected(self, state: str | None, t: float) -> None:
+        """Who is connected while ZooKeeper starts knows, sooner than the verb, that it serves."""
+        if self._starting and state == "CONNECTED":
+            _close(self._outages, t)
 
     def _has_quorum(self) -> bool:
         return 2 * (len(self._servers) - len(self._down)) > len(self._servers)
@@ -486,7 +490,7 @@ class Story:
         claims = [claim for claim in recent if self._owner(claim) == node]
         earliest = min((claim.start for claim in claims), default=since)
         answers = [
-            _settled(span, claims, min(span.end, span.sampled))
+            _settled(span, claims, self._outages, min(span.end, span.sampled))
             for span in self._life(node).answers
             if span.end > earliest
         ]
@@ -579,9 +583,14 @@ def natural(name: str) -> tuple[str, int]:
     return stem, int(name[len(stem) :] or 0)
 
 
-def _settled(span: _Span, claims: list[_Span], end: float) -> _Span:
-    """Where samples leave doubt, a node's word begins and ends with its claim."""
+def _settled(span: _Span, claims: list[_Span], outages: list[Stretch], end: float) -> _Span:
+    """Where samples leave doubt, a node's word begins with its claim, and ends with it or with
+    ZooKeeper.
+    """
     start, before = span.start, min(span.before, end)
+    for outage in outages:
+        if before <= outage.start <= end:
+            end = outage.start
     for claim in claims:
         if span.matches(claim):
             if span.after <= claim.start <= span.start:

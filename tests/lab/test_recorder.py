@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from kazoo.client import KazooClient
@@ -66,6 +67,34 @@ def test_it_survives_a_restart_of_zookeeper(lab: Lab) -> None:
     lab.wait_until(lambda: last(lab, "status", "node1")["number"] == 1, timeout=10)
     lab.wait_until(lambda: lab.node(2).sequence() == 2, timeout=10)
     lab.wait_until(lambda: held(lab) == {"1": "node1", "2": "node2"}, timeout=10)
+
+
+def test_a_node_that_is_back_before_it_was_missed_is_not_called_silent() -> None:
+    body = b'{"name": "node1", "number": 1}'
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    asked = []
+
+    def restart_all_the_time(server: socket.socket) -> None:
+        while True:
+            with suppress(OSError):
+                connection, _ = server.accept()
+                with connection:  # a process that ends after its first answer; the next is there
+                    asked.append(connection.recv(1000))
+                    connection.sendall(answer)
+            if server.fileno() < 0:
+                return
+
+    timeline = Timeline()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=restart_all_the_time, args=(server,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        recorder = Recorder(timeline, lambda: [("node1", url)], interval=0.02).start()
+        deadline = time.monotonic() + 20
+        while len(asked) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        recorder.stop()
+    assert len(asked) >= 5
+    assert [event.data["reachable"] for event in timeline] == [True]
 
 
 def test_a_frozen_node_delays_nobody(lab: Lab) -> None:

@@ -102,7 +102,7 @@ def test_zookeepers_absence_is_a_band() -> None:
     chart = plots.assignment(runs.outage())
     (band,) = (p for p in axes_of(chart).patches if p.get_gid() == "zookeeper-down")
     assert isinstance(band, Rectangle)
-    assert (band.get_x(), band.get_x() + band.get_width()) == (2.0, 5.5)
+    assert (band.get_x(), band.get_x() + band.get_width()) == (2.2, 5.5)
     assert "ZooKeeper down" in texts(chart)
 
 

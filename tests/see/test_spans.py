@@ -60,7 +60,34 @@ def test_a_new_session_stands_beside_its_ghost() -> None:
         (5, 6.0, 12.0, "both"),
     ]
     assert [bar.beside for bar in story.bars("node1")] == [False, True, False]
-    assert [(s.start, s.end) for s in story.outages()] == [(2.0, 5.5)]
+    assert [(s.start, s.end) for s in story.outages()] == [(2.2, 5.5)]
+
+
+def test_zookeeper_is_away_from_when_it_has_stopped_until_somebody_is_connected() -> None:
+    run = runs.Script()
+    run.claims(0.9, 1, "node1")
+    for t in (1.0, 1.8):
+        run.says(t, "node1", 1)
+    run.verb(1.6, "stop", "zookeeper", took=0.3)
+    run.says(2.0, "node1", None, "no-connection")
+    run.verb(4.0, "start", "zookeeper", took=0.8)
+    run.add(4.5, "session", "lab", state="CONNECTED")
+    run.says(5.6, "node1", 1)
+    story = Story(run.in_order())
+    assert [(round(s.start, 2), s.end) for s in story.outages()] == [(1.9, 4.5)]
+    # In between the samples, the node's word ended with ZooKeeper.
+    assert said(story.bars("node1")) == [
+        (1, 0.9, 1.9, "both"),
+        (1, 1.9, 5.6, "zookeeper"),
+    ]
+
+
+def test_who_was_connected_before_says_nothing_about_a_zookeeper_that_stops() -> None:
+    run = runs.Script()
+    run.verb(1.0, "stop", "zookeeper", took=0.3)
+    run.add(1.2, "session", "lab", state="CONNECTED")
+    run.add(2.0, "session", "lab", state="CONNECTED")
+    assert [s.start for s in Story(run.in_order()).outages()] == [1.3]
 
 
 def test_the_past_is_what_it_was() -> None:
@@ -148,7 +175,7 @@ def test_a_short_pause_does_not_end_an_answer_for_good() -> None:
 def test_an_ensemble_is_down_without_a_majority() -> None:
     story = Story(runs.ensemble())
     assert story.servers == ["zookeeper1", "zookeeper2", "zookeeper3"]
-    assert [(s.start, s.end) for s in story.outages()] == [(5.2, 7.9)]
+    assert [(s.start, s.end) for s in story.outages()] == [(5.21, 7.9)]
     assert [s.what for s in story.modes["zookeeper3"]] == ["follower", "", "leader", ""]
 
 
@@ -209,7 +236,7 @@ def test_servers_that_could_not_be_stopped_are_up() -> None:
     refused(run, 2.0, "stop", "zookeeper")
     assert Story(run.in_order()).outages() == []
     run.verb(3.0, "kill", "zookeeper2")  # that leaves one of three
-    assert [stretch.start for stretch in Story(run.in_order()).outages()] == [3.0]
+    assert [stretch.start for stretch in Story(run.in_order()).outages()] == [3.01]
 
 
 def test_node2_comes_before_node10() -> None:
