@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labkit.lab.lab import Lab
     from labkit.lab.timeline import Timeline
     from labkit.see.controls import controls
+    from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, latency, numbers, quorum, storm, times_to_free
     from labkit.see.replay import replay
     from labkit.see.verdict import verdict
@@ -32,6 +33,7 @@ __all__ = [
     "clients",
     "controls",
     "exercise",
+    "ladder",
     "latency",
     "numbers",
     "predict",
@@ -52,6 +54,7 @@ _HOMES = {
     "clients": "lab.clients",
     "controls": "see.controls",
     "exercise": "course.task",
+    "ladder": "see.ladder",
     "predict": "course.predict",
     "progress": "course.task",
     "replay": "see.replay",

