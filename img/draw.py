@@ -83,6 +83,11 @@ ALT = {
         "checker, which compares them rule by rule. Only requests that overlap a fault prove "
         "anything."
     ),
+    "architecture": (
+        "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
+        "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
+        "comes back as events on a timeline, which judge and see read as facts."
+    ),
     "logo": "Four servers with the numbers 1 to 4; number 2 passes from the second to the fourth.",
 }
 
@@ -624,6 +629,36 @@ def chaos() -> Sheet:
     return s
 
 
+# --- the house --------------------------------------------------------------------------------
+
+
+def architecture() -> Sheet:
+    s = Sheet(4.3)
+    rooms = (
+        ("course", "How is it taught?"),
+        ("see", "What does a run look like?"),
+        ("judge", "What may never be true of a run?"),
+        ("lab", "What does a reader hold?"),
+        ("servers", "Where do servers run, and who breaks them?"),
+        ("node", "What runs in every server?"),
+    )
+    for at, (room, question) in enumerate(rooms):
+        y = 0.25 + at * 0.65
+        s.box(1.35, y, 4.2, 0.48, style.PAPER)
+        s.text(1.5, y + 0.24, room, bold=True, at="left")
+        s.text(2.35, y + 0.24, question, 9, at="left")
+        if at:
+            s.arrow((1.9, y - 0.17), (1.9, y), shade=style.QUIET)
+    s.arrow((0.9, 0.9), (0.9, 3.75), shade=style.PALETTE[0])
+    s.text(0.82, 2.2, "verbs", 9.5, bold=True, at="right", shade=style.PALETTE[0])
+    s.arrow((6.0, 3.75), (6.0, 0.9), shade=style.PALETTE[4])
+    s.text(6.1, 1.95, "events", 9.5, bold=True, at="left", shade=style.PALETTE[4])
+    s.text(6.1, 2.25, "on one timeline,", 8.5, at="left")
+    s.text(6.1, 2.48, "read as facts", 8.5, at="left")
+    s.text(3.45, 4.16, "a room uses those below it, and never one above", 9, shade=style.QUIET)
+    return s
+
+
 # --- the logo ---------------------------------------------------------------------------------
 
 
@@ -663,6 +698,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "11-lock-and-election": locks,
     "12-barrier-and-queue": barriers,
     "13-chaos": chaos,
+    "architecture": architecture,
     "logo": logo,
 }
 
