@@ -8,13 +8,20 @@ run at the same time, and an implementation must allow that.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from labkit.errors import ConfigError
+from labkit.errors import (
+    BackendError,
+    ConfigError,
+    InvalidTransition,
+    ServerNotFound,
+    UnsupportedFault,
+)
 from labkit.servers.links.fault import LinkFault
 
 T = TypeVar("T")
@@ -30,6 +37,55 @@ class ServerState(StrEnum):
     PAUSED = "paused"
     STOPPED = "stopped"  # may be started again: same name, same URL
     GONE = "gone"  # removed, by the lab or behind its back
+
+
+Verb = Literal["start", "stop", "kill", "pause", "resume", "remove"]
+
+#: What a verb makes of a server in each state, or why it is refused.
+_TRANSITIONS: Mapping[Verb, Mapping[ServerState, ServerState | str]] = {
+    "start": {
+        ServerState.STOPPED: ServerState.RUNNING,
+        ServerState.RUNNING: ServerState.RUNNING,
+        ServerState.PAUSED: "is paused, not stopped: resume it instead.",
+    },
+    "stop": {
+        ServerState.RUNNING: ServerState.STOPPED,
+        ServerState.STOPPED: ServerState.STOPPED,
+        ServerState.PAUSED: "is paused and cannot shut down in order: resume it first, or kill it.",
+    },
+    "kill": {
+        ServerState.RUNNING: ServerState.STOPPED,
+        ServerState.PAUSED: ServerState.STOPPED,
+        ServerState.STOPPED: ServerState.STOPPED,
+    },
+    "pause": {
+        ServerState.RUNNING: ServerState.PAUSED,
+        ServerState.PAUSED: ServerState.PAUSED,
+        ServerState.STOPPED: "is stopped; only a running server can be paused.",
+    },
+    "resume": {
+        ServerState.PAUSED: ServerState.RUNNING,
+        ServerState.RUNNING: ServerState.RUNNING,
+        ServerState.STOPPED: "is stopped, not paused: start it instead.",
+    },
+    "remove": {
+        ServerState.STOPPED: ServerState.GONE,
+        ServerState.GONE: ServerState.GONE,
+        ServerState.RUNNING: "is running: stop or kill it first.",
+        ServerState.PAUSED: "is paused: stop or kill it first.",
+    },
+}
+
+
+def changes(verb: Verb, name: str, state: ServerState) -> bool:
+    """Whether the verb has anything to do: not if the state already is what it asks for.
+
+    Raises `InvalidTransition` where the verb makes no sense.
+    """
+    after = _TRANSITIONS[verb][state]
+    if isinstance(after, ServerState):
+        return after is not state
+    raise InvalidTransition(f"{name} {after}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +182,9 @@ class Backend(Protocol):
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
         """Run one command of the official command line (`ls /sequence`); its output, as printed.
 
-        Raises `ConfigError` if its quotes do not match.
+        What it says about the command (`Node does not exist: /x`) is output. Raises `ConfigError`
+        if the command's quotes do not match, `BackendError` if ZooKeeper gives no answer within
+        `timeout` or the command line itself breaks.
         """
 
     def transaction_logs(self, name: str) -> list[bytes]:
@@ -149,10 +207,57 @@ def each(work: Callable[[T], object], items: Iterable[T]) -> None:
             done.result()
 
 
+def wait_until(
+    condition: Callable[[], object], timeout: float, pause: float = 0.01, growth: float = 0.0
+) -> bool:
+    """Poll until `condition()` is true; False if it takes longer than `timeout` seconds.
+
+    `pause` seconds lie between two looks, or `growth` times those that have passed already, if
+    that is more.
+    """
+    began = time.monotonic()
+    while not condition():
+        passed = time.monotonic() - began
+        if passed > timeout:
+            return False
+        time.sleep(max(pause, growth * passed))
+    return True
+
+
 def require_new(name: str, servers: Iterable[str]) -> None:
     """Raise `ConfigError` if one of the lab's servers is called that."""
     if name in servers:
         raise ConfigError(f"There is a server {name} in this lab already. Give the new one a name.")
+
+
+def require_known(name: str, servers: Mapping[str, T]) -> T:
+    """The lab's server of that name. Raises `ServerNotFound` if there is none."""
+    if name not in servers:
+        known = ", ".join(servers) or "none"
+        raise ServerNotFound(f"There is no server {name} in this lab; it has {known}.")
+    return servers[name]
+
+
+def require_link(target: str, zookeepers: Iterable[str]) -> None:
+    """Raise `UnsupportedFault` unless links lead to `target`."""
+    if target not in zookeepers:
+        raise UnsupportedFault(
+            f"Links lead to ZooKeeper servers ({', '.join(zookeepers)}), not to {target}."
+        )
+
+
+def require_running(
+    zookeepers: Iterable[str], state: Callable[[str], ServerState], command: str
+) -> str:
+    """The first ZooKeeper server that runs, for a `zkcli` command; `BackendError` without one."""
+    for name in zookeepers:
+        if state(name) is ServerState.RUNNING:
+            return name
+    raise BackendError(
+        f"zkCli.sh {command!r} needs a ZooKeeper server, and none is running. Start it with "
+        "lab.zookeeper.start(), or resume it if it is paused; lab.zookeeper.server(1).logs() says "
+        "why one has ended by itself."
+    )
 
 
 def cli_words(command: str) -> list[str]:

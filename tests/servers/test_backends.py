@@ -23,6 +23,7 @@ import pytest
 import requests
 
 from labkit.errors import (
+    BackendError,
     BackendUnavailable,
     ConfigError,
     InvalidTransition,
@@ -291,6 +292,20 @@ def test_the_official_command_line(lab: Lab) -> None:
     assert "Node does not exist: /nowhere" in lab.zkcli("ls /nowhere")
     lab.zkcli("create /two-words 'a b'")
     assert lab.zkcli("get /two-words").splitlines() == ["a b"]
+
+
+def test_a_command_line_that_breaks_is_no_output(lab: Lab) -> None:
+    lab.zk.ensure_path("/breaks")
+    with pytest.raises(BackendError, match=r"^[^\n]*delete -v x[^\n]*NumberFormatException[^\n]*$"):
+        lab.zkcli("delete -v x /breaks")
+
+
+def test_the_command_line_does_not_wait_for_a_server_that_does_not_run(lab: Lab) -> None:
+    lab.zookeeper.stop()
+    began = time.monotonic()
+    with pytest.raises(BackendError, match=r"none is running.*lab\.zookeeper\.start"):
+        lab.zkcli("ls /")
+    assert time.monotonic() - began < 3
 
 
 def test_a_quote_that_is_not_closed(lab: Lab) -> None:

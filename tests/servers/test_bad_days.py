@@ -180,6 +180,22 @@ def image_of(checkout: Path) -> str:
 # --- in mid-lab -------------------------------------------------------------------------------
 
 
+def test_an_image_removed_behind_the_labs_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    tag = "labkit-test/passing:latest"
+    with closing(docker.from_env()) as client:
+        client.api.tag(os.environ["LABKIT_CLIENT_IMAGE"], "labkit-test/passing", "latest")
+        monkeypatch.setenv("LABKIT_NODE_IMAGE", tag)
+        backend = DockerBackend("c0ffee6")
+        try:
+            backend.prepare(silent)
+            backend.create_zookeeper(["zookeeper1"], ZooKeeperSettings())
+            client.images.remove(tag)
+            with pytest.raises(BackendError, match=r"passing.*Close this lab.*labkit doctor"):
+                backend.create_node(NodeSpec("node1"))
+        finally:
+            backend.destroy()
+
+
 def test_a_container_removed_behind_the_labs_back() -> None:
     with Lab(nodes=2, backend="docker", record=False) as lab, closing(docker.from_env()) as client:
         client.api.remove_container(container_of(client, lab, "node1"), force=True)

@@ -33,18 +33,18 @@ def test_ports_are_not_published_to_others_unasked(
     monkeypatch.setenv("DOCKER_HOST", url)
     monkeypatch.delenv("LABKIT_PUBLISH", raising=False)
     with pytest.raises(BackendUnavailable, match=r"^[^\n]*192\.0\.2\.1[^\n]*$") as refusal:
-        engine._published_address()
+        engine.published_address()
     for word in ("without a password", "LABKIT_PUBLISH=1", "loopback", "backend='process'"):
         assert word in str(refusal.value)
     monkeypatch.setenv("LABKIT_PUBLISH", "1")
-    assert engine._published_address() == "192.0.2.1"
+    assert engine.published_address() == "192.0.2.1"
 
 
 @pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375"])
 def test_ports_are_published_on_loopback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", url)
     monkeypatch.delenv("LABKIT_PUBLISH", raising=False)
-    assert engine._published_address() == "127.0.0.1"
+    assert engine.published_address() == "127.0.0.1"
 
 
 def test_an_engine_elsewhere_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:

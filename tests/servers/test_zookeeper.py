@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 
-from labkit.errors import BackendUnavailable, HistoryError
+from labkit.errors import BackendError, BackendUnavailable, HistoryError
 from labkit.lab.lab import Lab
 from labkit.servers import registry
+from labkit.servers.base import ZooKeeperSettings
+from labkit.servers.zookeeper import config
 from labkit.servers.zookeeper.install import find_installation
 from labkit.servers.zookeeper.txnlog import parse_transaction_logs
-from labkit.servers.zookeeper.words import four_letter, parse_srvr, tidy_cli_output
+from labkit.servers.zookeeper.words import cli_answer, four_letter, parse_srvr
 
 
 def _touch(path: Path) -> Path:
@@ -68,16 +70,58 @@ def test_a_dead_server_says_nothing() -> None:
     assert parse_srvr("") == {}
 
 
+_BANNER = "Connecting to x:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\n"
+
+
 def test_cli_output_loses_its_banner_only() -> None:
-    banner = (
-        "Connecting to x:1\n\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null\n"
+    assert cli_answer("ls /", _BANNER + "[1, 2]\n", 0) == "[1, 2]"
+    log = "2026-01-01 12:00:00,001 [myid:] - INFO  [main:Environment@98] - Client environment\n"
+    assert cli_answer("get /x", log + _BANNER + "Node does not exist: /x\n", 1) == (
+        "Node does not exist: /x"
     )
-    assert tidy_cli_output(banner + "[1, 2]\n") == "[1, 2]"
 
 
-def test_cli(zookeeper_lab: Lab) -> None:
-    assert "zookeeper" in zookeeper_lab.zkcli("ls /")
-    assert zookeeper_lab.zkcli("get /nope") == "Node does not exist: /nope"
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        (  # 3.8.0
+            'Exception in thread "main" java.lang.NumberFormatException: For input string: "x"\n'
+            "\tat java.base/java.lang.Integer.parseInt(Integer.java:668)\n",
+            'broke with NumberFormatException: For input string: "x"',
+        ),
+        (
+            "java.io.IOException: no such file\n"
+            "\tat org.apache.zookeeper.ZooKeeperMain.main(ZooKeeperMain.java:293)\n",
+            "broke with IOException: no such file",
+        ),
+        ("KeeperErrorCode = ConnectionLoss for /x\n", "serves nobody"),
+        (
+            'Exception in thread "main" java.io.IOException: org.apache.zookeeper.'
+            "KeeperException$ConnectionLossException: KeeperErrorCode = ConnectionLoss\n"
+            "\tat org.apache.zookeeper.ZooKeeperMain.connectToZK(ZooKeeperMain.java:285)\n",
+            "serves nobody",
+        ),
+    ],
+)
+def test_a_command_line_that_breaks_is_no_answer(printed: str, said: str) -> None:
+    with pytest.raises(BackendError, match=re.escape(said)) as broken:
+        cli_answer("get /x", _BANNER + printed, 1)
+    assert "\n" not in str(broken.value)
+
+
+def test_files_and_containers_are_configured_alike(tmp_path: Path) -> None:
+    settings = ZooKeeperSettings(tick_time=123, max_session_timeout=45_678)
+    peers = [config.Peer(number, "127.0.0.1", 2888, 3888) for number in (1, 2, 3)]
+    for members in ([], peers):
+        written = config.zoo_cfg(tmp_path, 2181, settings, members)
+        lines = dict(line.split("=", 1) for line in written.splitlines())
+        variables = config.environment(settings, 1, [peer.host for peer in members])
+        extra = dict(word.split("=", 1) for word in variables["ZOO_CFG_EXTRA"].split())
+        shared = config.properties(settings, bool(members))
+        assert lines.items() >= shared.items()
+        values = [*extra.values(), *(v for k, v in variables.items() if k != "JVMFLAGS")]
+        assert set(shared.values()) <= set(values)
+        assert ("ZOO_SERVERS" in variables) == ("initLimit" in lines) == bool(members)
 
 
 def _do_a_bit_of_everything(lab: Lab) -> tuple[str, int]:

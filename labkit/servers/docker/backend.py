@@ -19,7 +19,6 @@ import io
 import ipaddress
 import itertools
 import math
-import re
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -36,8 +35,6 @@ from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
 from labkit.errors import (
     BackendError,
     BackendUnavailable,
-    InvalidTransition,
-    ServerNotFound,
     UnsupportedFault,
 )
 from labkit.servers import registry
@@ -46,10 +43,15 @@ from labkit.servers.base import (
     NodeSpec,
     Progress,
     ServerState,
+    Verb,
     ZooKeeperSettings,
+    changes,
     cli_words,
     each,
+    require_known,
+    require_link,
     require_new,
+    require_running,
 )
 from labkit.servers.docker.engine import LOOPBACK, connect, explained, published_address
 from labkit.servers.docker.images import (
@@ -69,14 +71,11 @@ from labkit.servers.docker.leftovers import (
 )
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.ports import Ports
-from labkit.servers.zookeeper import words
+from labkit.servers.zookeeper import config
+from labkit.servers.zookeeper.config import CLIENT_PORT
+from labkit.servers.zookeeper.words import cli_answer
 
 _HTTP_PORT = 80
-_CLIENT_PORT = 2181
-
-# A JVM that lives for minutes gains more from a quick start than from a good optimiser.
-_JVM_FLAGS = "-XX:TieredStopAtLevel=1 -Xshare:auto -XX:+UseSerialGC -Xmx256m"
-_CLI_LOG = re.compile(r"(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*")
 
 _STATES = {
     "created": ServerState.STOPPED,
@@ -162,35 +161,15 @@ class DockerBackend:
 
     def _create_server(self, server: _Server, settings: ZooKeeperSettings) -> None:
         self._api.create_volume(server.container, labels=self._labels)
-        environment = {
-            "JVMFLAGS": _JVM_FLAGS,
-            "ZOO_MY_ID": str(server.number + 1),
-            "ZOO_DATA_DIR": "/data",
-            "ZOO_DATA_LOG_DIR": "/data",
-            "ZOO_TICK_TIME": str(settings.tick_time),
-            "ZOO_INIT_LIMIT": "50",
-            "ZOO_SYNC_LIMIT": "10",
-            "ZOO_MAX_CLIENT_CNXNS": "0",  # the default refuses one host's 61st client
-            "ZOO_4LW_COMMANDS_WHITELIST": "*",
-            "ZOO_ADMINSERVER_ENABLED": "false",
-            "ZOO_CFG_EXTRA": (
-                f"minSessionTimeout={settings.min_session_timeout} "
-                f"maxSessionTimeout={settings.max_session_timeout} "
-                "preAllocSize=1024"  # KiB: the log is read whole; by default it is 64 MiB of zeros
-            ),
-        }
-        if len(self._zookeepers) > 1:
-            # Addresses and no names: a server tells the others its own, and it has several.
-            environment["ZOO_SERVERS"] = " ".join(
-                f"server.{number}={self._address_of(name)}:2888:3888;{_CLIENT_PORT}"
-                for number, name in enumerate(self._zookeepers, start=1)
-            )
+        # Addresses and no names: a server tells the others its own, and it has several.
+        peers = [self._address_of(name) for name in self._zookeepers]
+        environment = config.environment(settings, server.number + 1, peers)
         # Volumes that the image declares and nobody needs would be made without a label.
         declared = self._zookeeper_image["Config"].get("Volumes") or {}
         self._create_container(
             server,
             zookeeper_image(),
-            _CLIENT_PORT,
+            CLIENT_PORT,
             environment,
             aliases=[server.name],
             user="zookeeper",
@@ -217,7 +196,7 @@ class DockerBackend:
             **spec.env,
             # Addresses, because a name would lead around a link that is cut: over the front.
             "ZOOKEEPER_HOSTS": ",".join(
-                f"{self._address_of(name)}:{_CLIENT_PORT}" for name in self._zookeepers
+                f"{self._address_of(name)}:{CLIENT_PORT}" for name in self._zookeepers
             ),
             "PORT": str(_HTTP_PORT),
             "NODE_URL": f"http://{server.endpoint}",
@@ -343,10 +322,7 @@ class DockerBackend:
 
     def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
         self._server(source)
-        if target not in self._zookeepers:
-            raise UnsupportedFault(
-                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
-            )
+        require_link(target, self._zookeepers)
         if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
             raise UnsupportedFault(
                 "In Docker a link can only be cut silently and in both directions (kind 'drop', "
@@ -367,54 +343,35 @@ class DockerBackend:
     # --- verbs --------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        with self._locked(name) as server:
-            match self._require(server):
-                case ServerState.PAUSED:
-                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
-                case ServerState.STOPPED:
-                    self._api.start(server.container)
+        with self._changing("start", name) as server:
+            if server is not None:
+                self._api.start(server.container)
 
     def stop(self, name: str, grace: float = 5.0) -> None:
-        with self._locked(name) as server:
-            match self._require(server):
-                case ServerState.PAUSED:
-                    raise InvalidTransition(
-                        f"{name} is paused and cannot shut down in order: resume it first, or "
-                        "kill it."
-                    )
-                case ServerState.RUNNING:
-                    self._api.stop(server.container, timeout=math.ceil(grace))
+        with self._changing("stop", name) as server:
+            if server is not None:
+                self._api.stop(server.container, timeout=math.ceil(grace))
 
     def kill(self, name: str) -> None:
-        with self._locked(name) as server:
-            if self._require(server) is not ServerState.STOPPED:
+        with self._changing("kill", name) as server:
+            if server is not None:
                 with _unless_stopped():
                     self._api.kill(server.container, signal="SIGKILL")
                 self._api.wait(server.container)
 
     def pause(self, name: str) -> None:
-        with self._locked(name) as server:
-            match self._require(server):
-                case ServerState.STOPPED:
-                    raise InvalidTransition(
-                        f"{name} is stopped; only a running server can be paused."
-                    )
-                case ServerState.RUNNING:
-                    self._api.pause(server.container)
+        with self._changing("pause", name) as server:
+            if server is not None:
+                self._api.pause(server.container)
 
     def resume(self, name: str) -> None:
-        with self._locked(name) as server:
-            match self._require(server):
-                case ServerState.STOPPED:
-                    raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
-                case ServerState.PAUSED:
-                    self._api.unpause(server.container)
+        with self._changing("resume", name) as server:
+            if server is not None:
+                self._api.unpause(server.container)
 
     def remove(self, name: str) -> None:
         with self._locked(name) as server:
-            state = self._state(server)
-            if state in (ServerState.RUNNING, ServerState.PAUSED):
-                raise InvalidTransition(f"{name} is {state}: stop or kill it first.")
+            changes("remove", name, self._state(server))
             with suppress(NotFound):
                 self._api.remove_container(server.container, v=True)
             with suppress(NotFound):
@@ -437,14 +394,8 @@ class DockerBackend:
 
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
         arguments = cli_words(command)
-        running = (n for n in self._zookeepers if self.state(n) is ServerState.RUNNING)
-        name = next(running, None)
-        if name is None:
-            raise BackendError(
-                f"zkCli.sh {command!r} needs a ZooKeeper server, and none is running. Start one "
-                "with lab.zookeeper.start()."
-            )
-        hosts = ",".join(f"{zk}:{_CLIENT_PORT}" for zk in self._zookeepers)
+        name = require_running(self._zookeepers, self.state, command)
+        hosts = ",".join(f"{zk}:{CLIENT_PORT}" for zk in self._zookeepers)
         argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *arguments]
         with self._reading(name) as server:
             job = self._api.exec_create(server.container, argv, user="zookeeper")
@@ -456,8 +407,7 @@ class DockerBackend:
                 f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
             )
         printed = b"".join(filter(None, streams)).decode(errors="replace")
-        lines = words.tidy_cli_output(printed).splitlines()
-        return "\n".join(line for line in lines if not _CLI_LOG.fullmatch(line))
+        return cli_answer(command, printed, code)
 
     def transaction_logs(self, name: str) -> list[bytes]:
         with self._reading(name) as server:
@@ -498,13 +448,7 @@ class DockerBackend:
     # --- inside -------------------------------------------------------------------------------
 
     def _server(self, name: str) -> _Server:
-        try:
-            return self._servers[name]
-        except KeyError:
-            known = ", ".join(self._servers) or "none"
-            raise ServerNotFound(
-                f"There is no server {name} in this lab; it has {known}."
-            ) from None
+        return require_known(name, self._servers)
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[_Server]:
@@ -517,17 +461,23 @@ class DockerBackend:
         with server.lock, explained(name):
             yield server
 
+    @contextmanager
+    def _changing(self, verb: Verb, name: str) -> Iterator[_Server | None]:
+        """The server while nobody else changes it; None if the verb has nothing to do.
+
+        Raises `ServerNotFound` if its container is gone.
+        """
+        with self._locked(name) as server:
+            status = self._api.inspect_container(server.container)["State"]["Status"]
+            state = _STATES.get(status, ServerState.STOPPED)
+            yield server if changes(verb, name, state) else None
+
     def _state(self, server: _Server) -> ServerState:
         try:
             status = self._api.inspect_container(server.container)["State"]["Status"]
         except NotFound:
             return ServerState.GONE
         return _STATES.get(status, ServerState.GONE)
-
-    def _require(self, server: _Server) -> ServerState:
-        """The server's state, or `ServerNotFound` if its container is gone."""
-        status = self._api.inspect_container(server.container)["State"]["Status"]
-        return _STATES.get(status, ServerState.STOPPED)
 
 
 @contextmanager

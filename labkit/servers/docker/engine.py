@@ -84,7 +84,10 @@ def _innermost(error: BaseException) -> str:
 
 @contextmanager
 def explained(server: str | None = None) -> Iterator[None]:
-    """Turn the engine's errors into the lab's. `server` is whom a missing container was."""
+    """Turn the engine's errors into the lab's.
+
+    `server` is the server to name when its container is missing.
+    """
     try:
         yield
     except APIError as error:
@@ -100,6 +103,12 @@ def _explain(error: APIError, server: str | None) -> BackendError:
         return BackendError(
             f"A network of this lab was removed behind its back ({said}). Close the lab and start "
             "another one."
+        )
+    if isinstance(error, NotFound) and "no such image" in said.lower():
+        return BackendError(
+            f"The image that the lab was started from is on the Docker engine no longer ({said}). "
+            "Close this lab and start another one: it gets or builds the image again. "
+            "`labkit doctor` says which images are missing."
         )
     if isinstance(error, NotFound) and server is not None:
         return ServerNotFound(

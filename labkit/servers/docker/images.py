@@ -132,10 +132,16 @@ def _build(
     printed: list[str] = []
     try:
         for line in client.api.build(
-            fileobj=archive, custom_context=True, dockerfile="Dockerfile.node", target="prod",
-            tag=image, buildargs={"PYTHON_IMAGE": _python_image()}, rm=True, forcerm=True,
+            fileobj=archive,
+            custom_context=True,
+            dockerfile="Dockerfile.node",
+            target="prod",
+            tag=image,
+            buildargs={"PYTHON_IMAGE": _python_image()},
+            rm=True,
+            forcerm=True,
             decode=True,
-        ):  # fmt: skip
+        ):
             if "error" in line:
                 raise DockerException(line["error"])
             text = line.get("stream", "").strip()

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -24,29 +23,31 @@ from typing import TypeAlias
 
 import psutil
 
-from labkit.errors import (
-    BackendError,
-    InvalidTransition,
-    PortInUse,
-    ServerNotFound,
-    UnsupportedFault,
-)
+from labkit.errors import BackendError, PortInUse
 from labkit.servers import reaper, registry
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
     Progress,
     ServerState,
+    Verb,
     ZooKeeperSettings,
+    changes,
     cli_words,
+    require_known,
+    require_link,
     require_new,
+    require_running,
+    wait_until,
 )
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 from labkit.servers.ports import Ports, is_free
-from labkit.servers.zookeeper import config, install, words
+from labkit.servers.zookeeper import config, install
+from labkit.servers.zookeeper.words import cli_answer
 
 _LOOPBACK = "127.0.0.1"
+_LOOK = 0.002  # seconds between two looks at a fact that the system announces to nobody
 
 #: What an order for a node comes to: its process, or None if that has ended already.
 _Birth: TypeAlias = "Future[psutil.Process | None]"
@@ -121,14 +122,7 @@ class ProcessBackend:
             config.write_logging_configuration(home)
             settings_file = home / "zoo.cfg"
             settings_file.write_text(
-                config.zoo_cfg(
-                    data=home / "data",
-                    client_port=clients[name].port,
-                    tick_time=settings.tick_time,
-                    min_session_timeout=settings.min_session_timeout,
-                    max_session_timeout=settings.max_session_timeout,
-                    peers=peers.get(name, ()),
-                )
+                config.zoo_cfg(home / "data", clients[name].port, settings, peers.get(name, ()))
             )
             command = self._installed.server_command(home, settings_file)
             log = home / "log"
@@ -200,55 +194,43 @@ class ProcessBackend:
     # --- verbs --------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        with self._locked(name) as server:
-            match server.state():
-                case ServerState.PAUSED:
-                    raise InvalidTransition(f"{name} is paused, not stopped: resume it instead.")
-                case ServerState.STOPPED:
-                    _require_free(server)
-                    server.process = server.launch()
+        with self._changing("start", name) as server:
+            if server is not None:
+                _require_free(server)
+                server.process = server.launch()
 
     def stop(self, name: str, grace: float = 5.0) -> None:
-        with self._locked(name) as server:
-            match server.state():
-                case ServerState.PAUSED:
-                    raise InvalidTransition(
-                        f"{name} is paused and cannot shut down in order: resume it first, or "
-                        "kill it."
-                    )
-                case ServerState.RUNNING:
-                    self._signal(server, signal.SIGTERM)
-                    if not self._wait_dead(server, grace):
-                        self._signal(server, signal.SIGKILL)
-                        self._wait_dead(server, 5)
+        with self._changing("stop", name) as server:
+            if server is not None:
+                self._signal(server, signal.SIGTERM)
+                if not self._wait_dead(server, grace):
+                    self._signal(server, signal.SIGKILL)
+                    self._wait_dead(server, 5)
 
     def kill(self, name: str) -> None:
-        with self._locked(name) as server:
-            if server.state() is not ServerState.STOPPED:
+        with self._changing("kill", name) as server:
+            if server is not None:
                 self._signal(server, signal.SIGKILL)
                 self._wait_dead(server, 5)
 
     def pause(self, name: str) -> None:
-        with self._locked(name) as server:
-            if server.state() is ServerState.STOPPED:
-                raise InvalidTransition(f"{name} is stopped; only a running server can be paused.")
-            self._signal(server, signal.SIGSTOP)
-            _wait_until(lambda: server.state() is not ServerState.RUNNING, 2)
+        with self._changing("pause", name) as server:
+            if server is not None:
+                self._signal(server, signal.SIGSTOP)
+                wait_until(lambda: server.state() is not ServerState.RUNNING, 2, _LOOK)
 
     def resume(self, name: str) -> None:
-        with self._locked(name) as server:
-            if server.state() is ServerState.STOPPED:
-                raise InvalidTransition(f"{name} is stopped, not paused: start it instead.")
-            self._signal(server, signal.SIGCONT)
-            _wait_until(lambda: server.state() is not ServerState.PAUSED, 2)
+        with self._changing("resume", name) as server:
+            if server is not None:
+                self._signal(server, signal.SIGCONT)
+                wait_until(lambda: server.state() is not ServerState.PAUSED, 2, _LOOK)
 
     def remove(self, name: str) -> None:
-        with self._locked(name) as server:
-            if server.state() is not ServerState.STOPPED:
-                raise InvalidTransition(f"{name} is {server.state()}: stop or kill it first.")
-            self._forget(name, server.endpoint)
-            with suppress(FileNotFoundError):
-                server.log.unlink()
+        with self._changing("remove", name) as server:
+            if server is not None:
+                self._forget(name, server.endpoint)
+                with suppress(FileNotFoundError):
+                    server.log.unlink()
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -264,9 +246,11 @@ class ProcessBackend:
         return "\n".join(lines[-tail:])
 
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
+        words = cli_words(command)
+        name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(map(str, self._zookeepers.values()))
-        home = self._directory / next(iter(self._zookeepers))
-        argv = self._installed.cli_command(home, hosts, cli_words(command))
+        home = self._directory / name
+        argv = self._installed.cli_command(home, hosts, words)
         try:
             done = subprocess.run(
                 argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -275,9 +259,9 @@ class ProcessBackend:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise BackendError(
-                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Is ZooKeeper running?"
+                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
             ) from None
-        return words.tidy_cli_output(done.stdout)
+        return cli_answer(command, done.stdout, done.returncode)
 
     def transaction_logs(self, name: str) -> list[bytes]:
         server = self._server(name)
@@ -288,10 +272,7 @@ class ProcessBackend:
 
     def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
         self._server(source)
-        if target not in self._zookeepers:
-            raise UnsupportedFault(
-                f"Links lead to ZooKeeper servers ({', '.join(self._zookeepers)}), not to {target}."
-            )
+        require_link(target, self._zookeepers)
         if source != target:
             self._forwarder.fault(source, target, fault)
 
@@ -315,19 +296,14 @@ class ProcessBackend:
     # --- inside -------------------------------------------------------------------------------
 
     def _server(self, name: str) -> _Server:
-        try:
-            return self._servers[name]
-        except KeyError:
-            known = ", ".join(self._servers) or "none"
-            raise ServerNotFound(
-                f"There is no server {name} in this lab; it has {known}."
-            ) from None
+        return require_known(name, self._servers)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[_Server]:
+    def _changing(self, verb: Verb, name: str) -> Iterator[_Server | None]:
+        """The server while nobody else changes it; None if the verb has nothing to do."""
         server = self._server(name)
         with server.lock:
-            yield server
+            yield server if changes(verb, name, server.state()) else None
 
     def _environ(self) -> dict[str, str]:
         return {**os.environ, registry.LAB_VARIABLE: self.lab_id}
@@ -350,24 +326,14 @@ class ProcessBackend:
         if isinstance(server.process, psutil.Popen):
             with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
                 server.process.wait(timeout)  # our own child: reap it
-        dead = _wait_until(lambda: server.state() is ServerState.STOPPED, timeout)
+        dead = wait_until(lambda: server.state() is ServerState.STOPPED, timeout, _LOOK)
         if dead:  # that is so before the last of its threads has closed its sockets
-            _wait_until(lambda: is_free(server.endpoint.port), 1)
+            wait_until(lambda: is_free(server.endpoint.port), 1, _LOOK)
         return dead
 
 
-def _wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Poll a fact that the system announces to nobody; False if it takes longer than `timeout`."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
-
-
 def _require_free(server: _Server) -> None:
-    if not _wait_until(lambda: is_free(server.endpoint.port), 1):  # it may just have crashed
+    if not wait_until(lambda: is_free(server.endpoint.port), 1, _LOOK):  # it may just have crashed
         raise PortInUse(
             f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "
             f"program. End that one (`lsof -i :{server.endpoint.port}` names it) and start "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import BackendUnavailable
+from labkit.servers.zookeeper.config import JVM_FLAGS
 
 INSTALL_HINT = (
     "Install it with `sudo apt-get install zookeeper` (Debian, Ubuntu) or `brew install zookeeper` "
@@ -19,10 +20,6 @@ INSTALL_HINT = (
 _BREW_PREFIXES = ("/opt/homebrew", "/usr/local", "/home/linuxbrew/.linuxbrew")
 _SERVER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _CLI_CLASS = "org.apache.zookeeper.ZooKeeperMain"
-
-# A JVM that lives for minutes gains more from a quick start than from a good optimiser: with
-# these a server answers 0.25 s after its launch.
-_JVM_FLAGS = ("-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xmx256m")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Installation:
     def _java(self, directory: Path, level: str) -> list[str]:
         classpath = os.pathsep.join([str(directory), *self.jars])
         logging = [f"-Dlabkit.log={level}", f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"]
-        return [self.java, *_JVM_FLAGS, *logging, "-cp", classpath]
+        return [self.java, *JVM_FLAGS, *logging, "-cp", classpath]
 
 
 def find_installation(
