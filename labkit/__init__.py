@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labkit.lab.clients import clients
     from labkit.lab.lab import Lab
     from labkit.lab.timeline import Timeline
+    from labkit.node.custom import Unavailable
     from labkit.see.controls import controls
     from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, latency, numbers, quorum, storm, times_to_free
@@ -27,6 +28,7 @@ __all__ = [
     "Lab",
     "LabError",
     "Timeline",
+    "Unavailable",
     "assignment",
     "chaos",
     "check",
@@ -49,6 +51,7 @@ _HOMES = {
     "Lab": "lab.lab",
     "LabError": "errors",
     "Timeline": "lab.timeline",
+    "Unavailable": "node.custom",
     "chaos": "judge.chaos",
     "check": "judge.rules",
     "clients": "lab.clients",

@@ -48,7 +48,12 @@ Backend = Annotated[
     str | None,
     typer.Option(help="docker or process; by default Docker if an engine answers."),
 ]
-Claim = Annotated[str, typer.Option(help="lowest-free, or original: the one with the bugs.")]
+Claim = Annotated[
+    str,
+    typer.Option(
+        help="lowest-free; original: the one with the bugs; or a server of yours, FILE.py:CLASS."
+    ),
+]
 Timeout = Annotated[float, typer.Option(help="ZooKeeper's session timeout, in seconds.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 

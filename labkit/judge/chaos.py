@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from labkit.judge.facts import silences
@@ -92,7 +93,7 @@ def run_chaos(
     seconds: float = 20.0,
     nodes: int = 8,
     ensemble: int = 1,
-    claim: str = "lowest-free",
+    claim: str | Path | type = "lowest-free",
     faults: Sequence[FaultKind] = FAULT_KINDS,
     backend: str | None = None,
     session_timeout: float = 2.0,

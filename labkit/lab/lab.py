@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kazoo.client import KazooClient
@@ -29,8 +30,9 @@ from labkit.errors import (
     StartTimeout,
     WaitTimeout,
 )
+from labkit.lab.claim import claim_environment
 from labkit.lab.core import Core
-from labkit.lab.node import START_TIMEOUT, Node
+from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
 from labkit.lab.tree import Tree, walk
@@ -70,8 +72,10 @@ class Lab:
 
     `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
     of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
-    number of ZooKeeper servers; `claim` the algorithm ("lowest-free", or "original" for the one
-    with bugs); `max_number` the largest number; `env` further environment variables of the nodes.
+    number of ZooKeeper servers; `claim` the algorithm: "lowest-free", "original" for the one with
+    bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
+    "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
+    of the nodes.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class Lab:
         session_timeout: float = 5.0,
         request_deadline: float = 2.0,
         max_number: int = 1023,
-        claim: str = "lowest-free",
+        claim: str | Path | type = "lowest-free",
         env: Mapping[str, str] | None = None,
         record: bool = True,
     ) -> None:
@@ -91,8 +95,6 @@ class Lab:
         _check("ensemble", ensemble, 1, 5)
         _check("session_timeout", session_timeout, 0.4, 600)  # what ZooKeeper is set to grant
         _check("request_deadline", request_deadline, 0.01, 600)
-        if claim not in ("lowest-free", "original"):
-            raise ConfigError(f"claim is {claim!r}; it can be 'lowest-free' or 'original'.")
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
         self._wanted_backend = backend
@@ -101,7 +103,7 @@ class Lab:
         self._env = {
             "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
             "MAX_NUMBER": str(max_number),
-            "CLAIM": claim,
+            **claim_environment(claim),
             **(env or {}),
         }
         self._core = Core()
@@ -181,7 +183,7 @@ class Lab:
         self._zookeeper.on_each(lambda server: server.wait_ready())
         self._zookeeper.wait_serving()
         self._zk = self._connect()
-        each(self._wait_connected, created)
+        each(Node.wait_connected, created)
         self._register()
         if self._record:
             addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in self.zookeeper.servers]
@@ -468,14 +470,6 @@ class Lab:
         if nodes:
             self._register()
         return nodes
-
-    def _wait_connected(self, node: Node) -> None:
-        node.wait_ready()
-        deadline = time.monotonic() + START_TIMEOUT
-        while node.status()["connection"] != "CONNECTED":
-            if time.monotonic() > deadline:
-                raise StartTimeout(f"{node.name} did not reach ZooKeeper.", node.logs(20))
-            time.sleep(0.01)
 
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.

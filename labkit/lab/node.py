@@ -199,6 +199,29 @@ class Node(Server):
             problem,
         )
 
+    def wait_connected(self) -> None:
+        """Wait until it has reached ZooKeeper, and a server of the reader's own has started.
+
+        Raises `StartTimeout`, at once if the node ends.
+        """
+        self.wait_ready()
+        deadline = time.monotonic() + START_TIMEOUT
+        while (why := self._why_not_started()) is not None:
+            if self.state in (ServerState.STOPPED, ServerState.GONE):
+                raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+            if time.monotonic() > deadline:
+                raise StartTimeout(f"{self.name} {why} within {START_TIMEOUT:g} s.", self.logs(20))
+            time.sleep(0.01)
+
+    def _why_not_started(self) -> str | None:
+        try:
+            status = self.status()
+        except NodeUnreachable:
+            return "did not go on answering"
+        if status["connection"] != "CONNECTED":
+            return "did not reach ZooKeeper"
+        return "has not started its server" if status["reason"] == "starting" else None
+
     def close(self) -> None:
         """Close the connections that requests left open."""
         self._http.close()
