@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.report import Result, Row, at_most, save
 from labkit import Lab
 from labkit.lab.node import Node
-from labkit.see import plots
+from labkit.see import curves
 from labkit.servers.base import ZooKeeperSettings
 
 METHOD = (
@@ -96,5 +96,5 @@ def _measure(lab: Lab, timeout: float, times: int) -> dict[str, list[float]]:
 
 def draw(data: dict[str, Any], directory: Path) -> None:
     longest = max(data, key=float)
-    chart = plots.latency(data[longest], session_timeout=float(longest))
+    chart = curves.latency(data[longest], session_timeout=float(longest))
     save(chart, directory / "bench-freed.svg")

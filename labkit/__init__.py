@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from labkit.lab.timeline import Timeline
     from labkit.node.custom import Unavailable
     from labkit.see.controls import controls
+    from labkit.see.curves import latency, storm, times_to_free
     from labkit.see.ladder import ladder
-    from labkit.see.plots import assignment, latency, numbers, quorum, storm, times_to_free
+    from labkit.see.plots import assignment, numbers, quorum
     from labkit.see.replay import replay
     from labkit.see.verdict import verdict
 
@@ -58,9 +59,12 @@ _HOMES = {
     "controls": "see.controls",
     "exercise": "course.task",
     "ladder": "see.ladder",
+    "latency": "see.curves",
     "predict": "course.predict",
     "progress": "course.task",
     "replay": "see.replay",
+    "storm": "see.curves",
+    "times_to_free": "see.curves",
     "verdict": "see.verdict",
 }
 

@@ -16,7 +16,7 @@ import matplotlib as mpl
 from labkit.course.markup import plain
 from labkit.errors import ConfigError
 from labkit.see import style
-from labkit.see.plots import Chart
+from labkit.see.chart import Chart
 
 _WIDTH = 6.0  # inches
 _DASHES = (0, (2.5, 1.5))

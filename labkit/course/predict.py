@@ -15,7 +15,7 @@ from labkit.course.guess import Form, Rating, draw_guess, form
 from labkit.course.markup import Note
 from labkit.lab.lab import Lab
 from labkit.lab.timeline import Timeline
-from labkit.see.plots import Chart
+from labkit.see.chart import Chart
 
 
 class Outcome(StrEnum):

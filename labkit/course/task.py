@@ -43,7 +43,7 @@ from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
-from labkit.see.plots import Chart
+from labkit.see.chart import Chart
 
 # --- predictions ------------------------------------------------------------------------------
 

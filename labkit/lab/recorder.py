@@ -22,6 +22,7 @@ _PATIENCE = 1.0  # seconds of silence after which a node counts as unreachable
 _GIVE_UP = 10.0  # seconds after which a silent connection is replaced
 _SETTLE = 0.03  # seconds between two listings: changes that come together are read together
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ELECTING = 0.1  # seconds between two looks at a ZooKeeper server: an election may take as little
 _MODE = re.compile(rb"^Mode: (\w+)", re.MULTILINE)
 
 
@@ -185,7 +186,7 @@ class Recorder:
             if mode != before:
                 self._timeline.record("quorum", name, mode=mode)
                 before = mode
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(min(self._interval, _ELECTING))
 
     # --- claims ---
 

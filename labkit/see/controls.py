@@ -20,7 +20,8 @@ from labkit.errors import LabError, NoAnswer, NodeUnreachable
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.see import svg
-from labkit.see.spans import Story, silence
+from labkit.see.life import silence
+from labkit.see.spans import Story
 from labkit.servers.base import ServerState
 
 _REFRESH = 0.12  # seconds between two pictures
@@ -320,9 +321,10 @@ class Controls(widgets.VBox):
         story.end = max(story.end, now)
         since = max(min(story.start, now), now - _WINDOW)
         shown = [node for node in story.nodes if self._shows(node, since)]
+        words = {bar.word for node in shown for bar in story.bars(node, now, since)}
         self.picture.value = svg.assignment(
             story, since=since, until=now, uid=self._uid, nodes=shown
-        ) + svg.key({bar.word for n in shown for bar in story.bars(n, now, since)}, self._uid)
+        ) + svg.key(words, self._uid, story.terms)
         self.tree.value = _tree(story)
         self._follow(story)
         self.pictures += 1
@@ -348,8 +350,10 @@ class Controls(widgets.VBox):
         if boxes != self.rows.children:
             self.rows.children = boxes
             self._forget_rows(self._rows.keys() - names)
-        self.zookeeper.value = not story.is_down
-        self.zookeeper.description = "ZooKeeper: off" if story.is_down else "ZooKeeper: on"
+        self.zookeeper.value = not story.zookeeper.is_down
+        self.zookeeper.description = (
+            "ZooKeeper: off" if story.zookeeper.is_down else "ZooKeeper: on"
+        )
         with self._lock:
             resting = not self._scaling and time.monotonic() - self._slid_at > 0.5
             if resting:
@@ -471,7 +475,7 @@ def _tree(story: Story) -> str:
             f"token {claim.token}</div>"
         )
     lines += [f"<div>    {escape(ticket)}</div>" for ticket in story.tickets]
-    stale = story.is_down or story.session not in ("CONNECTED", "")
+    stale = story.zookeeper.is_down or story.session not in ("CONNECTED", "")
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (
         '<div style="white-space:pre;font-family:monospace;line-height:1.5" role="list" '

@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from labkit.lab.event import Event
 from labkit.see import plots, style, svg
-from labkit.see.spans import Bar, Story, Word
+from labkit.see.bars import Bar, Word
+from labkit.see.spans import Story
 
 _uids = count(1)
 
@@ -55,7 +56,7 @@ class Replay:
             "left": svg.LEFT,
             "right": svg.WIDTH - svg.RIGHT,
             "svg": svg.assignment(story, since=since, until=until, uid=uid, label=still.alt)
-            + svg.key(words, uid),
+            + svg.key(words, uid, story.terms),
             "now": {
                 node: [_said(bar) for bar in of_node if not bar.beside]
                 for node, of_node in bars.items()

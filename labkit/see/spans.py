@@ -11,173 +11,40 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from labkit.lab.event import Event, owner
+from labkit.lab.event import CLAIMS, Event, owner
+from labkit.see.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
+from labkit.see.ensemble import Ensemble
+from labkit.see.life import Life, Mark, Request, close_stretch, natural, open_stretch, take_back
 
-_NUMBER = re.compile(r"/sequence/(\d+)")
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
 _WAKING = 1.0  # seconds after a pause in which a node that is polled has said something
 _LAG = 0.15  # seconds by which the watch may be late
-_LAST = math.inf
 _REQUESTS = 20_000  # remembered of each node
-
-
-class Word(StrEnum):
-    """Who says that a node has a number."""
-
-    BOTH = "both"  # the node answers it and ZooKeeper holds it for the node
-    ZOOKEEPER = "zookeeper"  # ZooKeeper holds it for a node that does not answer it
-    NODE = "node"  # the node answers it, but ZooKeeper does not hold it for the node any more
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One number of one node, over a stretch of time in which nothing about it changed.
-
-    `beside` is true of a claim that stands beside another one of the same node, such as the one
-    that a former session has left behind.
-    """
-
-    node: str
-    number: int
-    start: float
-    end: float
-    word: Word
-    token: int | None = None
-    beside: bool = False
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Something that was so for a while: a link cut, ZooKeeper down, a node silent."""
-
-    start: float
-    end: float
-    what: str = ""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A verb, at the moment it began."""
-
-    t: float
-    verb: str
-
-
-def captions(marks: Sequence[Mark], near: float) -> list[tuple[float, str]]:
-    """When, and the words; marks within `near` seconds of one share its place."""
-    said: list[tuple[float, str]] = []
-    for mark in marks:
-        if said and mark.t - said[-1][0] <= near:
-            said[-1] = (said[-1][0], f"{said[-1][1]}, {mark.verb}")
-        else:
-            said.append((mark.t, mark.verb))
-    return said
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request's end: "ok", "fail" or, when nobody answered, "unknown"; `invoked`: when sent."""
-
-    invoked: float
-    t: float
-    outcome: str
-    number: int | None
-
-
-@dataclass
-class _Span:
-    """A number that a node has, by one of the two words.
-
-    Samples leave some doubt: it began after `after` and at `start` at the latest, and ended after
-    `before` and at `end` at the latest.
-    """
-
-    node: str | None
-    number: int
-    token: int | None
-    after: float
-    start: float
-    before: float = _LAST
-    end: float = _LAST
-    session: str | None = None
-    sampled: float = _LAST  # how long it lasts if nothing confirms it
-    heard: float = -_LAST  # when a request was last answered so
-    guessed: bool = False  # taken up again after a pause; what it says next decides
-    watched: bool = False  # a claim that was seen by the watch, not in the log
-
-    def matches(self, claim: _Span) -> bool:
-        tokens = {self.token, claim.token} - {None}
-        return self.number == claim.number and len(tokens) < 2
-
-
-@dataclass
-class _Life:
-    """What is known of one node."""
-
-    answers: list[_Span] = field(default_factory=list)
-    quiet: list[Stretch] = field(default_factory=list)  # up, but 503; the last may be open
-    up: list[Stretch] = field(default_factory=list)
-    paused: list[Stretch] = field(default_factory=list)
-    broken: list[Stretch] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    polled: bool = False
-    state: str = "unknown"
-    frozen: _Span | None = None
-
-    @property
-    def answer(self) -> _Span | None:
-        return self.answers[-1] if self.answers and self.answers[-1].end == _LAST else None
-
-
-def _open(stretches: list[Stretch], t: float, what: str = "") -> None:
-    if stretches and stretches[-1].end == _LAST:
-        if stretches[-1].what == what:
-            return
-        _close(stretches, t)
-    stretches.append(Stretch(t, _LAST, what))
-
-
-def _take_back(stretches: list[Stretch], t: float) -> None:
-    """As if nothing had been opened at `t`."""
-    for i, stretch in enumerate(stretches):
-        if stretch.start == t:
-            del stretches[i]
-            if i and stretches[i - 1].end == t:  # it was closed in favour of this one
-                stretches[i - 1] = replace(stretches[i - 1], end=stretch.end)
-            return
-
-
-def _close(stretches: list[Stretch], t: float) -> None:
-    if stretches and stretches[-1].end == _LAST:
-        stretches[-1] = replace(stretches[-1], end=t)
 
 
 class Story:
     """A run, told event by event: hand events in by `add`, in order, and ask at any time."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.start = _LAST  # the first moment that concerns a node or ZooKeeper
+        self.start = LAST  # the first moment that concerns a node or ZooKeeper
         self.end = 0.0
-        self.modes: dict[str, list[Stretch]] = defaultdict(list)  # of ZooKeeper's servers
+        self.zookeeper = Ensemble()
+        self.terms = NODES
+        self.root = CLAIMS  # what is held are children of this znode
         self.tickets: list[str] = []
         self.session = ""  # the state of the lab's own session, "CONNECTED" when all is well
-        self._lives: dict[str, _Life] = defaultdict(_Life)
-        self._claims: list[_Span] = []
-        self._held: dict[int, _Span] = {}
+        self._lives: dict[str, Life] = defaultdict(Life)
+        self._claims: list[Span] = []
+        self._held: dict[int, Span] = {}
         self._exact = -1  # the last zxid known from the transaction log
         self._sessions: dict[str, str] = {}
         self._verbs: dict[Any, float] = {}
-        self._starting: set[Any] = set()  # verbs under way that bring ZooKeeper back
         self._invoked: dict[Any, float] = {}
-        self._down: set[str] = set()
-        self._servers: set[str] = set()
-        self._outages: list[Stretch] = []
         for event in events:
             self.add(event)
 
@@ -197,12 +64,13 @@ class Story:
                 self._holders(event)
             case "transaction":
                 self._transaction(event)
+            case "crew":
+                self._crew(event)
             case "session":
                 self.session = event.data["state"]
-                self._is_connected(self.session, event.t)
+                self.zookeeper.is_connected(self.session, event.t)
             case "quorum":
-                self._servers.add(event.subject)
-                _open(self.modes[event.subject], event.t, event.data["mode"] or "")
+                self.zookeeper.says(event.subject, event.data["mode"] or "", event.t)
 
     # --- what a node says ---
 
@@ -214,14 +82,14 @@ class Story:
         if not said.get("reachable", True):
             self._silence(life, after, t)
             life.frozen = None
-            _close(life.up, t)
+            close_stretch(life.up, t)
             if life.state == "running":
                 life.state = "unreachable"
             return
-        _open(life.up, t)
+        open_stretch(life.up, t)
         if life.state != "paused":  # an answer that was on its way when the node was frozen
             life.state = "running"
-        self._is_connected(said.get("connection"), t)
+        self.zookeeper.is_connected(said.get("connection"), t)
         if said.get("session"):
             self._sessions[said["session"]] = event.subject
         current = life.answer
@@ -230,9 +98,9 @@ class Story:
             current.sampled = min(current.sampled, t + _SAMPLE)
         elif said.get("number") is None:
             self._silence(life, after, t)
-            _open(life.quiet, t, said.get("reason") or "")
+            open_stretch(life.quiet, t, said.get("reason") or "")
         else:
-            self._answer(life, event.subject, said["number"], said.get("token"), after, t, _LAST)
+            self._answer(life, event.subject, said["number"], said.get("token"), after, t, LAST)
 
     def _request(self, event: Event) -> None:
         life, said = self._lives[event.subject], event.data
@@ -249,8 +117,8 @@ class Story:
         outcome = "unknown" if refused else said["phase"]  # to a reader both are silence
         life.requests.append(Request(invoked, event.t, outcome, number))
         if said["phase"] == "ok" and number is not None:
-            _open(life.up, event.t)
-            sampled = event.t + _SAMPLE if life.polled else _LAST
+            open_stretch(life.up, event.t)
+            sampled = event.t + _SAMPLE if life.polled else LAST
             self._answer(
                 life, event.subject, number, said.get("token"), invoked, event.t, sampled, event.t
             )
@@ -261,16 +129,16 @@ class Story:
 
     def _answer(
         self,
-        life: _Life,
+        life: Life,
         node: str,
         number: int,
         token: int | None,
         after: float,
         t: float,
         sampled: float,
-        heard: float = -_LAST,
+        heard: float = -LAST,
     ) -> None:
-        span = _Span(node, number, token, after, t, sampled=sampled, heard=heard)
+        span = Span(node, number, token, after, t, sampled=sampled, heard=heard)
         current = life.answer
         if current and current.sampled < min(after, t):
             current.before = current.end = current.sampled
@@ -282,13 +150,13 @@ class Story:
             current.token = token if current.token is None else current.token
             return
         self._silence(life, after, t)
-        _close(life.quiet, t)
+        close_stretch(life.quiet, t)
         life.answers.append(span)
 
     @staticmethod
-    def _silence(life: _Life, after: float, t: float) -> None:
+    def _silence(life: Life, after: float, t: float) -> None:
         """The node's word ended, after `after` and at `t` at the latest."""
-        _close(life.quiet, t)
+        close_stretch(life.quiet, t)
         if current := life.answer:
             if current.guessed and t - current.start < _WAKING:
                 life.answers.pop()  # its first word since it woke up is another
@@ -306,55 +174,30 @@ class Story:
         if begins:
             self._verbs[said["id"]] = t
         if "error" in said:
-            self._starting.discard(said["id"])
-            self._failed(event.subject, verb, began, t)
+            self._failed(event.subject, verb, said["id"], began, t)
             return
         if event.subject.startswith("zookeeper"):
-            self._zookeeper_verb(event.subject, verb, begins, said["id"], t)
+            self.zookeeper.verb(event.subject, verb, begins, said["id"], t)
         elif event.subject == "lab":
             if verb == "heal" and not begins:
+                self.zookeeper.heal(t)
                 for life in self._lives.values():
-                    self._heal(life, t)
+                    life.heal(t)
         else:
             self._node_verb(self._lives[event.subject], verb, begins, began, t)
 
-    def _failed(self, subject: str, verb: str, began: float, t: float) -> None:
+    def _failed(self, subject: str, verb: str, number: Any, began: float, t: float) -> None:
         """Take back what the beginning of a verb has changed that failed at `t`."""
-        if verb == "expire":  # the link was cut all the same, and is mended
-            self._heal(self._lives[subject], t)
-        elif subject != "lab" and not subject.startswith("zookeeper"):
+        if subject.startswith("zookeeper"):
+            self.zookeeper.failed(subject, verb, number, began)
+        elif verb == "expire":  # the link was cut all the same, and is mended
+            self._lives[subject].heal(t)
+        elif subject != "lab":
             life = self._lives[subject]
-            _take_back(life.broken, began)
+            take_back(life.broken, began)
             life.marks = [mark for mark in life.marks if mark != Mark(began, verb)]
 
-    def _zookeeper_verb(self, server: str, verb: str, begins: bool, number: Any, t: float) -> None:
-        servers = {server} if server != "zookeeper" else self._servers or {"zookeeper1"}
-        self._servers |= servers
-        if verb in ("start", "resume"):
-            if begins:
-                self._starting.add(number)
-            else:
-                self._starting.discard(number)
-                self._down -= servers
-        elif verb in ("stop", "kill", "pause") and not begins:  # while it stops it still serves
-            self._down |= servers
-        self._weigh(t)
-
-    def _is_connected(self, state: str | None, t: float) -> None:
-        """Who is connected while ZooKeeper starts knows, sooner than the verb, that it serves."""
-        if self._starting and state == "CONNECTED":
-            _close(self._outages, t)
-
-    def _has_quorum(self) -> bool:
-        return 2 * (len(self._servers) - len(self._down)) > len(self._servers)
-
-    def _weigh(self, t: float) -> None:
-        if self._has_quorum():
-            _close(self._outages, t)
-        else:
-            _open(self._outages, t)
-
-    def _node_verb(self, life: _Life, verb: str, begins: bool, began: float, t: float) -> None:
+    def _node_verb(self, life: Life, verb: str, begins: bool, began: float, t: float) -> None:
         if begins and verb != "heal":
             life.marks.append(Mark(t, verb))
         match verb, begins:
@@ -362,36 +205,30 @@ class Story:
                 life.state = "stopped"
                 self._silence(life, began, t)
                 life.frozen = None
-                _close(life.up, t)
-                _close(life.paused, t)
+                close_stretch(life.up, t)
+                close_stretch(life.paused, t)
             case "start", False:
                 life.state = "running"
-                _open(life.up, t)
+                open_stretch(life.up, t)
             case "pause", False:
                 life.state = "paused"
                 life.frozen = life.answer
                 self._silence(life, began, t)
-                _open(life.paused, t)
+                open_stretch(life.paused, t)
             case "resume", False:
                 life.state = "running"
-                _close(life.paused, began)
+                close_stretch(life.paused, began)
                 if life.frozen and life.answer is None:
                     life.answers.append(
                         replace(
-                            life.frozen, after=began, start=t, before=_LAST, end=_LAST, guessed=True
+                            life.frozen, after=began, start=t, before=LAST, end=LAST, guessed=True
                         )
                     )
                 life.frozen = None
             case (("partition" | "slow" | "flaky" | "expire"), True):
-                _open(life.broken, t, "cut" if verb in ("partition", "expire") else verb)
+                open_stretch(life.broken, t, "cut" if verb in ("partition", "expire") else verb)
             case (("heal" | "expire"), False):
-                self._heal(life, t)
-
-    @staticmethod
-    def _heal(life: _Life, t: float) -> None:
-        if life.broken and life.broken[-1].end == _LAST:
-            _close(life.broken, t)
-            life.marks.append(Mark(t, "heal"))
+                life.heal(t)
 
     # --- what ZooKeeper says ---
 
@@ -402,7 +239,7 @@ class Story:
             for number, claim in list(self._held.items()):
                 if claim.session == said["session"]:
                     self._release(number, event.t)
-        elif match := _NUMBER.fullmatch(said["path"] or ""):
+        elif match := _numbered(self.root).fullmatch(said["path"] or ""):
             number = int(match[1])
             if said["op"].startswith("create"):
                 session = said["session"] if said["ephemeral"] else None
@@ -410,9 +247,17 @@ class Story:
             elif said["op"] == "delete" and self._token(number) <= said["zxid"]:
                 self._release(number, event.t)
 
+    def _crew(self, event: Event) -> None:
+        """From now on it is about a crew's workers, and what they hold below a znode."""
+        self.terms = WORKERS
+        self.root = event.data["root"]
+        self._claims, self._held, self._lives = [], {}, defaultdict(Life)
+
     def _holders(self, event: Event) -> None:
+        if event.data.get("root", CLAIMS) != self.root:
+            return
         self.tickets = list(event.data.get("tickets", ()))
-        if event.data.get("zxid", _LAST) <= self._exact:
+        if event.data.get("zxid", LAST) <= self._exact:
             return  # the log knows better
         listed = {int(number): claim for number, claim in event.data["numbers"].items()}
         for number in [n for n in self._held if n not in listed]:
@@ -433,7 +278,7 @@ class Story:
         if self._token(number) == token:
             return
         self._release(number, t, lag)
-        span = _Span(node, number, token, t - lag, t, session=session, watched=lag > 0)
+        span = Span(node, number, token, t - lag, t, session=session, watched=lag > 0)
         self._held[number] = span
         self._claims.append(span)
 
@@ -454,11 +299,6 @@ class Story:
         return sorted(self._lives.keys() | owners, key=natural)
 
     @property
-    def servers(self) -> list[str]:
-        """ZooKeeper's servers, as far as they have been heard of."""
-        return sorted(self._servers, key=natural)
-
-    @property
     def numbers(self) -> list[int]:
         """Every number that was ever held or answered."""
         answered = {span.number for life in self._lives.values() for span in life.answers}
@@ -476,12 +316,7 @@ class Story:
     def is_broken(self, node: str) -> bool:
         """Whether the node's link to ZooKeeper is cut, slow or flaky now."""
         broken = self._life(node).broken
-        return bool(broken) and broken[-1].end == _LAST
-
-    @property
-    def is_down(self) -> bool:
-        """Whether ZooKeeper (or the majority of it) is down now."""
-        return bool(self._outages) and self._outages[-1].end == _LAST
+        return bool(broken) and broken[-1].end == LAST
 
     def bars(self, node: str, until: float | None = None, since: float = -math.inf) -> list[Bar]:
         """The node's numbers between the two moments, by both words, in order of beginning."""
@@ -489,21 +324,14 @@ class Story:
         recent = [claim for claim in self._claims if claim.end > since]
         claims = [claim for claim in recent if self._owner(claim) == node]
         earliest = min((claim.start for claim in claims), default=since)
-        answers = [
-            _settled(span, claims, self._outages, min(span.end, span.sampled))
-            for span in self._life(node).answers
-            if span.end > earliest
-        ]
-        answers = _apart(answers)
-        claims = [_noticed(claim, answers) for claim in claims]
-        bars = [bar for span in answers for bar in _by_node(node, span, claims)]
-        bars += [bar for claim in claims for bar in _by_zookeeper(node, claim, answers)]
+        answers = [span for span in self._life(node).answers if span.end > earliest]
+        bars = side_by_side(node, answers, claims, self.zookeeper.outages)
         shown = [
             replace(bar, end=min(bar.end, until))
             for bar in bars
             if bar.start < until and bar.end > since
         ]
-        return sorted(_beside(shown), key=lambda bar: (bar.start, bar.beside))
+        return sorted(beside(shown), key=lambda bar: (bar.start, bar.beside))
 
     def claims(self, until: float | None = None) -> list[Bar]:
         """What ZooKeeper held, whoever answered it, in order of beginning."""
@@ -545,7 +373,7 @@ class Story:
 
     def outages(self, until: float | None = None) -> list[Stretch]:
         """When ZooKeeper (or the majority of it) was stopped, killed or paused."""
-        return list(self._cut(self._outages, until))
+        return list(self._cut(self.zookeeper.outages, until))
 
     def marks(self, node: str, until: float | None = None) -> list[Mark]:
         return [mark for mark in self._life(node).marks if until is None or mark.t <= until]
@@ -559,8 +387,8 @@ class Story:
         first = bisect_left(requests, since, key=lambda request: request.t)
         return requests[first : bisect_right(requests, until, key=lambda request: request.t)]
 
-    def _life(self, node: str) -> _Life:
-        return self._lives.get(node) or _Life()
+    def _life(self, server: str) -> Life:
+        return self._lives.get(server) or self.zookeeper.lives.get(server) or Life()
 
     def _cut(self, stretches: list[Stretch], until: float | None) -> Iterator[Stretch]:
         until = self.end if until is None else until
@@ -568,98 +396,12 @@ class Story:
             if stretch.start <= until:
                 yield replace(stretch, end=min(stretch.end, until))
 
-    def _owner(self, claim: _Span) -> str | None:
+    def _owner(self, claim: Span) -> str | None:
         return claim.node or self._sessions.get(claim.session or "")
 
 
-def silence(reason: str) -> str:
-    """Why a node gives no number, in words for a picture."""
-    return "not asked yet" if reason == "not-asked" else f"503 {reason.replace('-', ' ')}"
-
-
-def natural(name: str) -> tuple[str, int]:
-    """The key by which node2 comes before node10."""
-    stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0)
-
-
-def _settled(span: _Span, claims: list[_Span], outages: list[Stretch], end: float) -> _Span:
-    """Where samples leave doubt, a node's word begins with its claim, and ends with it or with
-    ZooKeeper.
-    """
-    start, before = span.start, min(span.before, end)
-    for outage in outages:
-        if before <= outage.start <= end:
-            end = outage.start
-    for claim in claims:
-        if span.matches(claim):
-            if span.after <= claim.start <= span.start:
-                start = claim.start
-            if before <= claim.end <= end:
-                end = claim.end
-    return replace(span, start=start, end=end)
-
-
-def _apart(answers: list[_Span]) -> list[_Span]:
-    """A node answers one number at a time: what is doubtful about an end gives way."""
-    apart: list[_Span] = []
-    for span in answers:
-        if apart and span.start < apart[-1].end:
-            turn = max(span.start, apart[-1].before)
-            apart[-1] = replace(apart[-1], end=turn)
-            span = replace(span, start=turn)
-        apart.append(span)
-    return apart
-
-
-def _noticed(claim: _Span, answers: list[_Span]) -> _Span:
-    """Where the watch was late, a claim begins and ends with its node's word."""
-    start, end = claim.start, claim.end
-    for span in answers:
-        if claim.matches(span):
-            # Whoever names a claim's token has it already, however late the watch is.
-            proven = claim.watched and span.token is not None
-            if span.start < start and (proven or claim.after <= span.start):
-                start = span.start
-            if claim.before <= span.end < claim.end:
-                end = span.end
-    return replace(claim, start=start, end=end)
-
-
-def _by_node(node: str, span: _Span, claims: list[_Span]) -> Iterator[Bar]:
-    """A node's word, cut where ZooKeeper begins or ceases to say the same."""
-    at = span.start
-    for claim in sorted((c for c in claims if span.matches(c)), key=lambda c: c.start):
-        start, end = max(claim.start, at), min(claim.end, span.end)
-        if start >= end:
-            continue
-        if start > at:
-            yield Bar(node, span.number, at, start, Word.NODE, span.token)
-        yield Bar(node, span.number, start, end, Word.BOTH, claim.token)
-        at = end
-    if at < span.end:
-        yield Bar(node, span.number, at, span.end, Word.NODE, span.token)
-
-
-def _by_zookeeper(node: str, claim: _Span, answers: list[_Span]) -> Iterator[Bar]:
-    """What is left of a claim when the node's own word is taken out."""
-    at = claim.start
-    for span in sorted((s for s in answers if s.matches(claim)), key=lambda s: s.start):
-        start, end = max(span.start, at), min(span.end, claim.end)
-        if start >= end:
-            continue
-        if start > at:
-            yield Bar(node, claim.number, at, start, Word.ZOOKEEPER, claim.token)
-        at = end
-    if at < claim.end:
-        yield Bar(node, claim.number, at, claim.end, Word.ZOOKEEPER, claim.token)
-
-
-def _beside(bars: list[Bar]) -> Iterator[Bar]:
-    """Let claims that nobody answers make room for what stands at the same time."""
-    placed: list[Bar] = []
-    for bar in sorted(bars, key=lambda bar: (bar.word is Word.ZOOKEEPER, -bar.start)):
-        clash = any(bar.start < other.end and other.start < bar.end for other in placed)
-        if not clash:
-            placed.append(bar)
-        yield replace(bar, beside=clash)
+@cache
+def _numbered(root: str) -> re.Pattern[str]:
+    """The paths of what is held below a znode: numbers, or for a crew sequential znodes."""
+    name = r"(\d+)" if root == CLAIMS else r"(?:[^/]*-)?(\d+)"
+    return re.compile(f"{re.escape(root)}/{name}")

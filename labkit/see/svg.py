@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit.see import style
-from labkit.see.spans import Bar, Story, Stretch, Word, captions, silence
+from labkit.see.bars import Bar, Stretch, Terms, Word
+from labkit.see.life import captions, silence
+from labkit.see.spans import Story
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins
@@ -131,7 +133,7 @@ _STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
 
 
 def _outages(story: Story, frame: Frame) -> Iterator[str]:
-    what = "ZooKeeper down" if len(story.servers) < 2 else "no majority"
+    what = "ZooKeeper down" if len(story.zookeeper.servers) < 2 else "no majority"
     downs = [down for down in story.outages(frame.until) if down.end > frame.since]
     for i, down in enumerate(downs, 1):
         x, end = frame.x(down.start), frame.x(down.end)
@@ -277,13 +279,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, *, opacity: float, extra: 
     )
 
 
-def key(words: set[Word], uid: str) -> str:
+def key(words: set[Word], uid: str, terms: Terms) -> str:
     """What the three kinds of bars mean, as far as they occur, in HTML."""
-    said = {
-        Word.BOTH: "answers it and holds it",
-        Word.ZOOKEEPER: "ZooKeeper holds it, no answer",
-        Word.NODE: "answers it, does not hold it",
-    }
     looks = {
         Word.BOTH: 'fill="#767676" stroke="currentColor"',
         Word.ZOOKEEPER: 'fill="#767676" fill-opacity=".25" stroke="currentColor" '
@@ -293,7 +290,7 @@ def key(words: set[Word], uid: str) -> str:
     items = (
         f'<span style="margin-right:1.6em;white-space:nowrap"><svg width="26" height="12" '
         f'aria-hidden="true"><rect x="1" y="1" width="24" height="10" {looks[word]}/></svg> '
-        f"{said[word]}</span>"
+        f"{terms.key[word]}</span>"
         for word in Word
         if word in words
     )

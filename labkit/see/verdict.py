@@ -11,7 +11,8 @@ from labkit.judge.report import Report, Violation
 from labkit.judge.trials.trial import Finding
 from labkit.lab.event import Event
 from labkit.see import style
-from labkit.see.plots import Chart, assignment
+from labkit.see.chart import Chart
+from labkit.see.plots import assignment
 
 
 def verdict(

@@ -19,7 +19,7 @@ from labkit.course.predict import predict
 from labkit.course.task import Task, exercise, progress, timeline
 from labkit.errors import ConfigError
 from labkit.lab.lab import Lab
-from labkit.see.plots import Chart
+from labkit.see.chart import Chart
 
 PAGES = [page.path for page in course.pages()]
 

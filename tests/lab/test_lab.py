@@ -34,7 +34,8 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.lab.lab import Lab
-from labkit.see.spans import Story, Word
+from labkit.see.bars import Word
+from labkit.see.spans import Story
 from labkit.servers import reaper, registry
 from labkit.servers.base import ServerState
 

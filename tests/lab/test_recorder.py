@@ -14,7 +14,8 @@ from kazoo.client import KazooClient
 from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
-from labkit.see.spans import Story, Word
+from labkit.see.bars import Word
+from labkit.see.spans import Story
 
 
 def last(lab: Lab, kind: str, subject: str) -> dict[str, object]:

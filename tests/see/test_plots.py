@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64decode
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from labkit.lab.event import Event
-from labkit.see import plots, style
-from labkit.see.plots import Chart
+from labkit.see import curves, plots, style
+from labkit.see.chart import Chart
 
 
 def axes_of(chart: Chart) -> Axes:
@@ -86,9 +87,7 @@ def test_one_number_has_one_colour_and_the_two_words_look_different() -> None:
 
 def test_what_was_done_and_what_was_asked_is_marked() -> None:
     chart = plots.assignment(runs.zombie())
-    assert {"pause", "resume", "partition", "heal", "link cut", "503 session lost"} <= set(
-        texts(chart)
-    )
+    assert {"pause", "resume", "partition", "heal", "503 session lost"} <= set(texts(chart))
     asked = {
         line.get_gid(): [round(float(x), 2) for x in line.get_xdata()]
         for line in axes_of(chart).lines
@@ -159,10 +158,80 @@ def test_modes_of_an_ensemble() -> None:
     assert "Leaders in turn: zookeeper2, zookeeper3, zookeeper2." in chart.alt
 
 
+def test_the_measured_gap_is_marked() -> None:
+    chart = plots.quorum(runs.ensemble())
+    bands = {
+        patch.get_gid(): (patch.get_x(), patch.get_x() + patch.get_width())
+        for patch in axes_of(chart).patches
+        if isinstance(patch, Rectangle) and patch.get_gid()
+    }
+    assert bands["leaderless"] == pytest.approx((2.01, 2.6))
+    assert bands["zookeeper-down"] == pytest.approx((5.21, 7.9))
+    assert "no leader for 0.6 s" in texts(chart)
+    assert "3.00 s" in texts(chart)  # from node1's last answer to its next one
+    assert "node1: 17 of 22 requests answered, without an answer for 3.00 s." in chart.alt
+
+
+def test_a_part_of_an_ensembles_run_tells_of_that_part() -> None:
+    chart = plots.quorum(runs.ensemble(), since=8.5)
+    assert chart.alt == "Leaders in turn: zookeeper2. node1: 6 of 6 requests answered."
+
+
+def test_what_was_done_to_zookeepers_servers_is_marked() -> None:
+    run = runs.Script()
+    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.verb(1.0, "pause", "zookeeper1", took=0.01)
+    run.verb(2.0, "partition", "zookeeper2", cut="drop")
+    run.verb(3.0, "heal", "lab")
+    chart = plots.quorum(run.in_order())
+    assert {"pause", "partition", "heal"} <= set(texts(chart))
+    link = next(p for p in axes_of(chart).patches if p.get_gid() == "zookeeper2-link-cut")
+    assert isinstance(link, Rectangle)
+    assert (link.get_x(), link.get_x() + link.get_width()) == pytest.approx((2.0, 3.01))
+
+
+def test_claims_that_stand_beside_each_other_do_not_meet() -> None:
+    run = runs.Script()
+    run.says(0.5, "node1", None, "", seen=0)
+    for number in (1, 9, 10):  # each of a session that has gone, and whose claim has not
+        run.claims(number / 10 + 1, number, "node1")
+    run.says(3.0, "node1", 10)
+    chart = plots.assignment(run.in_order())
+    chart.draw_without_rendering()
+    found = [p for p in axes_of(chart).patches if (p.get_gid() or "").endswith(":zookeeper")]
+    beside = [p.get_window_extent() for p in found]
+    assert len(beside) >= 2
+    assert not any(a.overlaps(b) for i, a in enumerate(beside) for b in beside[:i])
+
+
+def test_requests_that_come_thick_are_thinned_out_where_they_would_cover_each_other() -> None:
+    run = runs.Script()
+    run.says(0.0, "node1", 1, seen=0)
+    for i in range(2000):
+        run.asks(i / 200, "node1", 1, took=0.001)
+    chart = plots.assignment(run.in_order())
+    (line,) = (line for line in axes_of(chart).lines if line.get_gid() == "node1:ok")
+    assert 100 < len(line.get_xdata()) < 220
+
+
+@pytest.mark.parametrize("name", ["passing_on", "zombie", "outage"])
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum, plots.numbers])
+def test_no_words_cover_each_other(name: str, draw: Callable[..., Chart]) -> None:
+    chart = draw(getattr(runs, name)())
+    chart.draw_without_rendering()
+    found = [
+        (text.get_text(), text.get_window_extent()) for text in axes_of(chart).texts
+        if text.get_text().strip()
+    ]  # fmt: skip
+    for i, (one, a) in enumerate(found):
+        for other, b in found[:i]:
+            assert not a.padded(-1).overlaps(b), f"{one} and {other}"
+
+
 def test_a_storms_growth_is_written_at_its_curve() -> None:
     square = {n: float(n * n) for n in (1, 2, 4, 8, 16)}
     flat = dict.fromkeys((1, 2, 4, 8, 16), 3.0)
-    chart = plots.storm({"retry": square, "rank": flat}, measure="attempts")
+    chart = curves.storm({"retry": square, "rank": flat}, measure="attempts")
     axes = axes_of(chart)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert texts(chart) == ["rank  constant", "retry  ∝ N^2.0"]
@@ -172,10 +241,10 @@ def test_a_storms_growth_is_written_at_its_curve() -> None:
 
 
 def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
-    curves = {
+    ends = {
         name: {1: 1.0, 64: end} for name, end in zip("abcde", (8, 8.1, 8.2, 90, 91), strict=True)
     }
-    chart = plots.storm(curves)
+    chart = curves.storm(ends)
     chart.draw_without_rendering()
     patches = [label.get_bbox_patch() for label in axes_of(chart).texts]
     boxes = [patch.get_window_extent() for patch in patches if patch]
@@ -184,9 +253,9 @@ def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
 
 
 def test_times_to_free_and_their_picture() -> None:
-    freed = plots.times_to_free(runs.passing_on())
+    freed = curves.times_to_free(runs.passing_on())
     assert freed == {"kill": [pytest.approx(5.05), pytest.approx(5.0)]}
-    chart = plots.latency({**freed, "stop": [0.004, 0.006, 0.005]}, session_timeout=5.0)
+    chart = curves.latency({**freed, "stop": [0.004, 0.006, 0.005]}, session_timeout=5.0)
     assert lanes(chart) == ["kill", "stop"]
     assert {"median 5.03 s", "median 5 ms", "session timeout 5 s"} <= set(texts(chart))
     dots = axes_of(chart).lines[1].get_xdata()

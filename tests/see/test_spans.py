@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import runs
 
-from labkit.see.spans import Bar, Mark, Story, Word, captions
+from labkit.see.bars import Bar, Word
+from labkit.see.life import Mark, captions
+from labkit.see.spans import Story
 
 
 def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:
@@ -174,9 +176,54 @@ def test_a_short_pause_does_not_end_an_answer_for_good() -> None:
 
 def test_an_ensemble_is_down_without_a_majority() -> None:
     story = Story(runs.ensemble())
-    assert story.servers == ["zookeeper1", "zookeeper2", "zookeeper3"]
+    assert story.zookeeper.servers == ["zookeeper1", "zookeeper2", "zookeeper3"]
     assert [(s.start, s.end) for s in story.outages()] == [(5.21, 7.9)]
-    assert [s.what for s in story.modes["zookeeper3"]] == ["follower", "", "leader", ""]
+    assert [s.what for s in story.zookeeper.modes["zookeeper3"]] == ["follower", "", "leader", ""]
+
+
+def test_who_led_and_when_nobody_did() -> None:
+    ensemble = Story(runs.ensemble()).zookeeper
+    assert [(round(g.start, 2), g.end) for g in ensemble.leaderless()] == [(2.01, 2.6), (5.21, 8.0)]
+
+
+def test_a_server_that_was_frozen_for_a_moment_is_what_it_was() -> None:
+    run = runs.Script()
+    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.verb(1.0, "pause", "zookeeper1", took=0.1)
+    run.verb(1.5, "resume", "zookeeper1", took=0.1)
+    modes = Story(run.in_order()).zookeeper.modes["zookeeper1"]
+    assert [(m.what, m.start) for m in modes] == [("leader", 0.1), ("", 1.1), ("leader", 1.6)]
+
+
+def test_a_server_that_was_frozen_for_long_is_what_it_says_when_it_wakes() -> None:
+    run = runs.Script()
+    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.verb(1.0, "pause", "zookeeper1", took=0.1)
+    run.add(2.3, "quorum", "zookeeper1", mode=None)
+    run.verb(4.0, "resume", "zookeeper1", took=0.1)
+    run.add(4.5, "quorum", "zookeeper1", mode="follower")
+    modes = Story(run.in_order()).zookeeper.modes["zookeeper1"]
+    assert [(m.what, m.start) for m in modes] == [("leader", 0.1), ("", 1.1), ("follower", 4.5)]
+
+
+def test_what_a_crews_workers_hold_is_told_apart_from_the_nodes_numbers() -> None:
+    run = runs.Script()
+    run.says(0.5, "node1", 1)
+    run.claims(0.4, 1, "node1")
+    run.add(1.0, "crew", "lab", root="/jobs")
+    run.says(1.1, "ann", None)
+    run.lists(1.2)  # of /sequence, which is none of the crew's business
+    run.add(1.5, "transaction", "zookeeper", zxid=300, session="0xann", op="create",
+            path="/jobs/item-0000000007", value="", ephemeral=True)  # fmt: skip
+    run.says(1.6, "ann", 7, seen=0)
+    run.verb(2.0, "kill", "ann")
+    run.frees(3.0, "ann")
+    run.lists(4.0)
+    story = Story(run.in_order())
+    assert story.nodes == ["ann"]
+    assert said(story.bars("ann")) == [
+        (7, 1.5, 1.6, "zookeeper"), (7, 1.6, 2.01, "both"), (7, 2.01, 3.0, "zookeeper"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""Numbers → figures: how a cost grows, and how long something takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+import matplotlib as mpl
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from labkit.lab.event import Event
+from labkit.see import style
+from labkit.see.chart import WIDTH, Chart
+from labkit.see.spans import Story
+
+
+def storm(
+    curves: Mapping[str, Mapping[int, float]],
+    *,
+    measure: str = "operations per claim",
+    of: str = "nodes that claim at once",
+    title: str | None = None,
+) -> Chart:
+    """How the cost of a claim grows with the number of simultaneous claimants, per algorithm.
+
+    `curves` maps an algorithm's name to {claimants: cost}; both axes are logarithmic, so that a
+    straight line is a power and its steepness the exponent, which is written at its end. `of` says
+    what is counted where it is not claimants.
+    """
+    title = title or f"{measure[:1].upper()}{measure[1:]}, as more nodes start at once"
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 4.2), layout="constrained")
+        axes = chart.add_subplot(xscale="log", yscale="log")
+        axes.set(xlabel=of, ylabel=measure)
+        axes.set_title(title)
+        axes.spines["left"].set_visible(True)
+        shades = [style.PALETTE[i] for i in (0, 4, 2, 6, 7, 3)]
+        markers, dashes = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+        ends: list[tuple[float, float, str, str]] = []
+        for i, (name, curve) in enumerate(curves.items()):
+            counts = sorted(curve)
+            shade = shades[i % len(shades)]
+            axes.plot(
+                counts, [curve[n] for n in counts], color=shade, linewidth=2,
+                marker=markers[i % len(markers)], linestyle=dashes[i % len(dashes)], label=name,
+            )  # fmt: skip
+            ends.append((counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade))
+        counts = sorted({n for curve in curves.values() for n in curve})
+        axes.set_xticks(counts, [str(n) for n in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(axis="y", color=style.LINE, linewidth=0.6)
+        axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.5)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high)  # fixed, so that what is written does not move it
+        ends.sort(key=lambda end: end[1])
+        places = _places([y for _, y, *_ in ends], low, high)
+        for (x, y, text, shade), place in zip(ends, places, strict=True):
+            axes.annotate(
+                text, (x, y), xytext=(_COLUMN, place), textcoords="axes fraction", va="center",
+                color=style.INK, fontweight="bold", fontsize=9,
+                bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
+                arrowprops={"arrowstyle": "-", "color": shade, "lw": 0.8, "ls": ":"},
+            )  # fmt: skip
+    chart.alt = f"{measure} against {of}: " + "; ".join(
+        f"{name}, from {curve[min(curve)]:.3g} for {min(curve)} to {curve[max(curve)]:.3g} "
+        f"for {max(curve)}"
+        for name, curve in curves.items()
+    )
+    return chart
+
+
+def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> Chart:
+    """How long after its cause a number was free again: a dot for each time, a bar at the median.
+
+    `freed` maps a cause ("stop", "kill", …) to times in seconds, such as `times_to_free` finds.
+    """
+    causes = [cause for cause in freed if freed[cause]]
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 1.5 + 0.55 * len(causes)), layout="constrained")
+        axes = chart.add_subplot()
+        for lane, cause in enumerate(causes):
+            times = sorted(freed[cause])
+            # Dots that would cover each other are set side by side, the same way every time.
+            offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
+            axes.plot(
+                times, [lane + offset for offset in offsets], "o", markersize=5, alpha=0.75,
+                color=style.colour(1), markeredgecolor=style.PAPER, markeredgewidth=0.5,
+            )  # fmt: skip
+            middle = median(times)
+            axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
+            axes.annotate(
+                f"median {_duration(middle)}", (times[-1], lane), xytext=(9, 0), va="center",
+                textcoords="offset points", fontsize=8.5, fontweight="bold",
+            )  # fmt: skip
+        axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"session timeout {_duration(session_timeout)}", (session_timeout, 1),
+            xycoords=("data", "axes fraction"), xytext=(-5, -2), textcoords="offset points",
+            ha="right", va="top", color=style.ALARM, fontsize=8.5,
+        )  # fmt: skip
+        slowest = max([session_timeout, *(t for cause in causes for t in freed[cause])])
+        quickest = min((t for cause in causes for t in freed[cause]), default=slowest)
+        if quickest < slowest / 30:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
+            axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
+        else:
+            axes.set_xlim(0, slowest * 1.2)
+        axes.set_yticks(range(len(causes)), causes)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(causes) - 0.4, -0.9)
+        axes.set(xlabel="time until the number is free")
+        axes.set_title("How long a number stays taken, by what happened to its holder")
+    chart.alt = f"Times until a number is free; session timeout {session_timeout:g} s. " + " ".join(
+        f"{cause}: median {median(freed[cause]):.3g} s of {len(freed[cause])}." for cause in causes
+    )
+    return chart
+
+
+def times_to_free(events: Iterable[Event]) -> dict[str, list[float]]:
+    """Seconds from a verb on a node (stop, kill, pause, partition, expire) to the end of its claim.
+
+    Exact where transactions have been merged. A claim that outlives the fault is left out.
+    """
+    story = Story(events)
+    claims = story.claims(math.inf)
+    freed: dict[str, list[float]] = {}
+    for node in story.nodes:
+        marks = story.marks(node)
+        for i, mark in enumerate(marks):
+            if mark.verb not in ("stop", "kill", "pause", "partition", "expire"):
+                continue
+            after = [m.t for m in marks[i + 1 :] if m.verb in ("start", "resume", "heal")]
+            healed = after[0] if after else math.inf
+            for claim in claims:
+                if claim.node == node and claim.start < mark.t <= claim.end < healed:
+                    freed.setdefault(mark.verb, []).append(claim.end - mark.t)
+    return freed
+
+
+def _growth(curve: Mapping[int, float]) -> str:
+    """The exponent over the upper half of a curve, as " ∝ N^1.0"; "" if it cannot be told."""
+    counts = sorted(n for n in curve if n > 1 and curve[n] > 0)
+    if len(counts) < 2:
+        return ""
+    low, high = counts[len(counts) // 2 - 1], counts[-1]
+    power = math.log(curve[high] / curve[low]) / math.log(high / low)
+    return f"  ∝ N^{power:.1f}" if abs(power) >= 0.15 else "  constant"
+
+
+_COLUMN = 0.7  # of the width: where curves' labels begin
+_ROW = 0.085  # of the height: what a label needs
+
+
+def _places(heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Where to write beside curves that end at these heights, the lowest first, from 0 to 1.
+
+    As near as can be without one label covering another.
+    """
+    places: list[float] = []
+    for height in heights:
+        lowest = places[-1] + _ROW if places else 0.0
+        places.append(max(lowest, math.log(height / low) / math.log(high / low)))
+    for i in reversed(range(len(places))):  # and down again from the top
+        highest = places[i + 1] - _ROW if i + 1 < len(places) else 1.0
+        places[i] = min(highest, places[i])
+    return places
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
