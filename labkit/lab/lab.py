@@ -32,6 +32,7 @@ from labkit.errors import (
 )
 from labkit.lab.claim import claim_environment
 from labkit.lab.core import Core
+from labkit.lab.lossy import LossyClient
 from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
@@ -49,6 +50,7 @@ from labkit.servers.base import (
     each,
 )
 from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 from labkit.servers.zookeeper.txnlog import Transaction
 
 T = TypeVar("T")
@@ -117,6 +119,8 @@ class Lab:
         self._started = False
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: KazooClient | None = None
+        self._forwarder: Forwarder | None = None  # of the reader's own clients
+        self._clients: list[LossyClient] = []
         self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
 
     # --- life ---------------------------------------------------------------------------------
@@ -212,6 +216,14 @@ class Lab:
             with suppress(Exception):
                 zk.stop()
                 zk.close()
+        while self._clients:
+            client = self._clients.pop()
+            with suppress(Exception):
+                client.stop()
+                client.close()
+        if self._forwarder is not None:
+            self._forwarder.close()
+            self._forwarder = None
 
     def _destroy(self) -> None:
         backend = self._core.backend
@@ -283,6 +295,18 @@ class Lab:
         self._core.running  # noqa: B018
         assert self._zk is not None
         return self._zk
+
+    def client(self, name: str = "you", session_timeout: float = 10.0) -> LossyClient:
+        """A connected client of yours, over a link of its own that can lose an answer.
+
+        The lab closes it. `session_timeout` is in seconds.
+        """
+        if self._forwarder is None:
+            self._forwarder = Forwarder().start()
+        client = LossyClient(name, self.zookeeper, self._forwarder, session_timeout)
+        self._clients.append(client)
+        client.start(timeout=15)
+        return client
 
     def history(self) -> Timeline:
         """`timeline`, complete up to this moment.

@@ -1,0 +1,106 @@
+"""A client of the reader's own, over a link that loses an answer when it is told to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from labkit.lab.zookeeper import ZooKeeperHandle
+from labkit.node.session import Session
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
+
+_WRITES = ("Create", "Create2", "SetData", "Delete", "Transaction", "SetACL")
+_READS = ("Exists", "GetData", "GetChildren", "GetChildren2", "GetACL", "Sync")
+_TIMEOUT = 2.0  # seconds that ZooKeeper has to carry out what was sent
+
+
+class LossyClient(Session):
+    """A kazoo client whose next answer can be lost. Got from `lab.client()`.
+
+    >>> client = lab.client("ann")
+    >>> client.lose_reply()
+    >>> client.create("/mine")     # ZooKeeper creates it, and kazoo raises ConnectionLoss
+    """
+
+    def __init__(
+        self, name: str, zookeeper: ZooKeeperHandle, forwarder: Forwarder, timeout: float
+    ) -> None:
+        self.name = name
+        self._zookeeper = zookeeper
+        self._forwarder = forwarder
+        self._to_lose: list[Callable[[str], None]] = []
+        self._breakers: list[threading.Thread] = []
+        ports = [
+            forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
+            for server in zookeeper.servers
+        ]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        super().__init__(hosts, timeout, logging.getLogger("labkit.kazoo"))
+
+    def lose_reply(self, times: int = 1) -> None:
+        """Have the next request carried out, and the connection break before its answer is here.
+
+        `times`: so many of the next requests, one after the other.
+        """
+        self._to_lose += [self._without_reply] * times
+
+    def lose_request(self, times: int = 1) -> None:
+        """Have the connection break before the next request has reached ZooKeeper."""
+        self._to_lose += [self._without_request] * times
+
+    def cut(self) -> None:
+        """Let nothing through any more, until `heal`; nobody is told."""
+        self._fault(LinkFault("drop"))
+
+    def heal(self) -> None:
+        """Let everything through again."""
+        self._fault(None)
+
+    def close(self) -> None:
+        """Leave; no thread of its own is left."""
+        for breaker in self._breakers:
+            breaker.join()
+        super().close()
+
+    def _call(self, request: Any, async_object: Any) -> Any:
+        kind = type(request).__name__
+        if self._to_lose and kind in _WRITES + _READS:
+            self._to_lose.pop(0)(kind)
+        return super()._call(request, async_object)
+
+    def _without_reply(self, kind: str) -> None:
+        before = self._zxid()
+        self._fault(LinkFault("drop", direction="from"))
+        # ZooKeeper counts what it changes, and also a change that it has refused.
+        self._break_after(lambda: kind in _WRITES and self._zxid() > before)
+
+    def _without_request(self, _: str) -> None:
+        self._fault(LinkFault("drop", direction="to"))
+        self._break_after(lambda: bool(self._pending))
+
+    def _break_after(self, condition: Callable[[], bool]) -> None:
+        def watch() -> None:
+            end = time.monotonic() + _TIMEOUT
+            while not (condition() or self._is_read_and_sent() or time.monotonic() > end):
+                time.sleep(0.002)
+            self._fault(LinkFault("refuse"))
+            self._fault(None)
+
+        breaker = threading.Thread(target=watch, name="labkit-lossy", daemon=True)
+        self._breakers = [*(b for b in self._breakers if b.is_alive()), breaker]
+        breaker.start()
+
+    def _is_read_and_sent(self) -> bool:
+        return any(type(pending[0]).__name__ in _READS for pending in list(self._pending))
+
+    def _zxid(self) -> int:
+        leader = self._zookeeper.leader
+        return (leader.zxid or 0) if leader else 0
+
+    def _fault(self, fault: LinkFault | None) -> None:
+        for server in self._zookeeper.servers:
+            self._forwarder.fault(self.name, server.name, fault)

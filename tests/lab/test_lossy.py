@@ -1,0 +1,77 @@
+"""A client whose answers can be lost: the request is carried out, or it is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from kazoo.exceptions import ConnectionLoss
+from kazoo.protocol.states import WatchedEvent
+
+from labkit.lab.lab import Lab
+from labkit.lab.lossy import LossyClient
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(nodes=0, backend="process", record=False) as lab:
+        yield lab
+
+
+@pytest.fixture
+def client(lab: Lab) -> LossyClient:
+    return lab.client("ann")
+
+
+def test_a_lost_reply_leaves_the_change_done(lab: Lab, client: LossyClient) -> None:
+    for attempt in range(5):
+        path = f"/lost-reply-{attempt}"
+        client.lose_reply()
+        with pytest.raises(ConnectionLoss):
+            client.create(path)
+        assert lab.zk.exists(path)
+        assert client.retry(client.exists, path)  # it has come back by itself, in its session
+    assert client.granted is not None
+
+
+def test_a_lost_request_leaves_nothing_done(lab: Lab, client: LossyClient) -> None:
+    client.lose_request()
+    with pytest.raises(ConnectionLoss):
+        client.create("/lost-request")
+    assert client.retry(client.get_children, "/") is not None
+    assert not lab.zk.exists("/lost-request")
+
+
+def test_a_lost_read_raises_and_leaves_no_watch(lab: Lab, client: LossyClient) -> None:
+    lab.zk.ensure_path("/read")
+    notices: list[WatchedEvent] = []
+    client.lose_reply()
+    with pytest.raises(ConnectionLoss):
+        client.get("/read", watch=notices.append)
+    client.retry(client.exists, "/read")
+    lab.zk.set("/read", b"1")
+    client.sync("/read")
+    assert [event for event in notices if event.type == "CHANGED"] == []
+
+
+def test_a_lost_transaction_is_done_whole(lab: Lab, client: LossyClient) -> None:
+    client.lose_reply()
+    transaction = client.transaction()
+    transaction.create("/both-1")
+    transaction.create("/both-2")
+    with pytest.raises(ConnectionLoss):
+        transaction.commit()
+    assert lab.zk.exists("/both-1")
+    assert lab.zk.exists("/both-2")
+
+
+def test_no_client_outlives_its_lab() -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    with Lab(nodes=0, backend="process", record=False) as lab:
+        client = lab.client()
+        client.lose_reply()
+        with pytest.raises(ConnectionLoss):
+            client.create("/x")
+    assert not client.connected
+    assert [t.name for t in threading.enumerate() if t.ident not in before] == []
