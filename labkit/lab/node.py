@@ -15,6 +15,7 @@ from labkit.errors import (
     NodeUnreachable,
     StartTimeout,
 )
+from labkit.lab import urls
 from labkit.lab.core import Core
 from labkit.servers.base import (
     Endpoint,
@@ -122,6 +123,11 @@ class Node(Server):
         self._http = requests.Session()
         self.request_deadline = request_deadline  # seconds
         self._http.trust_env = False  # a proxy for the world outside has no business here
+
+    @property
+    def link(self) -> str:
+        """Where the reader's browser finds it: `url`, unless a hub or a codespace is between."""
+        return urls.link(self.endpoint)
 
     def sequence(self) -> int:
         """Its number, by GET /sequence; the first request makes the node claim one.

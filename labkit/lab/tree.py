@@ -24,9 +24,15 @@ class TreeLine:
 class Tree:
     """The znodes at one moment, printed as a tree."""
 
-    def __init__(self, lines: Sequence[TreeLine], names: Mapping[str | None, str]) -> None:
+    def __init__(
+        self,
+        lines: Sequence[TreeLine],
+        names: Mapping[str | None, str],
+        links: Mapping[str, str] | None = None,
+    ) -> None:
         self.lines = lines
         self._names = names
+        self._links = links or {}  # what a reader follows instead of a server's own URL
 
     def __repr__(self) -> str:
         return "\n".join(self._format(line) for line in self.lines)
@@ -39,7 +45,10 @@ class Tree:
             who = self._names.get(session)
             text += f"    ephemeral, of {f'{who}, ' if who else ''}session {session}"
         if line.data:
-            text += f"    {line.data[:80]}"
+            data = line.data[:80]
+            for url, link in self._links.items():
+                data = data.replace(f'"{url}"', f'"{link}"')
+            text += f"    {data}"
         return text
 
 

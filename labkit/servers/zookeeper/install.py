@@ -11,11 +11,14 @@ from pathlib import Path
 
 from labkit.errors import BackendUnavailable
 from labkit.servers.zookeeper.config import JVM_FLAGS
+from labkit.servers.zookeeper.fetch import fetched, packaged_java
 
 INSTALL_HINT = (
-    "Install it with `sudo apt-get install zookeeper` (Debian, Ubuntu) or `brew install zookeeper` "
+    "`labkit install-zookeeper` gets one into your own cache directory, without root. Or install "
+    "it with `sudo apt-get install zookeeper` (Debian, Ubuntu) or `brew install zookeeper` "
     "(macOS), or unpack a release and set ZOOKEEPER_HOME to its directory."
 )
+OLDEST = (3, 5)  # before it, zoo.cfg has no whitelist of four-letter words
 
 _BREW_PREFIXES = ("/opt/homebrew", "/usr/local", "/home/linuxbrew/.linuxbrew")
 _SERVER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -49,7 +52,8 @@ class Installation:
 def find_installation(
     environ: Mapping[str, str] | None = None, root: Path = Path("/")
 ) -> Installation:
-    """Find ZooKeeper and Java: $ZOOKEEPER_HOME first, then Debian's layout, then Homebrew's.
+    """Find ZooKeeper and Java: $ZOOKEEPER_HOME first, then Debian's layout, then Homebrew's, then
+    what `fetch` has put into the user's cache. A package that is too old is passed over.
 
     Raises `BackendUnavailable`, whose message names what is missing and the command that brings
     it. `root` is where the file system begins.
@@ -57,6 +61,19 @@ def find_installation(
     environ = os.environ if environ is None else environ
     home, jars = _find_jars(environ, root)
     return Installation(_find_java(environ, root), jars, _version(jars), home)
+
+
+def _too_old(jars: Sequence[str]) -> bool:
+    version = re.match(r"(\d+)\.(\d+)", _version(jars))
+    return version is not None and (int(version[1]), int(version[2])) < OLDEST
+
+
+def has_java() -> bool:
+    """Whether there is a Java that can run ZooKeeper."""
+    try:
+        return bool(_find_java(os.environ, Path("/")))
+    except BackendUnavailable:
+        return False
 
 
 def _find_jars(environ: Mapping[str, str], root: Path) -> tuple[Path, tuple[str, ...]]:
@@ -69,15 +86,23 @@ def _find_jars(environ: Mapping[str, str], root: Path) -> tuple[Path, tuple[str,
             "directory of an unpacked binary release, or unset it to use an installed package."
         )
     debian = root / "usr/share/java"
-    if (debian / "zookeeper.jar").exists():
-        # Debian's jar names its dependencies in its manifest, all but a logger.
-        names = ("zookeeper.jar", "slf4j-simple.jar")
-        jars = tuple(str(debian / name) for name in names if (debian / name).exists())
-        return debian, jars
+    # Debian's jar names its dependencies in its manifest, all but a logger.
+    names = ("zookeeper.jar", "slf4j-simple.jar")
+    packaged = tuple(str(debian / name) for name in names if (debian / name).exists())
+    if (debian / "zookeeper.jar").exists() and not _too_old(packaged):
+        return debian, packaged
     for prefix in _BREW_PREFIXES:
         home = root / prefix.lstrip("/") / "opt/zookeeper/libexec"
         if jars := _release_jars(home):
             return home, jars
+    if own := fetched(environ):
+        return own, _release_jars(own)
+    if packaged:
+        raise BackendUnavailable(
+            f"The ZooKeeper that is installed, {_version(packaged)}, is too old: a lab needs 3.5 "
+            "or later. `labkit install-zookeeper` gets one into your own cache directory, without "
+            "root."
+        )
     raise BackendUnavailable(f"No ZooKeeper is installed. {INSTALL_HINT}")
 
 
@@ -93,13 +118,14 @@ def _find_java(environ: Mapping[str, str], root: Path) -> str:
         candidates.append(Path(found))
     brew = (root / prefix.lstrip("/") for prefix in _BREW_PREFIXES)
     candidates += [prefix / "opt/openjdk/bin/java" for prefix in brew]
+    candidates += packaged_java()
     for java in candidates:
         if os.access(java, os.X_OK):
             return str(java)
     raise BackendUnavailable(
-        "ZooKeeper is installed, but Java is not. Install it with `sudo apt-get install "
-        "default-jre-headless` (Debian, Ubuntu) or `brew install openjdk` (macOS), or set "
-        "JAVA_HOME."
+        "ZooKeeper is installed, but Java is not. `labkit install-zookeeper` gets one as a Python "
+        "package. Or install it with `sudo apt-get install default-jre-headless` (Debian, Ubuntu) "
+        "or `brew install openjdk` (macOS), or set JAVA_HOME."
     )
 
 
