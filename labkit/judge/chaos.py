@@ -34,7 +34,8 @@ from labkit.servers.base import Progress, each
 
 @dataclass(frozen=True, repr=False)
 class ChaosReport:
-    """A run and its verdict. `faults` are those that were carried out, with their real times.
+    """A run and its verdict. `faults` are those that were carried out, when they really
+    were: in seconds since the lab was made, as all that the run's events and violations say.
 
     `silences` tells for each node the longest time, in seconds, for which nobody got an answer.
     """
@@ -74,7 +75,8 @@ class ChaosReport:
     def __repr__(self) -> str:
         longest = max(self.silences.values(), default=0.0)
         lines = [
-            f"seed {self.seed}, {self.seconds:.0f} s, longest silence of a node {longest:.1f} s",
+            f"seed {self.seed}, {self.seconds:.0f} s, longest silence of a node {longest:.1f} s; "
+            "the faults, in seconds since the lab was made:",
             *(f"  {fault}" for fault in self.faults),
             str(self.report),
         ]
@@ -82,8 +84,9 @@ class ChaosReport:
 
     def _repr_html_(self) -> str:
         faults = "".join(f"<li>{html.escape(str(fault))}</li>" for fault in self.faults)
-        return f"<p>Seed {self.seed}, {self.seconds:.0f} s</p><ol>{faults}</ol>" + (
-            self.report._repr_html_()
+        return (
+            f"<p>Seed {self.seed}, {self.seconds:.0f} s. The faults, in seconds since the lab was "
+            f"made:</p><ol>{faults}</ol>{self.report._repr_html_()}"
         )
 
 
@@ -236,7 +239,7 @@ class _Breaker:
         due = fault.begin
         for earlier, future in before:
             if (done := future.result()) is not None:
-                due = max(due, done.end + fault.begin - earlier.end)
+                due = max(due, done.end - self._origin + fault.begin - earlier.end)
         if self._stop.wait(max(0.0, self._origin + due - self._lab.timeline.now())):
             return None
         servers = [self._server(target) for target in fault.targets]
@@ -254,7 +257,7 @@ class _Breaker:
 
     def _record(self, subject: str, fault: ScheduledFault, **data: Any) -> float:
         event = self._lab.timeline.record("fault", subject, fault=fault.kind, **data)
-        return round(event.t - self._origin, 3)
+        return round(event.t, 3)
 
     def _server(self, target: str) -> Node | ZooKeeperServer:
         zookeeper = self._lab.zookeeper

@@ -108,16 +108,14 @@ def _older_after_newer(
             at += 1
         if newest is not None and tokens[id(newest)] > tokens[id(request)]:
             late[request.node, tokens[id(request)]].append((request, newest))
-    for (node, token), pairs in late.items():
+    for (node, _), pairs in late.items():
         first, newer = pairs[0]
         yield Violation(
             "answers",
             first.invoke,
             pairs[-1][0].done,
             node,
-            f"{node} answered number {number} by {_claim(token)}, {_times(pairs)}, from "
-            f"{first.invoke:.2f} s on, though {newer.node} had answered it by the newer "
-            f"{_claim(tokens[id(newer)])} at {newer.done:.2f} s.",
+            _stale(history, [late_one for late_one, _ in pairs], newer),
             (*newer.events, *(event for late_one, _ in pairs for event in late_one.events)),
         )
 
@@ -131,19 +129,52 @@ def _indistinguishable(
     for token, firsts in by_token.items():
         if len(firsts) > 1:
             one, *_, last = sorted(firsts.values(), key=lambda r: r.done)
+            how = "all by the same claim" if token else "and none of them had ever held it"
             yield Violation(
                 "answers",
                 one.invoke,
                 last.done,
                 ",".join(sorted(firsts)),
-                f"{_list(sorted(firsts))} answered {number} by {_claim(token)} between "
-                f"{one.invoke:.2f} s and {last.done:.2f} s: nothing tells them apart.",
+                f"{_list(sorted(firsts))} answered {number} between {one.invoke:.2f} s and "
+                f"{last.done:.2f} s, {how}: nothing tells their answers apart.",
                 tuple(event for request in firsts.values() for event in request.events),
             )
 
 
-def _claim(token: int) -> str:
-    return f"claim {token:#x}" if token else "no claim at all"
+def _stale(history: History, requests: Sequence[Request], newer: Request) -> str:
+    """What is wrong with answers that came after the one of a newer holder."""
+    holder = _holder(history, requests[0])
+    before = f"{newer.node}, a newer holder, had answered it at {newer.done:.2f} s"
+    if holder is not None and holder.owner == newer.node:
+        return f"{_answered(requests)}; {_since(holder)}."
+    return f"{_answered(requests)}, though {before}."
+
+
+def _answered(requests: Sequence[Request]) -> str:
+    """Who answered what, when, and how often: the begin of a sentence."""
+    first, more = requests[0], len(requests) - 1
+    again = f", and {more:,} more times until {requests[-1].done:.2f} s" if more > 1 else ""
+    again = f", and again at {requests[-1].done:.2f} s" if more == 1 else again
+    return f"{first.node} answered {first.number} at {first.done:.2f} s{again}"
+
+
+def _holder(history: History, request: Request) -> Life | None:
+    """The claim of another node that held the number when the request was answered."""
+    return next(
+        (
+            life
+            for life in reversed(history.claims)
+            if life.order == request.number
+            and life.owner != request.node
+            and life.begin <= request.done < life.end
+        ),
+        None,
+    )
+
+
+def _since(holder: Life) -> str:
+    who = holder.owner or f"session {holder.session}"
+    return f"at that moment {who} held {holder.order}, since {holder.begin:.2f} s"
 
 
 def _unheld(history: History) -> Iterator[Violation]:
@@ -155,15 +186,14 @@ def _unheld(history: History) -> Iterator[Violation]:
             life = history.claim_behind(request)
             key = (request.node, request.number, None if life is None else life.zxid)
             found[key].append(request)
-    for (node, number, zxid), requests in found.items():
+    for (node, _, zxid), requests in found.items():
         first, last = requests[0], requests[-1]
         yield Violation(
             "unheld",
             first.invoke,
             last.done,
             node,
-            f"{node} answered number {number}, {_times(requests)}, between {first.invoke:.2f} s "
-            f"and {last.done:.2f} s; {_why_unheld(history, node, number, zxid)}",
+            f"{_answered(requests)}; {_why_unheld(history, first, zxid)}.",
             tuple(event for request in requests for event in request.events),
         )
 
@@ -180,15 +210,18 @@ def _held(history: History, request: Request) -> bool:
     )
 
 
-def _why_unheld(history: History, node: str, number: int, zxid: int | None) -> str:
+def _why_unheld(history: History, request: Request, zxid: int | None) -> str:
+    """Who had the number instead, and when the node itself had had it."""
+    holder = _holder(history, request)
+    held = "nobody held it at that moment" if holder is None else _since(holder)
     if zxid is None:
-        return f"no claim of its own for /sequence/{number} is behind that."
+        return f"it had never held it, and {held}"
     life = history.by_token[zxid]
-    if life.owner not in (None, node):
-        return f"that claim is {life.owner}'s."
-    if life.end == math.inf:
-        return f"it held /sequence/{number} only from {life.begin:.2f} s on."
-    return f"it held /sequence/{number} from {life.begin:.2f} s to {life.end:.2f} s."
+    if life.owner not in (None, request.node):
+        return f"the claim that its token names is {life.owner}'s"
+    if life.end == math.inf or life.begin > request.done:
+        return f"it held it only from {life.begin:.2f} s on"
+    return f"it had held it from {life.begin:.2f} s to {life.end:.2f} s, and {held}"
 
 
 @dataclass

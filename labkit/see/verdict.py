@@ -32,9 +32,13 @@ def verdict(
 def moment(
     events: Iterable[Event], violation: Violation | Finding, *, around: float = 1.5
 ) -> Chart:
-    """Who had which number in the time of one violation, which is marked, and `around` it."""
+    """Who had which number when a violation began, which is marked, and `around` that moment.
+
+    Of a violation that lasts longer than `around`, its beginning is shown.
+    """
     events = list(events)
-    begin, end = violation.begin, max(violation.end, violation.begin + 0.02)
+    begin = violation.begin
+    end = min(max(violation.end, begin + 0.02), begin + max(around, 0.02))
     chart = assignment(
         events,
         since=max(begin - around, min(event.t for event in events)),
@@ -44,8 +48,8 @@ def moment(
     with mpl.rc_context(style.SETTINGS):
         axes = chart.axes[0]
         axes.axvspan(begin, end, color=style.ALARM, alpha=0.12, linewidth=0, zorder=0.5)
-        for moment in (begin, end):
-            axes.axvline(moment, color=style.ALARM, linestyle="--", linewidth=1, zorder=0.6)
+        for edge in {begin, end} if end >= violation.end else {begin}:
+            axes.axvline(edge, color=style.ALARM, linestyle="--", linewidth=1, zorder=0.6)
         for label in axes.get_yticklabels():
             if label.get_text() in violation.subject.split(","):
                 label.set(color=style.ALARM, fontweight="bold")

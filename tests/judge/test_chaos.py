@@ -35,6 +35,8 @@ def test_the_lowest_free_number_survives_every_kind_of_fault(target: Lab) -> Non
         7, 10, [f"node{i}" for i in range(1, 5)], ["zookeeper1"], session_timeout=TIMEOUT
     )
     assert [fault.kind for fault in result.faults] == [fault.kind for fault in plan]
+    begun = [event.t for event in _faults(target) if event.data["phase"] == "begin"]
+    assert [fault.begin for fault in result.faults] == pytest.approx(begun, abs=1e-3)  # one clock
     assert {node.state for node in target.nodes} == {ServerState.RUNNING}
     fractions = [fraction for _, fraction in said if fraction is not None]
     assert 0 <= fractions[0] < 0.1

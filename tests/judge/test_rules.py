@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -150,8 +151,39 @@ def test_an_older_token_after_a_newer_answer() -> None:
     assert rules(report) == {"answers", "unheld"}
     (violation,) = report.violations_of("answers")
     assert violation.subject == "node1"
-    assert "node4 had answered it" in violation.message
+    since = max(e.t for e in story.events if e.data.get("path") == "/sequence/1")
+    said = violation.events[-1].t
+    assert violation.message == (
+        f"node1 answered 1 at {said:.2f} s; at that moment node4 held 1, since {since:.2f} s."
+    )
     assert [e.subject for e in violation.events] == ["node4"] * 2 + ["node1"] * 2
+
+
+def test_verdicts_say_in_plain_words_who_had_the_number() -> None:
+    story = told()
+    old = story.node("node1").token
+    story.claims("node1", 7, 4711)  # a number that nobody has
+    story.leave("node1")
+    story.t += 0.1
+    story.claims("node1", 1, old)  # nobody has it yet
+    story.settle("node4")
+    story.ask("node4")
+    for _ in range(3):
+        story.claims("node1", 1, old)
+    story.leave("node4")
+    story.claims("node2", 1, old)
+    said = [violation.message for violation in judge(story.end(*NODES)).violations]
+    patterns = (
+        r"node1 answered 7 at [\d.]+ s; it had never held it, and nobody held it at that moment\.",
+        r"node1 answered 1 at [\d.]+ s, and 3 more times until [\d.]+ s; it had held it from "
+        r"[\d.]+ s to [\d.]+ s, and nobody held it at that moment\.",
+        r"node1 answered 1 at [\d.]+ s, and 2 more times until [\d.]+ s; at that moment node4 held "
+        r"1, since [\d.]+ s\.",
+        r"node2 answered 1 at [\d.]+ s, though node4, a newer holder, had answered it at .* s\.",
+        r"node2 answered 1 at [\d.]+ s; the claim that its token names is node1's\.",
+    )
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, message) for message in said), (pattern, said)
 
 
 def test_two_nodes_with_one_token() -> None:
@@ -160,7 +192,7 @@ def test_two_nodes_with_one_token() -> None:
     report = judge(story.end(*NODES[:3]))
     assert rules(report) == {"answers", "unheld"}
     assert report.violations_of("answers")[0].subject == "node1,node2"
-    assert "that claim is node1's" in report.violations_of("unheld")[0].message
+    assert "the claim that its token names is node1's" in report.violations_of("unheld")[0].message
 
 
 def test_two_nodes_without_any_token() -> None:
@@ -189,7 +221,7 @@ def test_a_number_that_was_never_held() -> None:
     story.claims("node2", 7, 4711)
     report = judge(story.end(*NODES[:3]))
     assert rules(report) == {"unheld"}
-    assert "no claim of its own for /sequence/7" in report.violations[0].message
+    assert "it had never held it, and nobody held it at that moment" in report.violations[0].message
 
 
 @pytest.mark.parametrize("path", ["/sequence/0", "/sequence/04"])
@@ -213,7 +245,7 @@ def test_a_number_that_is_held_no_more() -> None:
     report = judge(story.end("node1", "node2", "node3"))
     (violation,) = report.violations
     assert violation.rule == "unheld"
-    assert "5 times" in violation.message
+    assert "and 4 more times until" in violation.message
 
 
 @settings(max_examples=100, deadline=None)
@@ -731,7 +763,7 @@ def test_a_report_reads_well() -> None:
     report = judge(story.end(*NODES[:3]))
     assert report.answered == 10
     assert str(report).startswith("1 violation: 10 answered, 0 failed, 0 unknown; ")
-    assert "node&lt;2&gt; answered number 7, once," in report._repr_html_()
+    assert "node&lt;2&gt; answered 7 at " in report._repr_html_()
     data = report.violations[0].to_json()
     assert data["rule"] == "unheld"
     assert len(data["events"]) == 2

@@ -38,6 +38,23 @@ def test_the_moment_of_a_violation_is_marked() -> None:
     assert verdict(events, report, which=1).alt.startswith(report.violations[1].message)
 
 
+def test_of_a_violation_that_goes_on_the_beginning_is_shown() -> None:
+    story = told()
+    old = story.node("node1").token
+    story.leave("node1")
+    story.settle("node4")
+    story.ask("node4")
+    for _ in range(40):
+        story.t += 0.5
+        story.claims("node1", 1, old)
+    events = story.end(*NODES)
+    report = judge(events)
+    violation = report.violations[0]
+    assert violation.end - violation.begin > 15
+    left, right = verdict(events, report, around=0.5).axes[0].get_xlim()
+    assert (left, right) == pytest.approx((violation.begin - 0.5, violation.begin + 1), abs=0.02)
+
+
 def test_a_clean_run_is_shown_whole() -> None:
     events = told().end(*NODES[:3])
     chart = verdict(events, judge(events))
