@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, numbers, quorum
     from labkit.see.replay import replay
+    from labkit.see.states import states
     from labkit.see.verdict import verdict
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "progress",
     "quorum",
     "replay",
+    "states",
     "storm",
     "times_to_free",
     "verdict",
@@ -63,6 +65,7 @@ _HOMES = {
     "predict": "course.predict",
     "progress": "course.task",
     "replay": "see.replay",
+    "states": "see.states",
     "storm": "see.curves",
     "times_to_free": "see.curves",
     "verdict": "see.verdict",

@@ -303,7 +303,9 @@ class Lab:
         """
         if self._forwarder is None:
             self._forwarder = Forwarder().start()
-        client = LossyClient(name, self.zookeeper, self._forwarder, session_timeout)
+        client = LossyClient(
+            name, self.zookeeper, self._forwarder, session_timeout, self.timeline.now
+        )
         self._clients.append(client)
         client.start(timeout=15)
         return client

@@ -27,9 +27,19 @@ class LossyClient(Session):
     """
 
     def __init__(
-        self, name: str, zookeeper: ZooKeeperHandle, forwarder: Forwarder, timeout: float
+        self,
+        name: str,
+        zookeeper: ZooKeeperHandle,
+        forwarder: Forwarder,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        #: What kazoo has said of the connection, and when by `clock`: (seconds, state).
+        self.told: list[tuple[float, str]] = []
+        #: When its link was cut, and healed (None: not yet).
+        self.cuts: list[tuple[float, float | None]] = []
+        self.clock = clock
         self._zookeeper = zookeeper
         self._forwarder = forwarder
         self._to_lose: list[Callable[[str], None]] = []
@@ -40,6 +50,7 @@ class LossyClient(Session):
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         super().__init__(hosts, timeout, logging.getLogger("labkit.kazoo"))
+        self.add_listener(lambda state: self.told.append((clock(), str(state))))
 
     def lose_reply(self, times: int = 1) -> None:
         """Have the next request carried out, and the connection break before its answer is here.
@@ -54,11 +65,14 @@ class LossyClient(Session):
 
     def cut(self) -> None:
         """Let nothing through any more, until `heal`; nobody is told."""
+        self.cuts.append((self.clock(), None))
         self._fault(LinkFault("drop"))
 
     def heal(self) -> None:
         """Let everything through again."""
         self._fault(None)
+        if self.cuts and self.cuts[-1][1] is None:
+            self.cuts[-1] = (self.cuts[-1][0], self.clock())
 
     def close(self) -> None:
         """Leave; no thread of its own is left."""

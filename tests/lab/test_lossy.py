@@ -11,6 +11,7 @@ from kazoo.protocol.states import WatchedEvent
 
 from labkit.lab.lab import Lab
 from labkit.lab.lossy import LossyClient
+from labkit.see.states import states
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,29 @@ def test_no_client_outlives_its_lab() -> None:
             client.create("/x")
     assert not client.connected
     assert [t.name for t in threading.enumerate() if t.ident not in before] == []
+
+
+def test_a_cut_longer_than_the_session_is_told_when_it_is_healed(lab: Lab) -> None:
+    client = lab.client("bob", session_timeout=1.0)
+    session = client.session_id
+    client.cut()
+    lab.wait_until(lambda: tuple(state for _, state in client.told[-1:]) == ("SUSPENDED",))
+    lab.wait_until(lambda: _expired(lab, session), 8)
+    assert client.told[-1][1] == "SUSPENDED"  # nobody has told it more
+    client.heal()
+    lab.wait_until(lambda: client.told[-1][1] == "CONNECTED")
+    assert [state for _, state in client.told] == ["CONNECTED", "SUSPENDED", "LOST", "CONNECTED"]
+    times = [at for at, _ in client.told]
+    ((cut, healed),) = client.cuts
+    assert times == sorted(times)
+    assert healed is not None
+    assert cut < times[1] < healed < times[2]
+    chart = states(client)
+    assert "SUSPENDED at" in chart.alt
+    assert "LOST at" in chart.alt
+    assert len(chart.axes[0].patches) == 1
+
+
+def _expired(lab: Lab, session: int | None) -> bool:
+    closed = [t for t in lab.zookeeper.transactions() if t.op == "closeSession"]
+    return session in [t.session for t in closed]
