@@ -3,12 +3,20 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+UV := $(shell command -v uv || echo $(BIN)/uv)
+# What can install a system's packages here: apt-get, with sudo where one is not root. Else empty.
+APT := $(shell command -v apt-get >/dev/null && \
+  { [ "$$(id -u)" = 0 ] || command -v sudo; } && echo env DEBIAN_FRONTEND=noninteractive apt-get)
+ZOOKEEPER := zookeeper libslf4j-java default-jre-headless
 
-.PHONY: lab test tour chaos bench notebooks img check zookeeper lab-ready chromium clean help
+# Trust the certificates that this machine trusts.
+export UV_SYSTEM_CERTS := 1
+
+.PHONY: lab tour test chaos bench notebooks img check pins zookeeper zookeeper-install lab-ready \
+  chromium clean help
 
 help:  ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 lab: .venv/ready lab-ready  ## Set up, and open the course in JupyterLab
 	$(BIN)/labkit lab
@@ -16,51 +24,84 @@ lab: .venv/ready lab-ready  ## Set up, and open the course in JupyterLab
 tour: .venv/ready lab-ready  ## Set up, and run the experiment in the terminal
 	$(BIN)/labkit tour
 
-test: .venv/ready zookeeper chromium check  ## Set up, and pass all tests
+test: .venv/tests zookeeper chromium check  ## Set up, and pass all tests
 	$(BIN)/python -m pytest
 
-check: .venv/ready
+check: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-notebooks: .venv/ready lab-ready  ## Run every page, top to bottom
+notebooks: .venv/tests lab-ready  ## Run every page, top to bottom
 	$(BIN)/python -m pytest -q -m "not docker" tests/course/test_run.py
 
 chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and judge
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
 
-bench: .venv/ready zookeeper  ## Measure, and compare
+bench: .venv/tests zookeeper  ## Measure, and compare
 	$(BIN)/python -m benchmarks --readme
 
 img: .venv/ready  ## Draw the diagrams again
 	$(BIN)/python img/draw.py
 
-.venv/ready: pyproject.toml constraints.txt
+# uv takes seconds for what takes pip half a minute; it comes from the PATH, or as a wheel. Where it
+# can't get what pip can (it does not read pip's configuration), pip does it, and says what is wrong.
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "Python 3.11 or later is needed, and $(PYTHON) is older. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
-	  "Python's venv module is missing: sudo apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[lab,test]'
-	touch $@
+	@if command -v uv >/dev/null; then uv venv -q --seed --python $(PYTHON) .venv; exit; fi; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
+	  "Python's venv module is missing. As root: apt-get install python3-venv"; exit 1; }; \
+	$(PYTHON) -m venv .venv; \
+	$@ -m pip install -q --disable-pip-version-check -c constraints.txt uv 2>/dev/null || true
+
+.venv/ready: .venv/bin/python pyproject.toml constraints.txt  # what a lab needs
+	$(call install,.[lab])
+
+.venv/tests: .venv/ready  # and what its tests need
+	$(call install,.[lab,test])
+
+define install
+@echo "Installing Python packages: $(1)"
+@$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '$(1)' 2>/dev/null \
+|| $(BIN)/python -m pip install -q -c constraints.txt -e '$(1)'
+@touch $@
+endef
+
+# One list for every Python and system that the project names; a pin that still fits is kept.
+pins:  ## Make constraints.txt again (UPGRADE=--upgrade: with the newest releases)
+	$(UV) pip compile -q pyproject.toml --extra lab --extra test --universal --python-version 3.11 \
+	  --no-annotate --no-header $(UPGRADE) --output-file constraints.txt
 
 # A lab runs in Docker if an engine answers, and else on an installed ZooKeeper.
 lab-ready: .venv/ready
 	@docker info >/dev/null 2>&1 || $(MAKE) --no-print-directory zookeeper
 
 zookeeper: .venv/ready
-	@$(BIN)/python -c 'from labkit.servers.zookeeper.install import find_installation; find_installation()' 2>/dev/null \
-	|| if command -v apt-get >/dev/null; then \
-	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -yq zookeeper libslf4j-java default-jre-headless; \
-	elif command -v brew >/dev/null; then brew install zookeeper; \
-	else $(BIN)/labkit doctor; exit 1; fi
+	@$(HAS_ZOOKEEPER) || $(MAKE) --no-print-directory zookeeper-install
+
+# The system's package, which takes root or Homebrew; else, or where it is too old, a release of one's own.
+zookeeper-install:
+	@if [ -n "$(APT)" ]; then $(APT) update -q && $(APT) install -yq $(ZOOKEEPER); \
+	elif command -v brew >/dev/null; then brew install zookeeper; fi; \
+	$(HAS_ZOOKEEPER) || $(BIN)/labkit install-zookeeper || { echo "$$NO_ZOOKEEPER" >&2; exit 1; }
+
+HAS_ZOOKEEPER := $(BIN)/python -c \
+  'from labkit.servers.zookeeper.install import find_installation; find_installation()' 2>/dev/null
+
+define NO_ZOOKEEPER
+There is no ZooKeeper here, and none could be installed. One of these helps:
+  - someone who is root here runs: apt-get install $(ZOOKEEPER)
+  - a Docker engine is started, and answers you (`docker info`): then labs run in containers
+  - a ZooKeeper release is unpacked anywhere: set ZOOKEEPER_HOME to it, and JAVA_HOME to a Java
+endef
+export NO_ZOOKEEPER
 
 # The tests look at the pages in a browser.
-chromium: .venv/ready
+chromium: .venv/tests
 	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
-	|| if command -v apt-get >/dev/null; then $(SUDO) apt-get install -yq chromium; \
+	|| if [ -n "$(APT)" ]; then $(APT) install -yq chromium; \
 	else $(BIN)/python -m playwright install chromium; fi
 
 clean:  ## Remove what set-up and tests have made

@@ -15,18 +15,7 @@ SUITE=${SUITE:-bookworm}
 
 exists() { docker image inspect "$1" >/dev/null 2>&1; }
 
-if ! exists labkit-test/python; then
-    root=$(mktemp -d)
-    trap 'rm -rf "$root"' EXIT
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$SUITE" \
-        "$root" >&2
-    # Whoever this machine trusts (a company's proxy, say), its images must trust too.
-    cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-    tar -C "$root" -c . | docker import \
-        --change 'ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt' --change 'CMD ["python3"]' \
-        - labkit-test/python >&2
-fi
+exists labkit-test/python || docker tag "$(./bare.sh "$SUITE")" labkit-test/python
 exists labkit-test/zookeeper || docker build -t labkit-test/zookeeper zookeeper >&2
 exists labkit-test/client || docker build -t labkit-test/client - >&2 <<'DOCKERFILE'
 FROM labkit-test/python

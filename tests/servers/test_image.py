@@ -73,10 +73,11 @@ def test_only_what_a_node_needs_is_in_the_image(node: Container) -> None:
 
 
 def test_its_packages_are_the_pinned_ones(node: Container) -> None:
-    pins = dict(line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.M))
     listing = (
-        "import importlib.metadata as m, json;"
-        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+        "import importlib.metadata as m, json, re;"
+        "print(json.dumps({re.sub('[-_.]+', '-', d.name.lower()): d.version"
+        " for d in m.distributions()}))"
     )
     found = json.loads(inside(node, "python", "-c", listing))
     assert found
