@@ -159,7 +159,7 @@ def climb(
 
 def named(claim: Claim) -> str:
     """What a claim is called in a sentence."""
-    return claim if isinstance(claim, str) else claim.__name__
+    return claim.__name__ if isinstance(claim, type) else str(claim)
 
 
 def _try(rung: Rung, trial: Trial, goal: int, progress: Progress) -> Step:

@@ -380,9 +380,9 @@ class Lab:
 
     # --- verbs --------------------------------------------------------------------------------
 
-    def add_node(self) -> Node:
-        """Start one more node."""
-        return self._add_nodes(1)[0]
+    def add_node(self, *, env: Mapping[str, str] | None = None) -> Node:
+        """Start one more node; `env` are environment variables of its own."""
+        return self._add_nodes(1, env)[0]
 
     def scale(self, count: int) -> None:
         """Have `count` nodes alive: kill the longest-lived ones, or start new ones.
@@ -480,19 +480,20 @@ class Lab:
         """An id that no other event of this lab has."""
         return self._core.new_id()
 
-    def _create_node(self) -> Node:
+    def _create_node(self, own: Mapping[str, str] | None = None) -> Node:
         with self._lock:
             self._created += 1
             name = f"node{self._created}"
-            env = {"SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)), **self._env}
+            timeout = str(round(self.session_timeout * 1000))
+            env = {"SESSION_TIMEOUT_MS": timeout, **self._env, **(own or {})}
             spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
             endpoint = self._core.running.create_node(spec)
             node = Node(self._core, name, endpoint, request_deadline=self.request_deadline)
             self._nodes[name] = node
         return node
 
-    def _add_nodes(self, count: int) -> list[Node]:
-        nodes = [self._create_node() for _ in range(count)]
+    def _add_nodes(self, count: int, own: Mapping[str, str] | None = None) -> list[Node]:
+        nodes = [self._create_node(own) for _ in range(count)]
         each(Node.start, nodes)
         if nodes:
             self._register()

@@ -66,6 +66,7 @@ class Configuration:
     port: int
     claim: str
     program: Program | None = None  # of a reader's own server
+    lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
 
 
 def configuration(environ: Mapping[str, str]) -> Configuration:
@@ -108,6 +109,15 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
             )
         return value
 
+    def places(name: str) -> frozenset[int]:
+        value = environ.get(name) or ""
+        parts = value.split(",") if value else []
+        if not all(part.isdecimal() and int(part) for part in parts):
+            raise BadConfiguration(
+                f"{name} is {value!r}; it must be whole numbers from 1 up, separated by commas."
+            )
+        return frozenset(map(int, parts))
+
     name = environ.get("NODE_NAME") or socket.gethostname()
     port = number("PORT", 80, 1, 65535)
     claim = environ.get("CLAIM") or _ALGORITHMS[0]
@@ -123,6 +133,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         port=port,
         claim=claim,
         program=program(claim),
+        lose_replies=places("LOSE_REPLIES"),
     )
 
 
@@ -169,7 +180,8 @@ class _Service:
 
     def _session(self) -> Session:
         settings = self._settings
-        return Session(settings.hosts, settings.session_timeout_ms / 1000, _KAZOO_LOG)
+        timeout = settings.session_timeout_ms / 1000
+        return Session(settings.hosts, timeout, _KAZOO_LOG, settings.lose_replies)
 
     def _fail(self, said: str, code: int) -> None:
         """End the node; called from any thread."""

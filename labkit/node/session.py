@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import logging
 import select
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionDropped
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Connect
 from kazoo.retry import KazooRetry
+
+log = logging.getLogger("labkit.node")
+
+#: Begins the line of a node's log that tells of a reply that was lost on purpose.
+LOST_REPLY = "lost on purpose"
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
 # doubles without a useful bound. A server that is back should be found within about a second, and
@@ -75,7 +82,23 @@ class _Handler(SequentialThreadingHandler):
 
 
 class _Connection(ConnectionHandler):
-    """kazoo's connection, with a bound on the handshake, and what is granted in it."""
+    """kazoo's connection, with a bound on the handshake, and what is granted in it.
+
+    `lose` are replies, counted from 1 over all connections, that are lost: ZooKeeper has done what
+    was asked, and the connection breaks before the client hears of it.
+    """
+
+    lose: Collection[int] = ()
+    _replies = 0
+
+    def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
+        self._replies += 1
+        if self._replies in self.lose:
+            request = self.client._pending[0][0]
+            what = f"{type(request).__name__} {getattr(request, 'path', '')}".rstrip()
+            log.info("%s: the reply to request %d, %s", LOST_REPLY, self._replies, what)
+            raise ConnectionDropped("a reply is lost, as was asked for")
+        return super()._read_response(header, buffer, offset)
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
         if not isinstance(request, Connect):
@@ -103,7 +126,9 @@ class Session(KazooClient):
     #: Stays while the connection is lost, because the session does.
     granted: Granted | None = None
 
-    def __init__(self, hosts: str, timeout: float, logger: logging.Logger) -> None:
+    def __init__(
+        self, hosts: str, timeout: float, logger: logging.Logger, lose: Collection[int] = ()
+    ) -> None:
         self.asked = timeout  # seconds
         forever = KazooRetry(
             max_tries=-1, delay=0.05, max_delay=_patience(timeout), ignore_expire=False
@@ -115,9 +140,10 @@ class Session(KazooClient):
             connection_retry=forever,
             logger=logger,
         )
-        self._connection = _Connection(
+        connection = self._connection = _Connection(
             self, forever.copy(), logger=logger, sasl_options=self._connection.sasl_options
         )
+        connection.lose = lose
 
     def connect(self) -> None:
         """Begin to connect, in the background."""

@@ -1,6 +1,6 @@
 """The rungs of the ladder: seeded trials, each with a lab of its own."""
 
-from labkit.judge.trials import claiming
+from labkit.judge.trials import claiming, outages, replies
 from labkit.judge.trials.trial import Rung
 
 RUNGS = (
@@ -8,4 +8,22 @@ RUNGS = (
     Rung(2, "all at once", "all servers asked at the same moment", "05", claiming.all_at_once),
     Rung(3, "stop and start", "servers end in order, others come", "04", claiming.stop_and_start),
     Rung(4, "crash", "servers killed, two of them while they claim", "02", claiming.crash),
+    Rung(
+        5,
+        "ZooKeeper restarts",
+        "ZooKeeper goes for a moment, and for long",
+        "06",
+        outages.zookeeper_restarts,
+    ),
+    Rung(
+        6, "frozen", "servers sleep past their timeout while requests queue", "07", outages.frozen
+    ),
+    Rung(7, "cut off", "links to ZooKeeper break while all are asked", "07", outages.cut_off),
+    Rung(
+        8,
+        "lost replies",
+        "each reply of a claim is lost once, then two of them",
+        "05",
+        replies.lost_replies,
+    ),
 )

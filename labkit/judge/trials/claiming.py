@@ -77,6 +77,7 @@ def stop_and_start(trial: Trial) -> None:
             victims = trial.rng.sample([node for node in lab.nodes if node.name in said], count)
             trial.doing = f"stopping {listed(node.name for node in victims)}"
             freed = sorted((said.pop(node.name) for node in victims), key=lambda a: a.number)
+            trial.learn(lab)
             began = lab.timeline.now()
             each(Node.stop, victims)
             numbers = [answer.number for answer in freed]
@@ -131,7 +132,7 @@ def _takes(trial: Trial, lab: Lab, node: Node, old: Answer) -> Answer:
 def crash(trial: Trial) -> None:
     """Servers that are killed, also in mid-claim: their numbers are free within a timeout."""
     with trial.lab(8, session_timeout=1.0) as lab:
-        trial.pause(0.3)  # in which the recorder learns whose session is whose
+        trial.learn(lab)
         unlucky = trial.rng.sample(lab.nodes, 2)
         trial.doing = f"killing {listed(node.name for node in unlucky)} while all claim"
         asked = trial.ask_once(lab.nodes, 1)
@@ -155,6 +156,7 @@ def crash(trial: Trial) -> None:
 
 def _freed_in_time(trial: Trial, lab: Lab, victim: Node, old: Answer) -> None:
     """Kill a server, and require that its number is free a timeout and two ticks later."""
+    trial.learn(lab)
     victim.kill()
     killed = lab.timeline.now()
     bound = lab.session_timeout + 2 * TICK

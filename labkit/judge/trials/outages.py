@@ -1,0 +1,145 @@
+"""Rungs 5 to 7: ZooKeeper goes away, servers freeze, links break."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+
+from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.lab.clients import clients
+from labkit.lab.lab import Lab
+from labkit.lab.node import Answer, Node
+from labkit.servers.base import each
+
+_PATIENCE = 10.0  # seconds for a claim when nothing is in its way
+_SETTLED = 0.3  # seconds in which a server may learn what its client knows already
+
+
+def zookeeper_restarts(trial: Trial) -> None:
+    """ZooKeeper goes for less and for more than a timeout; then two servers come back too late."""
+    with trial.lab(8, session_timeout=1.5) as lab:
+        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        with clients(lab):
+            for timeouts in (trial.rng.uniform(0.2, 0.5), trial.rng.uniform(1.5, 2.0)):
+                _restart(trial, lab, timeouts, said)
+        trial.require_no_leak(lab, said, _bound(lab))
+        victims = trial.rng.sample(lab.nodes, 2)
+        names = listed(node.name for node in victims)
+        trial.doing = f"keeping {names} away until their sessions are over"
+        lab.zookeeper.stop()
+        for node in victims:
+            lab.partition(node.name)
+        lab.zookeeper.start()
+        said |= _replaced(trial, lab, victims, said)
+        sessions = {node.name: node.status()["session"] for node in victims}
+        lab.heal()
+        trial.require(
+            trial.until(lambda: all(_has_new_session(n, sessions[n.name]) for n in victims), 10),
+            f"{names} could reach ZooKeeper again, and had no new session 10 s later.",
+            lab, lab.timeline.now(), names,
+        )  # fmt: skip
+        trial.pause(_SETTLED)
+        trial.judge(lab)
+        said |= trial.ask(lab, victims, _bound(lab))
+        trial.judge(lab)
+        trial.require_no_leak(lab, said, _bound(lab))
+
+
+def _has_new_session(node: Node, old: str | None) -> bool:
+    status = node.status()
+    return status["connection"] == "CONNECTED" and status["session"] not in (None, old)
+
+
+def _bound(lab: Lab) -> float:
+    """The seconds in which everybody has to answer again once nothing is broken any more."""
+    return lab.session_timeout + 1.0
+
+
+def _restart(trial: Trial, lab: Lab, timeouts: float, said: Mapping[str, Answer]) -> None:
+    """Take ZooKeeper away, and require that everybody has the same number afterwards."""
+    away = timeouts * lab.session_timeout
+    trial.doing = f"ZooKeeper is away for {away:.1f} s"
+    began = lab.timeline.now()
+    (lab.zookeeper.stop if trial.rng.random() < 0.5 else lab.zookeeper.kill)()
+    trial.pause(away)
+    lab.zookeeper.start()
+    back = lab.timeline.now()
+    after = trial.ask(lab, lab.nodes, _bound(lab))
+    trial.figures |= {
+        f"{'short' if timeouts < 1 else 'long'}_absence_s": round(away, 1),
+        "answering_again_s": round(lab.timeline.now() - back, 2),
+    }
+    trial.judge(lab)
+    for name, answer in after.items():
+        trial.require(
+            answer.number == said[name].number,
+            f"ZooKeeper was away for {away:.1f} s, which ends no session, and {name} came back "
+            f"with number {answer.number} instead of {said[name].number}.", lab, began, name,
+        )  # fmt: skip
+
+
+def _replaced(
+    trial: Trial, lab: Lab, victims: Sequence[Node], said: dict[str, Answer]
+) -> dict[str, Answer]:
+    """Wait until the victims' numbers are free, and let newcomers claim them; the new answers."""
+    old = {said.pop(node.name).number for node in victims}
+    if not trial.wait_free(lab, old, lab.session_timeout + 2 * TICK + 2.0):
+        trial.untested.append(
+            f"ZooKeeper did not end the sessions of {listed(node.name for node in victims)}"
+        )
+        return {}
+    rivals = [lab.add_node() for _ in victims]
+    new = trial.ask(lab, rivals, _PATIENCE)
+    if {answer.number for answer in new.values()} != old:
+        trial.untested.append("nobody else took the numbers that had become free")
+    return new
+
+
+def frozen(trial: Trial) -> None:
+    """Servers sleep past their timeout, and are woken by the requests that have queued."""
+    with trial.lab(8, session_timeout=1.0) as lab:
+        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        queued: list[Future[Answer]] = []
+        for _ in range(2):
+            victims = trial.rng.sample([node for node in lab.nodes if node.name in said], 3)
+            trial.doing = f"freezing {listed(node.name for node in victims)}"
+            each(Node.pause, victims)
+            said |= _replaced(trial, lab, victims, said)
+            queued += trial.ask_once(victims, 8)
+            trial.pause(0.2)
+            each(Node.resume, victims)
+            wait(queued)
+            trial.judge(lab)
+            said |= trial.ask(lab, victims, _bound(lab))
+            trial.judge(lab)
+        trial.figures["queued_requests"] = len(queued)
+        trial.require_no_leak(lab, said, _bound(lab))
+
+
+def cut_off(trial: Trial) -> None:
+    """Servers behind a black hole, one of them asleep when it opens, while everybody asks."""
+    with trial.lab(8, session_timeout=1.5) as lab:
+        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        with clients(lab):
+            trial.pause(0.3)
+            victims = trial.rng.sample(lab.nodes, 4)
+            asleep = victims[0]
+            trial.doing = f"cutting {listed(node.name for node in victims)} off"
+            cuts = [("drop", "both"), ("drop", "both"), ("drop", "from"), ("refuse", "both")]
+            if lab.backend != "process":
+                cuts = [("drop", "both")] * 4
+            asleep.pause()
+            for node, (kind, direction) in zip(victims, cuts, strict=True):
+                lab.partition(node.name, kind=kind, direction=direction)
+            said |= _replaced(trial, lab, victims, said)
+            queued = trial.ask_once([asleep], 8)
+            asleep.resume()
+            wait(queued)
+            trial.pause(1.0)
+            trial.judge(lab)
+            lab.heal()
+            trial.doing = "the links are whole again"
+            said |= trial.ask(lab, victims, _bound(lab))
+        trial.figures["cut_off"] = len(victims)
+        trial.judge(lab)
+        trial.require_no_leak(lab, said, _bound(lab))
