@@ -125,7 +125,7 @@ def _constant_app() -> Flask:
 
 
 def _serve() -> None:
-    from labkit.node.__main__ import create_http_server
+    from labkit.node.wsgi import create_http_server
 
     create_http_server(_constant_app(), "127.0.0.1", int(os.environ["PORT"])).run()
 

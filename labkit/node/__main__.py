@@ -7,6 +7,7 @@ Importing this module starts nothing, so that one process can load it and fork m
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
-from waitress.server import create_server
 
 from labkit.node.app import create_app
 from labkit.node.claimant import Claimant
@@ -32,6 +32,7 @@ from labkit.node.original import Original
 from labkit.node.program import BadProgram, Program
 from labkit.node.session import Session
 from labkit.node.snowflake import EPOCH_MS, Ids
+from labkit.node.wsgi import create_http_server
 
 log = logging.getLogger("labkit.node")
 _KAZOO_LOG = logging.getLogger("labkit.node.kazoo")
@@ -39,11 +40,12 @@ _KAZOO_LOG = logging.getLogger("labkit.node.kazoo")
 _ENDS = {signal.SIGTERM, signal.SIGINT}
 
 # A name, an IPv4 address or an IPv6 address in brackets; and a port, or 2181.
-_SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:0*[1-9][0-9]{0,4})?", re.ASCII)
+_SERVER = re.compile(
+    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,9}))?", re.ASCII
+)
 
 _ALGORITHMS = ("lowest-free", "original")
 
-_THREADS = 20  # 8 may wait for a claim and 8 for IDs, so that /status always finds one
 _FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
 
 
@@ -101,11 +103,12 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
     def servers(name: str, default: str) -> str:
         value = environ.get(name) or default
         hosts, slash, path = value.partition("/")
-        good = all(map(_SERVER.fullmatch, hosts.split(",")))
+        matches = [_SERVER.fullmatch(host) for host in hosts.split(",")]
+        good = all(match and 1 <= int(match[1] or 2181) <= 65535 for match in matches)
         if not good or (slash and not all(part.strip(".") for part in path.split("/"))):
             raise BadConfiguration(
-                f"{name} is {value!r}; it must be host:port, or several of them separated by "
-                "commas, with at most one /path at the end."
+                f"{name} is {value!r}; it must be host:port with a port from 1 to 65535, or "
+                "several of them separated by commas, with at most one /path at the end."
             )
         return value
 
@@ -138,7 +141,12 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
 
 
 def main(environ: Mapping[str, str]) -> None:
-    """Run a node until SIGTERM or SIGINT. Exits with 2 on a bad setting, 1 on a taken port."""
+    """Run a node until SIGTERM or SIGINT.
+
+    What ends it before that is told in the last line on standard error. Raises SystemExit then,
+    with 2 for a setting that cannot be used, and 1 for a taken port or a server of a reader's own
+    that cannot start.
+    """
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -151,14 +159,6 @@ def main(environ: Mapping[str, str]) -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     _Service(settings).run()
-
-
-def create_http_server(app: Flask, host: str, port: int) -> Any:
-    """The WSGI server of a node: it listens, and `run()` serves. Raises OSError."""
-    return create_server(
-        app, host=host, port=port, threads=_THREADS, backlog=512, ident=None,
-        clear_untrusted_proxy_headers=True,
-    )  # fmt: skip
 
 
 class _Service:
@@ -198,11 +198,7 @@ class _Service:
             _make_ready_for_a_reader()
         about = {"name": settings.name, "claim": settings.claim, "pid": os.getpid()}
         app = create_app(self._claimant, self._ids, about, self._patience)
-        try:
-            server = create_http_server(app, settings.host, settings.port)
-        except OSError as error:
-            print(f"Port {settings.port} of {settings.host}: {error.strerror}.", file=sys.stderr)
-            sys.exit(1)
+        server = _listen(app, settings.host, settings.port)
         self._claimant.start()
         self._claimant.wait_connected(_FIRST_CONNECTION)
         log.info("%s listens on %s:%d", settings.name, settings.host, settings.port)
@@ -216,6 +212,18 @@ class _Service:
             said, code = self._failure
             print(said, file=sys.stderr)
             sys.exit(code)
+
+
+def _listen(app: Flask, host: str, port: int) -> Any:
+    """The node's HTTP server. Exits with 1 if the port is taken, 2 if nobody could listen there."""
+    try:
+        return create_http_server(app, host, port)
+    except OSError as error:
+        print(f"Port {port} of {host}: {error.strerror}.", file=sys.stderr)
+        sys.exit(1 if error.errno == errno.EADDRINUSE else 2)
+    except ValueError:
+        print(f"HOST is {host!r}; it must be an address or name of this machine.", file=sys.stderr)
+        sys.exit(2)
 
 
 def _make_ready_for_a_reader() -> None:

@@ -10,7 +10,7 @@ import json
 from typing import Any, Literal, cast
 
 from flask import Response, redirect
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Info, OpenAPI, Server
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
@@ -126,6 +126,7 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
             description="A server that gets a unique sequence number from ZooKeeper.",
         ),
         doc_prefix="",
+        servers=[Server(url=".")],  # where the document is, also behind a proxy's prefix
         static_folder=None,
         validation_error_callback=_unprocessable,
         validation_error_model=Problem,
@@ -182,7 +183,7 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
 
     app.register_error_handler(Refusal, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
-    app.view_functions["openapi.openapi"] = lambda: redirect("/swagger")  # instead of a list of UIs
+    app.view_functions["openapi.openapi"] = lambda: redirect("swagger")  # instead of a list of UIs
     # flask-openapi3 wraps a view to validate its parameters and its answer. This one has nothing
     # to validate, and is asked often.
     app.view_functions["sequence"] = sequence

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Browser
 
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
@@ -104,11 +110,56 @@ def test_schemathesis_finds_nothing(lab: Lab, node: Node, zookeeper: str, tmp_pa
 
 def test_the_front_door_leads_to_swagger(node: Node) -> None:
     home = ask(node, "/")
-    assert (home.status_code, home.headers["Location"]) == (302, "/swagger")
+    assert (home.status_code, home.headers["Location"]) == (
+        302,
+        "swagger",
+    )  # relative, for a proxy may give the node a prefix
     page = ask(node, "/swagger")
     assert page.status_code == 200
     assert "//cdn" not in page.text
     assert "http://" not in page.text.replace("http://www.w3.org", "")
+
+
+def test_the_document_and_its_pages_work_behind_a_prefix(
+    document: dict[str, Any], node: Node, chromium: Browser
+) -> None:
+    assert document["servers"] == [{"url": "."}]
+    with prefixed("/user/ann/proxy/5001", node) as url, closing(chromium.new_page()) as page:
+        page.goto(f"{url}/")  # leads to Swagger
+        assert page.url == f"{url}/swagger"
+        page.locator("#operations-default-sequence").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        answer = page.locator(".live-responses-table .response")
+        assert answer.locator(".response-col_status").inner_text().startswith("200")
+        assert page.locator(".request-url pre").inner_text() == f"{url}/sequence"
+
+
+@contextmanager
+def prefixed(prefix: str, node: Node) -> Iterator[str]:
+    """A proxy that has the node below a prefix, as a notebook server has; the node's URL there."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            inside = self.path.startswith(f"{prefix}/")
+            answer = ask(node, self.path.removeprefix(prefix) if inside else "/nope")
+            self.send_response(answer.status_code)
+            for name in {"Content-Type", "Location"} & {*answer.headers}:
+                self.send_header(name, answer.headers[name])
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{prefix}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -195,3 +246,50 @@ def test_an_id_may_be_the_first_thing_that_anybody_asks_for() -> None:
         fresh = lab.node(1).id()
         assert decode(fresh).worker == 1
         assert lab.zk.exists("/sequence/1")
+
+
+# --- slow clients -----------------------------------------------------------------------------
+
+
+def _silent(connection: socket.socket) -> None:
+    """Say nothing."""
+
+
+def _slow(connection: socket.socket) -> None:
+    connection.sendall(b"GET /status HTTP/1.1\r\nX: ")  # and never an end of it
+
+
+def _greedy(connection: socket.socket) -> None:
+    connection.sendall(b"POST /status HTTP/1.1\r\nContent-Length: 60000\r\n\r\nx")
+
+
+def _deaf(connection: socket.socket) -> None:
+    """Ask for more than fits into the buffers, and read none of it."""
+    connection.sendall(b"GET /ids?count=30000 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.mark.parametrize("client", [_silent, _slow, _greedy, _deaf])
+def test_clients_that_keep_a_connection_silence_nobody(node: Node, client: Any) -> None:
+    count = 30 if client is _deaf else 500
+    with ExitStack() as stack:
+        for _ in range(count):
+            address = (node.endpoint.host, node.endpoint.port)
+            connection = stack.enter_context(socket.create_connection(address, timeout=5))
+            client(connection)
+        for path in ("/status", "/sequence"):
+            began = time.monotonic()
+            assert ask(node, path).status_code == 200
+            assert time.monotonic() - began < 2.0
+
+
+def test_a_connection_in_use_stays_when_others_make_room(node: Node) -> None:
+    with requests.Session() as session, ExitStack() as stack:
+        address = (node.endpoint.host, node.endpoint.port)
+        ports = set()
+        for number in range(400):
+            stack.enter_context(socket.create_connection(address, timeout=5))
+            if number % 50 == 0:
+                with session.get(f"{node.url}/status", timeout=5, stream=True) as answer:
+                    ports.add(answer.raw.connection.sock.getsockname()[1])
+                    assert answer.json()["name"] == node.name
+        assert len(ports) == 1

@@ -102,7 +102,26 @@ def test_a_bad_variable_is_named_in_one_line(
 
 @pytest.mark.parametrize(
     "hosts",
-    ["a:b", "a:0", "a:2181:2181", ",", "a,,b", "a b", "/", "a:1/", "a:1//b", "a:1/../b", "::1"],
+    [
+        "a:b",
+        "a:0",
+        "a:65536",
+        "a:99999",
+        "a:1,b:99999",
+        "a..b:1",
+        ".a",
+        "a" * 64,
+        "a:000000000001",
+        "a:2181:2181",
+        ",",
+        "a,,b",
+        "a b",
+        "/",
+        "a:1/",
+        "a:1//b",
+        "a:1/../b",
+        "::1",
+    ],
 )
 def test_servers_that_cannot_be_meant_are_refused(hosts: str) -> None:
     with pytest.raises(BadConfiguration, match="ZOOKEEPER_HOSTS is .*; it must be host:port"):
@@ -130,9 +149,27 @@ def test_a_taken_port() -> None:
 def test_an_address_that_is_not_ours() -> None:
     with node(HOST="203.0.113.1", PORT="5000", ZOOKEEPER_HOSTS="127.0.0.1:1") as process:
         _, said = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert "203.0.113.1" in said
-    assert "Traceback" not in said
+    assert process.returncode == 2
+    assert said == "Port 5000 of 203.0.113.1: Cannot assign requested address.\n"
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "1.2.3.4.5", "a b", "x" * 64, "::::"])
+def test_a_host_that_is_no_address(host: str) -> None:
+    with node(HOST=host, PORT="5000", ZOOKEEPER_HOSTS="127.0.0.1:1") as process:
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert said == f"HOST is {host!r}; it must be an address or name of this machine.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ZOOKEEPER_HOSTS", "a:99999"), ("PORT", "99999"), ("CLAIM", "mine")]
+)
+def test_a_wrong_setting_ends_the_process_with_one_line(name: str, value: str) -> None:
+    with node(**{name: value}) as process:
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert said.startswith(f"{name} is {value!r}")
+    assert said.count("\n") == 1
 
 
 # --- its end ----------------------------------------------------------------------------------
