@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,3 +37,12 @@ def owner(value: str | None) -> str | None:
         return str(data["owner"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+_ENDING = re.compile(r"(?:.*\D)?(\d+)")
+
+
+def held_number(name: str) -> int | None:
+    """The number that a znode's name ends in: 7 for "7" and for "item-0000000007"."""
+    found = _ENDING.fullmatch(name)
+    return int(found[1]) if found else None

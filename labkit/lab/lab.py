@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from labkit.errors import (
 )
 from labkit.lab.claim import claim_environment
 from labkit.lab.core import Core
+from labkit.lab.crew import Crew, Worker
 from labkit.lab.lossy import LossyClient
 from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
@@ -121,6 +122,7 @@ class Lab:
         self._zk: KazooClient | None = None
         self._forwarder: Forwarder | None = None  # of the reader's own clients
         self._clients: list[LossyClient] = []
+        self._crew: Crew | None = None
         self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
 
     # --- life ---------------------------------------------------------------------------------
@@ -216,6 +218,9 @@ class Lab:
             with suppress(Exception):
                 zk.stop()
                 zk.close()
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
         while self._clients:
             client = self._clients.pop()
             with suppress(Exception):
@@ -309,6 +314,30 @@ class Lab:
         self._clients.append(client)
         client.start(timeout=15)
         return client
+
+    def crew(
+        self, job: Callable[[Worker], object], names: str | Sequence[str], root: str,
+        session_timeout: float = 2.0,
+    ) -> Crew:  # fmt: skip
+        """Workers that do a job, to be killed and paused: `lab.crew(work, "ann bob", "/lock")`.
+
+        Each runs `job(worker)` in a thread of its own. What a worker holds are the ephemeral
+        children of `root` in its session. A lab has one crew; another one ends the one before.
+        """
+        if self._crew is not None:
+            self._crew.close()
+        if self._forwarder is None:
+            self._forwarder = Forwarder().start()
+        names = names.split() if isinstance(names, str) else names
+        self._crew = Crew(
+            self._core, self.zookeeper, self._forwarder, job, names, root, session_timeout
+        )
+        return self._crew.start()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers of the lab's crew."""
+        return [] if self._crew is None else list(self._crew.workers)
 
     def history(self) -> Timeline:
         """`timeline`, complete up to this moment.

@@ -68,6 +68,12 @@ class LossyClient(Session):
         self.cuts.append((self.clock(), None))
         self._fault(LinkFault("drop"))
 
+    def crash(self) -> None:
+        """Break the connection, as the end of a process does, and let no other through until
+        `heal`.
+        """
+        self._fault(LinkFault("refuse"))
+
     def heal(self) -> None:
         """Let everything through again."""
         self._fault(None)

@@ -8,15 +8,13 @@ apart, and `bars` sets them side by side. Pure: events in, spans out.
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from labkit.lab.event import CLAIMS, Event, owner
+from labkit.lab.event import CLAIMS, Event, held_number, owner
 from labkit.see.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
 from labkit.see.ensemble import Ensemble
 from labkit.see.life import Life, Mark, Request, close_stretch, natural, open_stretch, take_back
@@ -239,13 +237,19 @@ class Story:
             for number, claim in list(self._held.items()):
                 if claim.session == said["session"]:
                     self._release(number, event.t)
-        elif match := _numbered(self.root).fullmatch(said["path"] or ""):
-            number = int(match[1])
+        elif (child := self._number(said["path"] or "")) is not None:
             if said["op"].startswith("create"):
                 session = said["session"] if said["ephemeral"] else None
-                self._claim(number, owner(said["value"]), session, said["zxid"], event.t)
-            elif said["op"] == "delete" and self._token(number) <= said["zxid"]:
-                self._release(number, event.t)
+                self._claim(child, owner(said["value"]), session, said["zxid"], event.t)
+            elif said["op"] == "delete" and self._token(child) <= said["zxid"]:
+                self._release(child, event.t)
+
+    def _number(self, path: str) -> int | None:
+        """The number that a child of the root stands for; tickets stand for none."""
+        parent, _, name = path.rpartition("/")
+        if parent != self.root or (self.root == CLAIMS and not name.isdecimal()):
+            return None
+        return held_number(name)
 
     def _crew(self, event: Event) -> None:
         """From now on it is about a crew's workers, and what they hold below a znode."""
@@ -398,10 +402,3 @@ class Story:
 
     def _owner(self, claim: Span) -> str | None:
         return claim.node or self._sessions.get(claim.session or "")
-
-
-@cache
-def _numbered(root: str) -> re.Pattern[str]:
-    """The paths of what is held below a znode: numbers, or for a crew sequential znodes."""
-    name = r"(\d+)" if root == CLAIMS else r"(?:[^/]*-)?(\d+)"
-    return re.compile(f"{re.escape(root)}/{name}")

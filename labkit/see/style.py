@@ -60,7 +60,7 @@ def colour(number: int) -> str:
 
 def hatch(number: int) -> str:
     """What tells number 9 from number 1, which share a colour: a matplotlib hatch, or ""."""
-    return _HATCHES[((number - 1) // len(PALETTE)) % len(_HATCHES)]
+    return _HATCHES[(max(number - 1, 0) // len(PALETTE)) % len(_HATCHES)]
 
 
 def pale(shade: str, keep: float = 0.25) -> str:
