@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import shutil
@@ -76,16 +77,25 @@ def nothing_is_left() -> Iterator[None]:
     assert [t.name for t in threading.enumerate() if t.name.startswith("labkit")] == []
 
 
+@functools.cache
+def _why_no_engine() -> str | None:
+    return engine.available()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs a Docker engine where none answers; fails it with LABKIT_REQUIRE_DOCKER=1.
+
+    All from this one place, so that the report says it in one line.
+    """
+    if item.get_closest_marker("docker") and (reason := _why_no_engine()):
+        if os.environ.get("LABKIT_REQUIRE_DOCKER") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def docker_images() -> Iterator[None]:
-    """A Docker engine that has the images: those named, stand-ins, official ones, in this order.
-
-    Without an engine the test is skipped; with LABKIT_REQUIRE_DOCKER=1 it fails.
-    """
-    if reason := engine.available():
-        if os.environ.get("LABKIT_REQUIRE_DOCKER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Images for an engine: those named, stand-ins, official ones, in this order."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _choose_images().items():
             if name not in os.environ:
