@@ -121,7 +121,7 @@ def tour(backend: Backend = None, as_json: Json = False) -> None:
     with _progress(as_json) as (progress, report):
         lab = Lab(nodes=4, backend=backend, session_timeout=guide.SESSION_TIMEOUT)
         with lab.start(report):
-            where, version = lab.backend, lab.zookeeper.version
+            where, version, note = lab.backend, lab.zookeeper.version, lab.note
             for number, step in enumerate(guide.tour(lab), start=1):
                 steps.append(step)
                 report(step.step, number / 11)
@@ -133,12 +133,12 @@ def tour(backend: Backend = None, as_json: Json = False) -> None:
         result = {"ok": ok, "steps": [asdict(step) for step in steps]}
         print(json.dumps({**result, "zookeeper": version, "backend": where}))
     else:
-        _tour_table(steps, f"ZooKeeper {version}, backend {where}")
+        _tour_table(steps, f"ZooKeeper {version}, backend {where}", note)
     raise typer.Exit(0 if ok else 1)
 
 
-def _tour_table(steps: list[Any], title: str) -> None:
-    table = Table("step", "expected", "observed", "", title=title)
+def _tour_table(steps: list[Any], title: str, note: str) -> None:
+    table = Table("step", "expected", "observed", "", title=title, caption=escape(note))
     for step in steps:
         table.add_row(step.step, step.expected, step.observed, "✓" if step.ok else "✗ differs")
     out.print(table)
@@ -257,7 +257,7 @@ def up(
 
 
 def _lab_table(lab: Any) -> Table:
-    table = Table("name", "at", title=lab.title, min_width=60)
+    table = Table("name", "at", title=lab.title, caption=escape(lab.note), min_width=60)
     for server in lab.zookeeper.servers:
         table.add_row(server.name, str(server.endpoint))
     for node in lab.nodes:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import KazooException
+from kazoo.exceptions import ConnectionClosedError, KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
 from labkit import servers
@@ -33,6 +30,8 @@ from labkit.errors import (
 from labkit.lab.claim import claim_environment
 from labkit.lab.core import Core
 from labkit.lab.crew import Crew, Worker
+from labkit.lab.display import Table
+from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient
 from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
@@ -49,8 +48,8 @@ from labkit.servers.base import (
     ServerState,
     ZooKeeperSettings,
     each,
+    wait_until,
 )
-from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 from labkit.servers.zookeeper.txnlog import Transaction
 
@@ -70,7 +69,7 @@ _open: set[Lab] = set()
 _alone = threading.RLock()  # held by a lab that is to be the only one, while it starts
 
 
-class Lab:
+class Lab(LinkVerbs):
     """A ZooKeeper and some nodes, to run and to break.
 
     `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
@@ -109,7 +108,7 @@ class Lab:
             **claim_environment(claim),
             **(env or {}),
         }
-        self._core = Core()
+        super().__init__(Core())
         self._record = record
         self._recorder: Recorder | None = None
         self._created = 0
@@ -118,6 +117,8 @@ class Lab:
         self._life = threading.RLock()  # held by who starts or closes it
         self._is_only = False
         self._started = False
+        #: Why it does not run in Docker though an engine answers; "" if that is not so.
+        self.note = ""
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: KazooClient | None = None
         self._forwarder: Forwarder | None = None  # of the reader's own clients
@@ -174,7 +175,8 @@ class Lab:
 
     def _start(self, progress: Progress) -> None:
         if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
-            self._core.backend = servers.choose(self._wanted_backend, progress, _say, os.environ)
+            choice = servers.choose(self._wanted_backend, progress, os.environ)
+            self._core.backend, self.note = choice
         else:
             self._core.backend = self._wanted_backend
             self._core.backend.prepare(progress)
@@ -277,9 +279,9 @@ class Lab:
         """The nodes, in the order of their names."""
         return list(self._nodes.values())
 
-    def node(self, which: int | str) -> Node:
-        """A node by its number in the lab (`1`) or its name (`"node1"`)."""
-        name = f"node{which}" if isinstance(which, int) else which
+    def node(self, which: int | str | Node) -> Node:
+        """A node by its number in the lab (`1`) or its name (`"node1"`); a node is itself."""
+        name = node_name(which)
         try:
             return self._nodes[name]
         except KeyError:
@@ -369,13 +371,18 @@ class Lab:
         """
         try:
             lines = list(walk(self.zk, path, depth=0))
+        except ConnectionClosedError as error:
+            raise BackendError(
+                "lab.zk, the client that the lab looks with, was stopped. Connect it again: "
+                "lab.zk.start()"
+            ) from error
         except (KazooException, KazooTimeoutError) as error:
             raise BackendError(
                 "ZooKeeper does not answer, so nobody can say what it holds. If it is stopped, "
                 "start it: lab.zookeeper.start()"
             ) from error
-        running = [node for node in self.nodes if node.state is ServerState.RUNNING]
-        sessions = {self._session_of(node): node.name for node in running}
+        running = (node for node in self.nodes if node.known_state == ServerState.RUNNING)
+        sessions = {session_of(node): node.name for node in running}
         return Tree(lines, sessions, {node.url: node.link for node in self.nodes})
 
     def zkcli(self, command: str) -> str:
@@ -390,22 +397,22 @@ class Lab:
         A condition that raises `LabError` is not true yet. Raises `WaitTimeout` after `timeout`
         seconds.
         """
-        deadline = time.monotonic() + timeout
+        value: T | None = None
         last: LabError | None = None
+
+        def holds() -> T | None:
+            nonlocal value, last
+            try:
+                value, last = condition(), None
+            except LabError as error:
+                value, last = None, error
+            return value
+
         with progress_bar(f"waiting until {message}" if message else "waiting"):
-            while True:
-                try:
-                    if value := condition():
-                        return value
-                    last = None
-                except LabError as error:
-                    last = error
-                if time.monotonic() > deadline:
-                    why = f" The last try said: {last}" if last else ""
-                    raise WaitTimeout(
-                        f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}"
-                    )
-                time.sleep(0.01)
+            if wait_until(holds, timeout):
+                return cast(T, value)
+        why = f" The last try said: {last}" if last else ""
+        raise WaitTimeout(f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}")
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -445,63 +452,6 @@ class Lab:
             (node for node in self.nodes if node.state in living),
             key=lambda n: self._core.born[n.name],
         )
-
-    def partition(self, node: int | str, *, kind: str = "drop", direction: str = "both") -> None:
-        """Cut a node (or ZooKeeper server) off from ZooKeeper; its HTTP port stays reachable.
-
-        `kind` is "drop" (nobody is told) or "refuse" (both ends are told); `direction` is "to",
-        "from" or "both", seen from the node.
-        """
-        if kind not in ("drop", "refuse") or direction not in ("both", "to", "from"):
-            raise ConfigError(
-                f"A partition is of kind 'drop' or 'refuse', in direction 'both', 'to' or 'from'; "
-                f"not {kind!r}, {direction!r}."
-            )
-        fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
-        self._break("partition", node, fault, cut=kind, direction=direction)
-
-    def slow(self, node: int | str, *, delay: float = 0.2) -> None:
-        """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
-        self._break("slow", node, LinkFault("slow", delay=delay), delay=delay)
-
-    def flaky(self, node: int | str, *, every: int = 20) -> None:
-        """Break a node's connections to ZooKeeper about once in `every` messages."""
-        self._break("flaky", node, LinkFault("flaky", every=every), every=every)
-
-    def heal(self, node: int | str | None = None) -> None:
-        """Mend the links of one node (or ZooKeeper server), or of all."""
-        if node is None:
-            names = [*self._nodes, *(server.name for server in self.zookeeper.servers)]
-        else:
-            names = [self._name(node)]
-        with self._core.verb("heal", names[0] if node is not None else "lab"):
-            for name in names:
-                self._fault(name, None)
-
-    def expire(self, node: int | str) -> None:
-        """End a node's session for good, as a real partition does.
-
-        Cuts the node off, waits until ZooKeeper has closed its session, and heals the link.
-        """
-        target = self.node(node) if not isinstance(node, Node) else node
-        if target.state is not ServerState.RUNNING:
-            raise InvalidTransition(
-                f"{target.name} is {target.state}, so nobody can say which session it has. "
-                "Start or resume it first."
-            )
-        session = self._session_of(target)
-        if session is None:
-            raise InvalidTransition(f"{target.name} has no session that could expire.")
-        with self._core.verb("expire", target.name, session=session):
-            self._fault(target.name, LinkFault("drop"))
-            try:
-                self.wait_until(
-                    lambda: self._is_closed(int(session, 16)),
-                    timeout=2 * self.session_timeout + 5,
-                    message=f"ZooKeeper has expired {target.name}'s session",
-                )
-            finally:
-                self._fault(target.name, None)
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -550,43 +500,7 @@ class Lab:
     def _urls(self) -> list[tuple[str, str]]:
         return [(node.name, node.url) for node in self.nodes]
 
-    def _name(self, which: int | str) -> str:
-        servers = [server.name for server in self.zookeeper.servers]
-        return str(which) if which in servers else self.node(which).name
-
-    def _break(self, verb: str, which: int | str, fault: LinkFault, **detail: Any) -> None:
-        name = self._name(which)
-        with self._core.verb(verb, name, **detail):
-            self._fault(name, fault)
-
-    def _fault(self, name: str, fault: LinkFault | None) -> None:
-        others = [server.name for server in self.zookeeper.servers if server.name != name]
-        for other in others:
-            self._core.running.fault(name, other, fault)
-            if name.startswith("zookeeper"):  # servers connect to each other, both ways
-                self._core.running.fault(other, name, fault and _seen_from_there(fault))
-
-    def _session_of(self, node: Node) -> str | None:
-        with suppress(LabError):
-            session: str | None = node.status()["session"]
-            return session
-        return None
-
-    def _is_closed(self, session: int) -> bool:
-        closings = (t for t in self.zookeeper.transactions() if t.op == "closeSession")
-        return any(txn.session == session for txn in closings)
-
     # --- display ------------------------------------------------------------------------------
-
-    def _rows(self) -> Iterable[tuple[str, str, str, str]]:
-        for server in self._zookeeper.servers if self._zookeeper else []:
-            yield server.name, server.state.value, server.mode or "–", str(server.endpoint)
-        for node in self.nodes:
-            number = "–"
-            with suppress(LabError):
-                if node.state is ServerState.RUNNING:
-                    number = str(node.status()["number"] or "–")
-            yield node.name, node.state.value, number, node.link
 
     @property
     def title(self) -> str:
@@ -594,40 +508,19 @@ class Lab:
         if self._core.backend is None:
             return "Lab, not running"
         where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
-        return f"Lab {where}, ZooKeeper {self.zookeeper.version}"
+        return f"Lab {where}, ZooKeeper {self._core.running.zookeeper_version}"
+
+    def _table(self) -> Table:
+        zookeeper = self._zookeeper.servers if self._zookeeper is not None else []
+        return Table(self.title, self.note, [*zookeeper, *self.nodes] if self._core.backend else [])
 
     def __repr__(self) -> str:
-        rows = [("name", "state", "number", "at"), *self._rows()] if self._core.backend else []
-        widths = [max(len(row[i]) for row in rows) for i in range(4)] if rows else []
-        lines = (
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
-        )
-        return "\n".join([self.title, *lines])
+        return str(self._table())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{state}</td><td>{html.escape(number)}</td>"
-            + (
-                f'<td><a href="{at}/swagger">{at}</a></td></tr>'
-                if "/" in at
-                else f"<td>{at}</td></tr>"
-            )
-            for name, state, number, at in (self._rows() if self._core.backend else ())
-        )
-        head = "<tr><th>name</th><th>state</th><th>number</th><th>at</th></tr>"
-        return f"<b>{html.escape(self.title)}</b><table>{head}{rows}</table>"
+        return self._table().html()
 
 
 def _check(what: str, value: float, lowest: float, highest: float) -> None:
     if not lowest <= value <= highest:
         raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")
-
-
-def _seen_from_there(fault: LinkFault) -> LinkFault:
-    """The same fault, as the other end of the link sees its direction."""
-    turned = {"to": "from", "from": "to", "both": "both"}
-    return replace(fault, direction=turned[fault.direction])  # type: ignore[arg-type]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

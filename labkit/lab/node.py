@@ -11,6 +11,7 @@ from typing import Any
 import requests
 
 from labkit.errors import (
+    BackendError,
     NoAnswer,
     NodeUnreachable,
     StartTimeout,
@@ -46,6 +47,14 @@ class Server(ABC):
     def state(self) -> ServerState:
         """What is true of the server right now, asked from the system."""
         return self._core.running.state(self.name)
+
+    @property
+    def known_state(self) -> str:
+        """The state in a word; "unknown" while the Docker engine does not answer."""
+        try:
+            return self.state.value
+        except BackendError:
+            return "unknown"
 
     def stop(self, grace: float = 5.0) -> None:
         """Shut down in order (SIGTERM), by force after `grace` seconds."""
@@ -189,8 +198,9 @@ class Node(Server):
             response = self._http.get(self.url + path, timeout=(1.0, patience))
         except requests.RequestException as error:
             raise NodeUnreachable(
-                f"{self.name} ({self.state}) did not answer GET {path} within {patience:g} s: "
-                f"{type(error).__name__}. A stopped node wants start(), a paused one resume().",
+                f"{self.name} ({self.known_state}) did not answer GET {path} within "
+                f"{patience:g} s: {type(error).__name__}. A stopped node wants start(), a paused "
+                "one resume().",
                 refused=_is_refused(error),
             ) from error
         if response.ok:
@@ -244,7 +254,7 @@ class Node(Server):
             connection.close()
 
     def __repr__(self) -> str:
-        return f"<{self.name} {self.state} {self.url}>"
+        return f"<{self.name} {self.known_state} {self.url}>"
 
 
 def _is_refused(error: BaseException | None) -> bool:

@@ -52,7 +52,7 @@ class ZooKeeperServer(Server):
         return self.four_letter("ruok") == "imok"
 
     def __repr__(self) -> str:
-        return f"<{self.name} {self.state} {self.endpoint}>"
+        return f"<{self.name} {self.known_state} {self.endpoint}>"
 
 
 class ZooKeeperHandle:

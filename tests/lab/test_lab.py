@@ -492,3 +492,46 @@ def test_a_paused_node_does_not_expire(lab: Lab) -> None:
     lab.node(1).pause()
     with pytest.raises(InvalidTransition, match="paused"):
         lab.expire(1)
+
+
+def test_the_links_verbs_take_a_server_as_object_number_or_name(lab: Lab) -> None:
+    for which in (lab.node(1), 1, "node1"):
+        lab.partition(which)
+        lab.wait_until(lambda: lab.node(1).status()["connection"] != "CONNECTED")
+        lab.heal(which)
+        lab.wait_until(lambda: lab.node(1).status()["connection"] == "CONNECTED", timeout=10)
+    lab.slow(lab.node(2), delay=0.01)
+    lab.flaky(lab.node(2), every=1000)
+    lab.heal(lab.node(2))
+    lab.expire(lab.node(3))
+    server = lab.zookeeper.server(1)
+    for which in (server, "zookeeper1"):
+        lab.partition(which)
+        lab.heal(which)
+    assert lab.node(lab.node(4)) is lab.node(4)
+
+
+def test_a_client_that_a_reader_has_stopped_is_named(lab: Lab) -> None:
+    for end in (lab.zk.stop, lab.zk.close):
+        lab.zk.stop()
+        end()
+        with pytest.raises(BackendError, match=r"lab\.zk\.start\(\)"):
+            lab.tree()
+        lab.zk.start(timeout=10)  # what the message says helps
+        assert str(lab.tree()).startswith("/")
+
+
+def test_a_node_is_unreachable_also_when_nobody_can_say_its_state(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine_is_down(name: str) -> ServerState:
+        raise BackendUnavailable("the engine does not answer")
+
+    lab.node(1).stop()
+    monkeypatch.setattr(lab._core.running, "state", engine_is_down)
+    with pytest.raises(NodeUnreachable, match=r"node1 \(unknown\) did not answer"):
+        lab.node(1).sequence()
+    assert lab.node(2).sequence() == 1
+    assert "unknown" in repr(lab.node(2))
+    assert "unknown" in repr(lab)
+    assert "sequence" in str(lab.tree())

@@ -74,8 +74,8 @@ def test_no_engine_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert "systemctl start docker" in reason
     with pytest.raises(BackendUnavailable, match="backend='process'"):
         Lab(nodes=1, backend="docker").start()
-    backend = servers.choose(None, silent, pytest.fail, os.environ)
-    assert backend.name == "process"
+    backend, note = servers.choose(None, silent, os.environ)
+    assert (backend.name, note) == ("process", "")
     backend.destroy()
 
 
@@ -107,18 +107,19 @@ def test_the_socket_may_not_be_used() -> None:
 # --- no images --------------------------------------------------------------------------------
 
 
-def test_an_image_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("LABKIT_ZOOKEEPER_IMAGE", "localhost:9/nowhere/zookeeper:1")
     with pytest.raises(BackendUnavailable, match=r"nowhere/zookeeper.*LABKIT_ZOOKEEPER_IMAGE"):
         Lab(nodes=1, backend="docker").start()
-    said: list[str] = []
-    backend = servers.choose(None, silent, said.append, os.environ)
-    try:
-        assert backend.name == "process"
-        assert len(said) == 1
-        assert "\n" not in said[0]
-    finally:
-        backend.destroy()
+    with Lab(nodes=0, record=False) as lab:
+        assert lab.backend == "process"
+        assert lab.note.startswith("The image localhost:9/nowhere/zookeeper:1 is not here")
+        assert "\n" not in lab.note
+        assert lab.note in repr(lab).splitlines()
+        assert lab.note in lab._repr_html_()
+    assert capfd.readouterr() == ("", "")  # nothing red on a page
 
 
 def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,12 +342,12 @@ def test_a_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}:{listener.getsockname()[1]}")
         with pytest.raises(BackendUnavailable, match="LABKIT_PUBLISH=1"):
             Lab(nodes=1, backend="docker").start()
-        said: list[str] = []
-        servers.choose(None, silent, said.append, os.environ).destroy()
-        assert said == [
+        backend, note = servers.choose(None, silent, os.environ)
+        backend.destroy()
+        assert note == (
             "The Docker engine is on another machine, and a lab would be open to whoever reaches "
             f"{address}, so servers run as processes. `labkit doctor` says more."
-        ]
+        )
         monkeypatch.setenv("LABKIT_PUBLISH", "1")
         with Lab(nodes=1, backend="docker", record=False) as lab:
             assert lab.node(1).url.startswith(f"http://{address}:")

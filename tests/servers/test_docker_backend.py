@@ -49,11 +49,10 @@ def test_ports_are_published_on_loopback(url: str, monkeypatch: pytest.MonkeyPat
 
 def test_an_engine_elsewhere_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    said: list[str] = []
-    backend = servers.choose(None, lambda what, fraction: None, said.append, {})
+    backend, note = servers.choose(None, lambda what, fraction: None, {})
     backend.destroy()
     assert backend.name == "process"
-    assert said == [
+    assert note == (
         "No Docker engine answers at tcp://127.0.0.1:1, so servers run as processes. "
         "`labkit doctor` says more."
-    ]
+    )

@@ -240,7 +240,7 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
             output.metadata["alt"] = alternative(output)
     code, shown = _part(cell, outputs=False), _part(cell, source=False)
     if calls(cell, "controls"):
-        shown.outputs = [o for o in shown.outputs if o.metadata.get("labkit") == "recording"]
+        shown.outputs = [o for o in shown.outputs if _is_recording(o)]
         yield code
         yield _text(
             "*In the notebook, this is a panel of sliders and buttons over the running servers. "
@@ -270,6 +270,11 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
     else:
         yield code
         yield shown
+
+
+def _is_recording(output: NotebookNode) -> bool:
+    """Whether it is the controls' recording; what was printed beside it has no metadata."""
+    return bool(output.get("metadata", {}).get("labkit") == "recording")
 
 
 def _exercises(cell: NotebookNode) -> Iterator[tuple[str, Exercise]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from labkit.course import page as course
@@ -162,6 +162,25 @@ def test_saved_outputs_are_taken_without_running(pages: list[Page], tmp_path: Pa
     cell.outputs = [nbformat.v4.new_output("error", ename="Broken", evalue="was", traceback=["x"])]
     (failure,) = export(pages, tmp_path / "out", execute=False).failures
     assert (failure.cell, failure.error) == (4, "Broken: was")
+
+
+def test_what_was_printed_beside_the_controls_is_left_out(tmp_path: Path) -> None:
+    """Such as a warning on the error output: a stream has no metadata."""
+    panel = page(tmp_path, "01-panel", "# Panel?", ">>> controls(lab)")
+    data = {"text/plain": "the recording"}
+    panel.notebook.cells[1].outputs = [
+        new_output("stream", name="stderr", text="something red\n"),
+        new_output("display_data", data, metadata={"labkit": "recording"}),
+        new_output("display_data", {"text/plain": "the widget"}),
+    ]
+    for to in ("html", "markdown"):
+        done = export([panel], tmp_path / to, to=to, execute=False)
+        text = "".join(
+            (tmp_path / to / name).read_text() for name in done.files if name.endswith(("l", "md"))
+        )
+        assert "the recording" in text
+        assert "something red" not in text
+        assert "the widget" not in text
 
 
 def test_links_stay_inside_the_export(tmp_path: Path) -> None:
