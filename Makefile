@@ -56,11 +56,11 @@ img: .venv/ready  ## Draw the diagrams again
 	$(PYTHON) -m venv .venv; \
 	$@ -m pip install -q --disable-pip-version-check -c constraints.txt uv 2>/dev/null || true
 
-.venv/ready: .venv/bin/python pyproject.toml constraints.txt  # what a lab needs
-	$(call install,.[lab])
+.venv/ready: .venv/bin/python pyproject.toml requirements.txt labkit/node/requirements.txt constraints.txt  # what a lab needs
+	$(call install,.)
 
 .venv/tests: .venv/ready  # and what its tests need
-	$(call install,.[lab,test])
+	$(call install,.[test])
 
 define install
 @echo "Installing Python packages: $(1)"
@@ -71,7 +71,7 @@ endef
 
 # One list for every Python and system that the project names; a pin that still fits is kept.
 pins:  ## Make constraints.txt again (UPGRADE=--upgrade: with the newest releases)
-	$(UV) pip compile -q pyproject.toml --extra lab --extra test --universal --python-version 3.11 \
+	$(UV) pip compile -q pyproject.toml --extra test --universal --python-version 3.11 \
 	  --no-annotate --no-header $(UPGRADE) --output-file constraints.txt
 
 # A lab runs in Docker if an engine answers, and else on an installed ZooKeeper.

@@ -94,6 +94,13 @@ def main() -> None:
         sys.exit(2)
 
 
+def course() -> None:
+    """Open the course: what the package's own name does when nothing else is asked for."""
+    if len(sys.argv) == 1:
+        sys.argv.append("lab")
+    main()
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

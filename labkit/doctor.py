@@ -80,7 +80,7 @@ def _jupyter() -> Finding:
     try:
         return Finding("JupyterLab", True, metadata.version("jupyterlab"))
     except metadata.PackageNotFoundError:
-        fix = "Run `make lab`, or install the lab with its extra: pip install -e '.[lab]'."
+        fix = "Run `make lab`, or install the lab: pip install zookeeper-sequence-lab."
         return Finding("JupyterLab", False, "missing", fix)
 
 

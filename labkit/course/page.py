@@ -20,8 +20,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from labkit.errors import ConfigError
+from labkit.servers import project
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = project.root()
 
 HOME = ROOT / "notebooks"
 _PAGE = re.compile(r"\d\d[a-z]?-")

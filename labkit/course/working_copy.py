@@ -19,9 +19,10 @@ from pathlib import Path
 
 from labkit.course.page import HOME, ROOT, Page, find, pages
 from labkit.errors import ConfigError
+from labkit.servers import project
 
-#: Where the copy is, unless a reader names another place.
-DEFAULT = ROOT / "my-course"
+#: Where the copy is, unless a reader names another place: beside the pages, or here.
+DEFAULT = (ROOT if project.is_checkout() else Path.cwd()) / "my-course"
 
 _RECORD = ".published.json"  # what each page of the copy was made from
 _PICTURE = re.compile(r"\]\((\.\./img/[^)\s]+)\)")

@@ -8,7 +8,6 @@ import os
 import re
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -18,6 +17,7 @@ from docker.utils import parse_repository_tag
 from labkit.errors import (
     BackendUnavailable,
 )
+from labkit.servers import project
 from labkit.servers.base import (
     Progress,
 )
@@ -85,19 +85,15 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())[:300].rstrip(".")
 
 
-def _build_context() -> dict[str, bytes]:
+def build_context() -> dict[str, bytes]:
     """The files that a node's image is built from, by their names in the project."""
-    root = Path(__file__).resolve().parents[3]
-    names = ["Dockerfile.node", "pyproject.toml", "constraints.txt", "labkit/__init__.py"]
-    if missing := [name for name in names if not (root / name).is_file()]:
-        raise BackendUnavailable(
-            f"The node's image is built from the project's checkout, and {root} has no "
-            f"{missing[0]}. Work in the checkout (`pip install -e .`), or name a built image in "
-            f"LABKIT_NODE_IMAGE, {USE_PROCESSES}"
-        )
-    sources = (path for path in (root / "labkit/node").rglob("*") if path.is_file())
-    names += [str(p.relative_to(root)) for p in sources if "__pycache__" not in p.parts]
-    return {name: (root / name).read_bytes() for name in sorted(names)}
+    code = project.PACKAGE.parent
+    sources = (path for path in (project.PACKAGE / "node").rglob("*") if path.is_file())
+    sources = (path for path in sources if "__pycache__" not in path.parts)
+    files = {str(path.relative_to(code)): path for path in sources}
+    files["labkit/__init__.py"] = project.PACKAGE / "__init__.py"
+    files |= {name: project.root() / name for name in ("Dockerfile.node", "constraints.txt")}
+    return {name: files[name].read_bytes() for name in sorted(files)}
 
 
 def node_image(client: docker.DockerClient, progress: Progress) -> str:
@@ -105,7 +101,7 @@ def node_image(client: docker.DockerClient, progress: Progress) -> str:
     if ready := os.environ.get("LABKIT_NODE_IMAGE"):
         pull(client, ready, "LABKIT_NODE_IMAGE", progress)
         return ready
-    context = _build_context()
+    context = build_context()
     digest = hashlib.sha256(_python_image().encode())
     for name, content in context.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
