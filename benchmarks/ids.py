@@ -23,7 +23,8 @@ from benchmarks import bare
 from benchmarks.http_load import Connections
 from benchmarks.report import Result, Row, at_least, rotated
 from labkit import Lab
-from labkit.node.snowflake import PER_MS, Reservation, Snowflake
+from labkit.node.reservation import Reservation
+from labkit.node.snowflake import PER_MS, Snowflake
 
 METHOD = (
     "One thread; stretches in turn, median of the pairs' ratios; timestamps reserved in a real "

@@ -3,14 +3,8 @@
 Of an ID's bits 41 are time in milliseconds, 10 are the worker, 12 are a count.
 
 The worker is the node's sequence number. That two nodes may for a while both believe in one
-number does no harm here, because uniqueness rests on *reserved timestamps* instead: the znode
-`/snowflake/<worker>` says up to which millisecond timestamps are taken. A node raises it, by a set
-that names the version it has read, before it uses any of them, and uses none beyond. Whoever comes
-next starts where the reservation ends. A node that was paused and wakes up as a zombie may use up
-what it had reserved, and finds the version changed when it asks for more.
-
-A node reserves a second ahead and renews at half, on demand: who makes no IDs writes nothing. A
-graceful stop gives the rest back, so that the successor need not wait for it.
+number does no harm here, because uniqueness rests on *reserved timestamps* instead: see
+`reservation`.
 
 When the clock steps back, or a predecessor's reservation lies ahead, a caller waits until the
 clock gets there if that takes no longer than its patience, and is refused at once if it would.
@@ -18,7 +12,6 @@ clock gets there if that takes no longer than its patience, and is refused at on
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import uuid
@@ -27,17 +20,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Protocol, TypeVar
-
-from kazoo.client import KazooClient
-from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
-from kazoo.handlers.threading import KazooTimeoutError
 
 from labkit.node.claimant import Claimant, Held, Refusal, no_connection
-
-T = TypeVar("T")
-
-ROOT = "/snowflake"
+from labkit.node.reservation import (
+    CATCH_UP_MS,
+    WAIT_FOR_PLACE,
+    Reservation,
+    ReservationLost,
+    Reserved,
+    unreserved,
+)
 
 #: The first millisecond, as Unix time, of the IDs that Twitter made: 2010-11-04T01:42:54.657Z.
 EPOCH_MS = 1_288_834_974_657
@@ -50,13 +42,7 @@ _TIME_SHIFT = 22
 _MAX_TIME = 2**41 - 1
 _NS_PER_MS = 1_000_000
 
-# A timestamp that nobody used may still be used for so long: a caller that was not scheduled in
-# time for a millisecond would else lose it, and batches would fall short of the format's rate.
-_CATCH_UP_MS = 10
-_AHEAD_MS = 1000  # how far ahead timestamps are reserved
-
 _MAX_WAITING = 8  # requests that wait for IDs at a time
-_WAIT_FOR_PLACE = 0.05  # seconds that a request waits to be one of them
 
 
 @dataclass(frozen=True)
@@ -77,28 +63,6 @@ def decode(id: int, epoch_ms: int = EPOCH_MS) -> Decoded:
     """Take an ID apart. `epoch_ms` is the epoch that it was made with."""
     worker = id >> _WORKER_SHIFT & MAX_WORKER
     return Decoded((id >> _TIME_SHIFT) + epoch_ms, worker, id & PER_MS - 1)
-
-
-class ReservationLost(Exception):
-    """Somebody else has reserved timestamps of this worker, or it is unknown whether we have."""
-
-
-class Reserved(Protocol):
-    """Timestamps that one generator may use and nobody else; in Unix milliseconds."""
-
-    start: int  # the first of them
-
-    def until(self, now: int) -> int:
-        """The first that is not reserved. Does not wait."""
-
-    def extend(self, now: int, patience: float) -> int:
-        """Reserve beyond `now`; the first that is not reserved then.
-
-        Raises `ReservationLost`, or `Refusal` after `patience` seconds.
-        """
-
-    def give_back(self, last: int) -> None:
-        """Release what comes after `last`, if it is certain at once that it is ours to release."""
 
 
 class Snowflake:
@@ -174,7 +138,7 @@ class Snowflake:
                     taken += range(first, first + used)
                     if used < PER_MS:
                         self._slot = iter(range(first + used, first + PER_MS))
-                        self._fresh = (timestamp + 1 + _CATCH_UP_MS) * _NS_PER_MS
+                        self._fresh = (timestamp + 1 + CATCH_UP_MS) * _NS_PER_MS
             return taken
 
     def _timestamps(self, wanted: int, patience: float) -> range:
@@ -183,7 +147,7 @@ class Snowflake:
             nanoseconds = self._clock()
             now = nanoseconds // _NS_PER_MS
             first = self._last + 1
-            if now - first > _CATCH_UP_MS:
+            if now - first > CATCH_UP_MS:
                 first = now
             if first <= now:
                 break
@@ -212,134 +176,6 @@ class Snowflake:
             yield
         finally:
             self._lock.release()
-
-
-class Reservation:
-    """The timestamps of one worker that are reserved in `/snowflake/<worker>`; see `Reserved`.
-
-    Its methods are called by one thread at a time. Got by `acquire`.
-    """
-
-    def __init__(
-        self, zk: KazooClient, path: str, owner: str, start: int, until: int, version: int
-    ) -> None:
-        self._zk = zk
-        self._path = path
-        self._owner = owner
-        self.start = start
-        self._until = until
-        self._version = version
-        self._lost = False
-        self._pending: tuple[Any, int] | None = None  # an answer to come, and the end it confirms
-
-    @classmethod
-    def acquire(
-        cls, zk: KazooClient, worker: int, owner: str, after: int, now: int, patience: float
-    ) -> Reservation:
-        """Reserve timestamps of `worker` later than `after`, and than everybody else's.
-
-        `owner` is unique to the process that calls. To be called only by who holds the number.
-        Raises `Refusal` when ZooKeeper does not answer in time, or when the end of the present
-        reservation is too far ahead to wait for.
-        """
-        path = f"{ROOT}/{worker}"
-        deadline = time.monotonic() + patience
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                data, version = _read(zk, path, left)
-                by, taken = _parse(path, data)
-                start = after + 1 if by == owner else max(taken, after + 1)
-                if (wait := (start - now) / 1000) > patience:
-                    raise Refusal(
-                        "clock-behind",
-                        f"The timestamps of worker {worker} are taken for another {wait:.3f} s.",
-                    )
-                until = max(now, start) + _AHEAD_MS
-                stat = zk.set_async(path, _format(owner, until), version).get(timeout=left)
-            except (BadVersionError, NoNodeError, NodeExistsError) as error:
-                if left <= 0:
-                    raise _unreserved() from error
-            except (KazooException, KazooTimeoutError) as error:
-                raise _unreserved() from error
-            else:
-                return cls(zk, path, owner, start, until, stat.version)
-
-    def until(self, now: int) -> int:
-        if self._pending is not None and self._pending[0].ready():
-            self._collect()
-        if self._until - now < _AHEAD_MS // 2:
-            self._renew(now)
-        return self._until
-
-    def extend(self, now: int, patience: float) -> int:
-        deadline = time.monotonic() + patience
-        while self._until <= now:
-            self._renew(now)
-            if self._lost:
-                raise ReservationLost
-            if self._pending is None:
-                raise _unreserved()
-            self._pending[0].wait(max(deadline - time.monotonic(), 0))
-            if not self._pending[0].ready():
-                raise _unreserved()
-            self._collect()
-        return self._until
-
-    def give_back(self, last: int) -> None:
-        if self._pending is not None:
-            self._pending[0].wait(_WAIT_FOR_PLACE)
-            if not self._pending[0].ready():
-                return  # whose the next version is, nobody knows yet
-            self._collect()
-        if not self._lost:
-            self._zk.set_async(self._path, _format(self._owner, last + 1), self._version)
-
-    def _renew(self, now: int) -> None:
-        """Ask for more, unless it has been asked already, or there is nobody to ask."""
-        if self._pending is not None or self._lost or not self._zk.connected:
-            return
-        until = max(now, self._until) + _AHEAD_MS
-        data = _format(self._owner, until)
-        self._pending = (self._zk.set_async(self._path, data, self._version), until)
-
-    def _collect(self) -> None:
-        assert self._pending is not None
-        (result, until), self._pending = self._pending, None
-        try:
-            self._version = result.get().version
-            self._until = until
-        except KazooException:
-            self._lost = True  # or unknown; whoever acquires again will see
-
-
-def _read(zk: KazooClient, path: str, patience: float) -> tuple[bytes, int]:
-    with suppress(NoNodeError):
-        data, stat = zk.get_async(path).get(timeout=patience)
-        return data, stat.version
-    zk.create_async(path, b"", makepath=True).get(timeout=patience)
-    return b"", 0
-
-
-def _format(owner: str, until: int) -> bytes:
-    return json.dumps({"until": until, "by": owner}).encode()
-
-
-def _parse(path: str, data: bytes) -> tuple[str | None, int]:
-    """Who has reserved, and the first timestamp that is free."""
-    if not data:
-        return None, 0
-    try:
-        fields = json.loads(data)
-        return str(fields["by"]), int(fields["until"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refusal("reservation", f"{path} in ZooKeeper holds no reservation.") from error
-
-
-def _unreserved() -> Refusal:
-    return Refusal(
-        "reservation", "ZooKeeper has not confirmed a reservation of timestamps in time."
-    )
 
 
 @dataclass(frozen=True)
@@ -381,7 +217,7 @@ class Ids:
 
     def ids(self, count: int) -> list[int]:
         """`count` IDs in order; raises `Refusal`."""
-        if not self._places.acquire(timeout=_WAIT_FOR_PLACE):
+        if not self._places.acquire(timeout=WAIT_FOR_PLACE):
             raise Refusal("reservation", "Too many requests are waiting for IDs already.")
         try:
             return self._make(count, time.monotonic() + self._patience)
@@ -394,7 +230,7 @@ class Ids:
         generator = self._generator
         if generator is not None and self._claimant.client is not None:
             with suppress(Refusal):  # busy: the successor waits for a second at most
-                generator.snowflake.seal(_WAIT_FOR_PLACE, give_back=True)
+                generator.snowflake.seal(WAIT_FOR_PLACE, give_back=True)
 
     def _make(self, count: int, deadline: float) -> list[int]:
         while True:
@@ -418,7 +254,7 @@ class Ids:
     def _replace(self, old: _Generator | None, deadline: float) -> _Generator:
         """The generator that comes after `old`; made by the first who asks for it."""
         if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise _unreserved()
+            raise unreserved()
         try:
             if self._closed:
                 raise no_connection()
@@ -443,7 +279,7 @@ class Ids:
             )
         zk = self._claimant.client
         if zk is None:
-            raise _unreserved()
+            raise unreserved()
         now = self._clock() // _NS_PER_MS
         patience = deadline - time.monotonic()
         reservation = Reservation.acquire(zk, held.number, self._owner, self._after, now, patience)

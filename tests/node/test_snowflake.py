@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,8 @@ from labkit.errors import LabError, NoAnswer
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.node.claimant import Held, Refusal, still_claiming
-from labkit.node.snowflake import (
-    EPOCH_MS,
-    MAX_WORKER,
-    PER_MS,
-    Ids,
-    Reservation,
-    ReservationLost,
-    Snowflake,
-    decode,
-)
+from labkit.node.reservation import CATCH_UP_MS, Ledger, Reservation, ReservationLost
+from labkit.node.snowflake import EPOCH_MS, MAX_WORKER, PER_MS, Ids, Snowflake, decode
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 
@@ -276,7 +270,10 @@ def written(tree: Tree, worker: int = 7) -> dict[str, Any]:
 
 def test_it_is_written_before_it_is_used(tree: Tree, client: Callable[..., KazooClient]) -> None:
     reservation = acquire(client(), "a", NOW)
-    assert written(tree) == {"until": NOW + 1000, "by": "a"}
+    begin = NOW - CATCH_UP_MS
+    assert written(tree) == {
+        "until": NOW + 1000, "by": "a", "from": begin, "gaps": [[0, begin]],
+    }  # fmt: skip
     assert reservation.until(NOW) == NOW + 1000
 
 
@@ -308,7 +305,7 @@ def test_a_successor_takes_over_and_the_zombie_learns(
     with pytest.raises(ReservationLost):
         zombie.extend(NOW + 1000, 2.0)
     assert zombie.until(NOW + 1000) == NOW + 1000
-    assert written(tree) == {"until": NOW + 2000, "by": "b"}
+    assert (written(tree)["until"], written(tree)["by"]) == (NOW + 2000, "b")
 
 
 def test_one_who_gives_back_leaves_nothing_to_wait_for(
@@ -319,7 +316,7 @@ def test_one_who_gives_back_leaves_nothing_to_wait_for(
     reservation.until(NOW + 900)  # a renewal is under way
     reservation.give_back(NOW + 10)
     zk.stop()  # what was sent before is done before
-    assert written(tree) == {"until": NOW + 11, "by": "a"}
+    assert written(tree)["until"] == NOW + 11
     assert acquire(client(), "b", NOW + 11).start == NOW + 11
 
 
@@ -329,7 +326,7 @@ def test_a_zombie_gives_nothing_back(tree: Tree, client: Callable[..., KazooClie
     acquire(client(), "b", NOW)
     zombie.give_back(NOW)
     zk.stop()
-    assert written(tree) == {"until": NOW + 2000, "by": "b"}
+    assert (written(tree)["until"], written(tree)["by"]) == (NOW + 2000, "b")
 
 
 def test_a_zombie_whose_renewal_was_refused_gives_nothing_back(
@@ -341,7 +338,7 @@ def test_a_zombie_whose_renewal_was_refused_gives_nothing_back(
     zombie.until(NOW + 600)  # a renewal, which is refused
     zombie.give_back(NOW + 600)
     zk.stop()
-    assert written(tree) == {"until": NOW + 2000, "by": "b"}
+    assert (written(tree)["until"], written(tree)["by"]) == (NOW + 2000, "b")
 
 
 def test_who_comes_back_goes_on_after_what_it_used(client: Callable[..., KazooClient]) -> None:
@@ -349,15 +346,103 @@ def test_who_comes_back_goes_on_after_what_it_used(client: Callable[..., KazooCl
     assert acquire(client(), "a", NOW, after=NOW + 10).start == NOW + 11
 
 
-def test_a_reservation_far_ahead_is_refused_and_left_as_it_is(
+def test_who_never_heard_that_it_has_reserved_goes_on_where_that_begins(
+    client: Callable[..., KazooClient],
+) -> None:
+    acquire(client(), "a", NOW)  # a zombie, which may use these still
+    lost = acquire(client(), "b", NOW)
+    again = acquire(client(), "b", NOW)  # its reply was lost, so it has used nothing
+    assert again.start == lost.start == NOW + 1000
+
+
+# --- clocks that are far ahead ----------------------------------------------------------------
+
+HOUR = 3_600_000
+
+
+def test_a_successor_works_in_the_time_that_a_clock_has_jumped_over(
     tree: Tree, client: Callable[..., KazooClient]
 ) -> None:
-    acquire(client(), "a", NOW + 3_600_000)  # by a clock that was an hour ahead
-    for _ in range(2):
-        with pytest.raises(Refusal) as caught:
-            acquire(client(), "b", NOW)
-        assert caught.value.reason == "clock-behind"
-    assert written(tree) == {"until": NOW + 3_601_000, "by": "a"}
+    acquire(client(), "ahead", NOW + HOUR)
+    heir = acquire(client(), "b", NOW)
+    assert heir.start == NOW - CATCH_UP_MS
+    assert heir.extend(NOW + 1000, 2.0) == NOW + 2000
+    heir.give_back(NOW + 1500)
+    another = acquire(client(), "c", NOW + 1501)
+    assert another.start == NOW + 1501
+    assert written(tree) == {
+        "until": NOW + 2501,
+        "by": "c",
+        "from": NOW + 1501,
+        "gaps": [[0, NOW - CATCH_UP_MS]],
+        "limit": NOW + HOUR - CATCH_UP_MS,
+        "top": NOW + HOUR + 1000,
+    }
+
+
+def test_what_a_clock_ahead_has_taken_stays_taken(client: Callable[..., KazooClient]) -> None:
+    ahead = acquire(client(), "ahead", NOW + HOUR)
+    ahead.extend(NOW + HOUR + 1000, 2.0)  # it worked for two seconds
+    heir = acquire(client(), "b", NOW + HOUR - 5000)
+    limit = NOW + HOUR - CATCH_UP_MS
+    assert heir.extend(limit - 1, 2.0) == limit
+    with pytest.raises(ReservationLost):
+        heir.extend(limit, 2.0)
+    again = acquire(client(), "b", NOW + HOUR + 500, after=limit - 1)
+    assert again.start == NOW + HOUR + 2000
+    with pytest.raises(Refusal, match="are taken for another 3.010 s") as caught:
+        acquire(client(), "c", limit)
+    assert caught.value.reason == "clock-behind"
+
+
+def test_a_clock_that_jumps_ahead_while_it_holds_leaves_a_gap_too(
+    client: Callable[..., KazooClient],
+) -> None:
+    jumper = acquire(client(), "a", NOW)
+    with pytest.raises(ReservationLost):
+        jumper.extend(NOW + HOUR, 2.0)
+    assert acquire(client(), "a", NOW + HOUR, after=NOW).start == NOW + HOUR - CATCH_UP_MS
+    assert acquire(client(), "b", NOW + 5000).start == NOW + 5000 - CATCH_UP_MS
+
+
+def test_of_many_gaps_the_last_are_kept() -> None:
+    ledger = Ledger()
+    for hour in range(20):
+        ledger = ledger.reserve("x", 0, NOW + hour * HOUR)
+    assert len(ledger.gaps) == 8
+    assert ledger.reserve("y", 0, NOW + 18 * HOUR + 5000).start < NOW + 19 * HOUR
+    assert ledger.reserve("y", 0, NOW + 5000).start > NOW + HOUR  # later, not twice
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.integers(0, 40_000), st.integers(0, 3), st.integers(0, 3000)
+        ),
+        max_size=15,
+    )
+)
+@example([("a", 30_000, 3, 0), ("b", 100, 3, 0), ("a", 30_100, 0, 0), ("c", 200, 3, 0)])
+def test_no_timestamp_is_reserved_for_two(steps: list[tuple[str, int, int, int]]) -> None:
+    """Holders with any clocks, who reserve, extend and give back; the znode's data between."""
+    data, used = b"", dict[str, int]()
+    taken: dict[int, str] = {}  # every timestamp that was ever reserved and not given back
+    for owner, now, extensions, spare in steps:
+        ledger = Ledger.parse("", data).reserve(owner, used.get(owner, 0), now)
+        for ahead in range(extensions + 1):
+            ledger = ledger.extend(now + ahead * 700) if ahead else ledger
+            mine = range(ledger.start, ledger.until)
+            assert {taken.get(t, owner) for t in mine} == {owner}
+            assert ledger.until <= (ledger.limit or ledger.until)
+        last = max(ledger.start - 1, ledger.until - 1 - spare)
+        used[owner] = last
+        if spare % 2:  # it stops in order
+            for t in range(last + 1, ledger.until):
+                taken.pop(t, None)
+            ledger = replace(ledger, until=last + 1)
+        taken |= dict.fromkeys(range(ledger.start, ledger.until), owner)
+        data = ledger.to_bytes()
+        assert Ledger.parse("", data) == ledger
 
 
 @pytest.mark.parametrize("data", [b"hello", b"[]", b"{}", b'{"until": "x", "by": "y"}', b"\xff"])
@@ -453,6 +538,31 @@ def test_rivals_with_wild_clocks_make_no_id_twice(client: Callable[..., KazooCli
     assert len(made) > 10_000
     assert {decode(id, 0).worker for id in made} == {5, 6}
     assert refused["clock-behind"] > 0
+
+
+class Steady(Rival):
+    """One that holds a single number."""
+
+    def peek(self) -> Held | Refusal:
+        return self.number(0)
+
+
+def _time_ns(offset: int) -> int:
+    return time.time_ns() + offset
+
+
+def test_an_hour_ahead_costs_the_others_nothing(client: Callable[..., KazooClient]) -> None:
+    """Holders of one number, one after the other; every third one's clock is an hour ahead."""
+    made: list[int] = []
+    for turn in range(12):
+        offset = 3_600_000_000_000 if turn % 3 == 0 else 0
+        ids = Ids(Steady(client(), 1), f"n{turn}", 0, 2.0, partial(_time_ns, offset))
+        began = time.monotonic()
+        made += ids.ids(5000)
+        assert time.monotonic() - began < 2.0
+        if turn % 2:
+            ids.close()
+    assert len(made) == len(set(made))
 
 
 def test_a_number_beyond_what_ids_can_hold(client: Callable[..., KazooClient]) -> None:
