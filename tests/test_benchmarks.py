@@ -107,7 +107,7 @@ def test_an_interruption_is_told() -> None:
     _, said = bench.communicate(timeout=30)
     assert bench.returncode == 130
     assert said.strip() == "Interrupted; nothing is left running."
-    assert [reaper._processes(lab.lab_id) for lab in labs] == [[]]
+    assert [reaper.processes_of(lab.lab_id) for lab in labs] == [[]]
 
 
 def test_better_is_better_whatever_the_unit() -> None:

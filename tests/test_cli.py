@@ -163,7 +163,7 @@ def lab_of(process: subprocess.Popen[str]) -> registry.Registration:
 
 def gone(lab: registry.Registration, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
-    while reaper._processes(lab.lab_id) or registry.directory(lab.lab_id).exists():
+    while reaper.processes_of(lab.lab_id) or registry.directory(lab.lab_id).exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -15,7 +15,6 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError, KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
-from labkit import servers
 from labkit.errors import (
     BackendError,
     ConfigError,
@@ -50,6 +49,7 @@ from labkit.servers.base import (
     each,
     wait_until,
 )
+from labkit.servers.choice import choose
 from labkit.servers.links.forwarder import Forwarder
 from labkit.servers.zookeeper.txnlog import Transaction
 
@@ -175,7 +175,7 @@ class Lab(LinkVerbs):
 
     def _start(self, progress: Progress) -> None:
         if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
-            choice = servers.choose(self._wanted_backend, progress, os.environ)
+            choice = choose(self._wanted_backend, progress, os.environ)
             self._core.backend, self.note = choice
         else:
             self._core.backend = self._wanted_backend

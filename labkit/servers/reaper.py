@@ -18,7 +18,8 @@ from contextlib import suppress
 import psutil
 
 from labkit.errors import BackendError
-from labkit.servers.registry import CLOSED, LAB_VARIABLE, directory, registered
+from labkit.servers.helper import LAB_VARIABLE
+from labkit.servers.registry import CLOSED, directory, registered
 
 _PATIENCE = 600.0  # seconds that a watchdog waits for an engine
 
@@ -51,7 +52,7 @@ def remove_leftovers() -> list[str]:
 def kill_processes(lab_id: str) -> None:
     """SIGKILL every process that carries the lab's id in its environment, until none is left."""
     for _ in range(20):  # a process that was being forked meanwhile is found the next time
-        victims = _processes(lab_id)
+        victims = processes_of(lab_id)
         if not victims:
             return
         for process in victims:
@@ -60,7 +61,8 @@ def kill_processes(lab_id: str) -> None:
         psutil.wait_procs(victims, timeout=1)
 
 
-def _processes(lab_id: str) -> list[psutil.Process]:
+def processes_of(lab_id: str) -> list[psutil.Process]:
+    """Every living process that carries the lab's id in its environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):

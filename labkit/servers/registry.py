@@ -21,7 +21,6 @@ import psutil
 
 from labkit.errors import ConfigError
 
-LAB_VARIABLE = "LABKIT_LAB"
 _CLOCK_STEP = 60.0  # seconds
 _LAB_ID = re.compile("[0-9a-f]+")
 

@@ -19,6 +19,7 @@ from labkit.judge.ladder import TOP, Climb, Step, climb
 from labkit.judge.trials import RUNGS
 from labkit.judge.trials.trial import Finding
 from labkit.servers import registry
+from labkit.servers.helper import LAB_VARIABLE
 
 LADDER = [sys.executable, "-m", "labkit.cli", "ladder"]
 
@@ -162,6 +163,6 @@ def _processes_of(lab: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(registry.LAB_VARIABLE) == lab:
+            if process.environ().get(LAB_VARIABLE) == lab:
                 found.append(process.pid)
     return found

@@ -346,10 +346,10 @@ def test_nothing_outlives_the_process_that_holds_a_lab(number: signal.Signals) -
     ) as holder:
         assert holder.stdout is not None
         found = json.loads(holder.stdout.readline())
-        assert len(reaper._processes(found["id"])) >= 5  # nodes, ZooKeeper, zygote
+        assert len(reaper.processes_of(found["id"])) >= 5  # nodes, ZooKeeper, zygote
         os.kill(holder.pid, number)
     deadline = time.monotonic() + 5
-    while reaper._processes(found["id"]) or registry.directory(found["id"]).exists():
+    while reaper.processes_of(found["id"]) or registry.directory(found["id"]).exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     for port in found["ports"]:
@@ -375,12 +375,12 @@ def test_a_close_that_is_interrupted_can_be_repeated() -> None:
         patch.setattr(backend, "destroy", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             lab.close()
-    assert reaper._processes(lab_id) != []
+    assert reaper.processes_of(lab_id) != []
     assert lab in Lab.all_open()
     with pytest.raises(InvalidTransition):
         lab.tree()
     lab.close()
-    assert reaper._processes(lab_id) == []
+    assert reaper.processes_of(lab_id) == []
     assert lab not in Lab.all_open()
 
 
@@ -391,7 +391,7 @@ def test_a_close_goes_on_after_a_client_that_cannot_be_closed() -> None:
         patch.setattr(zk, "close", Mock(side_effect=Exception("until it is stopped")))
         lab.close()
     zk.close()
-    assert reaper._processes(lab_id) == []
+    assert reaper.processes_of(lab_id) == []
 
 
 def test_a_lab_can_be_started_once_more() -> None:

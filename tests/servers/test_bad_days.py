@@ -22,11 +22,12 @@ import psutil
 import pytest
 import requests
 
-from labkit import doctor, servers
+from labkit import doctor
 from labkit.errors import BackendError, BackendUnavailable, PortInUse, ServerNotFound
 from labkit.lab.lab import Lab
 from labkit.servers import registry
 from labkit.servers.base import NodeSpec, ServerState, ZooKeeperSettings
+from labkit.servers.choice import choose
 from labkit.servers.docker import engine, leftovers
 from labkit.servers.docker.backend import DockerBackend
 
@@ -74,7 +75,7 @@ def test_no_engine_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert "systemctl start docker" in reason
     with pytest.raises(BackendUnavailable, match="backend='process'"):
         Lab(nodes=1, backend="docker").start()
-    backend, note = servers.choose(None, silent, os.environ)
+    backend, note = choose(None, silent, os.environ)
     assert (backend.name, note) == ("process", "")
     backend.destroy()
 
@@ -342,7 +343,7 @@ def test_a_remote_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}:{listener.getsockname()[1]}")
         with pytest.raises(BackendUnavailable, match="LABKIT_PUBLISH=1"):
             Lab(nodes=1, backend="docker").start()
-        backend, note = servers.choose(None, silent, os.environ)
+        backend, note = choose(None, silent, os.environ)
         backend.destroy()
         assert note == (
             "The Docker engine is on another machine, and a lab would be open to whoever reaches "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from labkit import servers
 from labkit.errors import BackendError, BackendUnavailable
 from labkit.servers.base import NodeSpec, ServerState
+from labkit.servers.choice import choose
 from labkit.servers.docker import engine
 from labkit.servers.docker.backend import DockerBackend
 
@@ -49,7 +49,7 @@ def test_ports_are_published_on_loopback(url: str, monkeypatch: pytest.MonkeyPat
 
 def test_an_engine_elsewhere_is_not_passed_over_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    backend, note = servers.choose(None, lambda what, fraction: None, {})
+    backend, note = choose(None, lambda what, fraction: None, {})
     backend.destroy()
     assert backend.name == "process"
     assert note == (

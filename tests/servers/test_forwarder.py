@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
-from labkit.errors import ServerNotFound
+from labkit.errors import BackendError, ServerNotFound
+from labkit.servers import reaper
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
+from labkit.servers.links.remote import RemoteForwarder
 
 PAIR = ("node1", "zookeeper1")
 
@@ -61,9 +66,9 @@ class Echo:
 class Link:
     """A forwarder with one link to an echo server."""
 
-    def __init__(self) -> None:
+    def __init__(self, forwarder: Forwarder | RemoteForwarder) -> None:
         self.echo = Echo()
-        self.forwarder = Forwarder(seed=5).start()
+        self.forwarder = forwarder.start()
         self.port = self.forwarder.link(*PAIR, self.echo.address)
         self._clients: list[socket.socket] = []
 
@@ -82,9 +87,16 @@ class Link:
         self.echo.close()
 
 
+@pytest.fixture(params=["here", "in a process of its own"])
+def forwarder(request: pytest.FixtureRequest, tmp_path: Path) -> Forwarder | RemoteForwarder:
+    if request.param == "here":
+        return Forwarder(seed=5)
+    return RemoteForwarder("c0ffee7", tmp_path / "links.log")
+
+
 @pytest.fixture
-def link() -> Iterator[Link]:
-    link = Link()
+def link(forwarder: Forwarder | RemoteForwarder) -> Iterator[Link]:
+    link = Link(forwarder)
     yield link
     link.close()
 
@@ -164,10 +176,10 @@ def test_a_target_that_does_not_listen_looks_like_a_refusal(link: Link) -> None:
     assert time.monotonic() - begin < 1
 
 
-def test_patience_bridges_a_late_target() -> None:
+def test_patience_bridges_a_late_target(forwarder: Forwarder | RemoteForwarder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    with Forwarder() as forwarder:
+    with forwarder:
         near = forwarder.link(*PAIR, ("127.0.0.1", port), patience=5.0)
         with socket.create_connection(("127.0.0.1", near), timeout=5) as client:
             client.sendall(b"early")
@@ -383,12 +395,11 @@ def test_whoever_comes_while_it_closes_is_refused_and_waits_for_nothing() -> Non
     echo.close()
 
 
-def test_nothing_is_left_after_close() -> None:
+def test_nothing_is_left_after_close(forwarder: Forwarder | RemoteForwarder) -> None:
     process = psutil.Process()
     echo = Echo()
-    before = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
-    threads = set(threading.enumerate())
-    forwarder = Forwarder().start()
+    threads, children = set(threading.enumerate()), process.children()
+    forwarder.start()
     ports = [forwarder.link(f"node{i}", "zookeeper1", echo.address) for i in range(20)]
     clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for port in ports]
     for number, client in enumerate(clients):
@@ -397,14 +408,47 @@ def test_nothing_is_left_after_close() -> None:
         forwarder.fault(f"node{number}", "zookeeper1", fault[number % 4])
     forwarder.close()
     forwarder.close()
-    listening = {c.laddr.port for c in process.net_connections() if c.status == "LISTEN"}
-    assert listening == before
-    assert not any(c.raddr and c.raddr.port in ports and c.status == "ESTABLISHED" for c in
-                   process.net_connections())  # fmt: skip
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+    connections = process.net_connections()
+    established = {at.raddr.port for at in connections if at.status == "ESTABLISHED" and at.raddr}
+    assert established.isdisjoint(ports)
     left = set(threading.enumerate()) - threads
-    assert "labkit-forwarder" not in {thread.name for thread in left}
+    assert not any(thread.name.startswith("labkit") for thread in left)
+    assert process.children() == children
     for client in clients:
         client.close()
     echo.close()
-    with pytest.raises(RuntimeError, match="call start"):
+    with pytest.raises((RuntimeError, BackendError)):
         forwarder.link(*PAIR, echo.address)
+
+
+def test_links_in_a_process_of_their_own_say_when_it_has_ended(tmp_path: Path) -> None:
+    with closing(Echo()) as echo, RemoteForwarder("c0ffee7", tmp_path / "links.log") as forwarder:
+        forwarder.link(*PAIR, echo.address)
+        [links] = reaper.processes_of("c0ffee7")
+        links.kill()
+        with pytest.raises(BackendError, match="Close the lab and start another one"):
+            forwarder.fault(*PAIR, LinkFault())
+        with pytest.raises(BackendError, match="no node reaches ZooKeeper"):
+            forwarder.link("node2", "zookeeper1", echo.address)
+
+
+def test_links_in_a_process_of_their_own_end_with_their_owner(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from labkit.servers.links.remote import RemoteForwarder\n"
+        f"forwarder = RemoteForwarder('c0ffee7', Path({str(tmp_path / 'links.log')!r})).start()\n"
+        "print(forwarder.link('node1', 'zookeeper1', ('127.0.0.1', 1)), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        port = int(owner.stdout.readline())
+        [links] = psutil.Process(owner.pid).children()
+        owner.kill()
+        assert links.wait(5) is None or not links.is_running()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)

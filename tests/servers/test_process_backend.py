@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import signal
 import threading
 import time
@@ -13,8 +15,9 @@ import psutil
 import pytest
 import requests
 
-from labkit.servers import registry
+from labkit.lab.lab import Lab
 from labkit.servers.base import Endpoint, NodeSpec, ServerState, ZooKeeperSettings
+from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.process.backend import ProcessBackend
 
 
@@ -50,7 +53,7 @@ def zygote(lab_id: str) -> psutil.Process:
         for p in psutil.Process().children()
         if "labkit.servers.process.zygote" in " ".join(p.cmdline())
     ]
-    assert found.environ()[registry.LAB_VARIABLE] == lab_id
+    assert found.environ()[LAB_VARIABLE] == lab_id
     return found
 
 
@@ -92,3 +95,23 @@ def test_a_zygote_that_dies_is_launched_again(backend: ProcessBackend) -> None:
     assert zygote(backend.lab_id) != first
     for name, endpoint in endpoints.items():
         wait_for(name, endpoint)
+
+
+def test_a_cell_that_holds_pythons_lock_costs_no_node_its_connection() -> None:
+    """As a regular expression does that backtracks; a sleep in C that keeps the lock is exact."""
+    with Lab(nodes=2, backend="process", session_timeout=1.0) as lab:
+        numbers = [node.sequence() for node in lab.nodes]
+        before = connections(lab)
+        assert len(before) == 2
+        ctypes.PyDLL(None).sleep(4)  # four session timeouts
+        assert connections(lab) == before
+        assert [node.sequence() for node in lab.nodes] == numbers
+        ends = [t for t in lab.zookeeper.transactions() if t.op == "closeSession"]
+        assert ends == []
+
+
+def connections(lab: Lab) -> set[tuple[str, str]]:
+    """The nodes' connections as ZooKeeper sees them: session and port."""
+    sessions = {node.status()["session"] for node in lab.nodes}
+    found = re.findall(r"/127.0.0.1:(\d+)\[.*sid=(0x\w+)", lab.zookeeper.four_letter("cons"))
+    return {(session, port) for port, session in found if session in sessions}

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from labkit import servers
 from labkit.errors import BackendError, ConfigError
 from labkit.servers import reaper, registry
+from labkit.servers.choice import choose
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_leftover_that_cannot_be_removed_is_in_nobodys_way(home: Path, engine:
         reaper.remove("abc", "docker")
     assert reaper.remove_leftovers() == ["def"]
     assert [entry.lab_id for entry in registry.registered()] == ["abc"]
-    servers.choose("process", lambda what, fraction: None, {}).backend.destroy()
+    choose("process", lambda what, fraction: None, {}).backend.destroy()
     with engine_at(engine):
         assert reaper.remove_leftovers() == ["abc"]
     assert registry.registered() == []

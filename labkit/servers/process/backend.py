@@ -7,19 +7,15 @@ interrupting a notebook's cell does not touch them.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import psutil
 
@@ -40,17 +36,15 @@ from labkit.servers.base import (
     require_running,
     wait_until,
 )
+from labkit.servers.helper import ENDED, LAB_VARIABLE, Answer, Helper, HelperError
 from labkit.servers.links.fault import LinkFault
-from labkit.servers.links.forwarder import Forwarder
+from labkit.servers.links.remote import RemoteForwarder
 from labkit.servers.ports import Ports, is_free
 from labkit.servers.zookeeper import config, install
 from labkit.servers.zookeeper.words import cli_answer
 
 _LOOPBACK = "127.0.0.1"
 _LOOK = 0.002  # seconds between two looks at a fact that the system announces to nobody
-
-#: What an order for a node comes to: its process, or None if that has ended already.
-_Birth: TypeAlias = "Future[psutil.Process | None]"
 
 
 @dataclass
@@ -86,7 +80,7 @@ class ProcessBackend:
         self._directory = registry.directory(lab_id)
         self._servers: dict[str, _Server] = {}
         self._zookeepers: dict[str, Endpoint] = {}
-        self._forwarder = Forwarder()
+        self._forwarder = RemoteForwarder(lab_id, self._directory / "links.log")
         self._zygote = _Zygote(lab_id, self._directory)
         self._ports = Ports(registry.home() / "ports")
         self._installation: install.Installation | None = None
@@ -95,8 +89,8 @@ class ProcessBackend:
         progress("finding ZooKeeper", None)
         self._installation = install.find_installation()
         registry.arm(self.lab_id, self.name)
-        self._zygote.launch()  # loads what nodes need while ZooKeeper starts
         self._forwarder.start()
+        self._zygote.launch()  # loads what nodes need while ZooKeeper starts
 
     @property
     def zookeeper_version(self) -> str:
@@ -306,7 +300,7 @@ class ProcessBackend:
             yield server if changes(verb, name, server.state()) else None
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, registry.LAB_VARIABLE: self.lab_id}
+        return {**os.environ, LAB_VARIABLE: self.lab_id}
 
     def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
         with open(log, "ab") as output:
@@ -342,96 +336,40 @@ def _require_free(server: _Server) -> None:
 
 
 class _Zygote:
-    """The process that forks this lab's nodes, launched again if it has died.
-
-    A thread reads its answers, because that one is never interrupted: a Ctrl-C in the midst of an
-    order neither leaves an answer to be taken for the next order's, nor a node that nobody knows.
-    """
+    """The process that forks this lab's nodes, launched again if it has died."""
 
     def __init__(self, lab_id: str, directory: Path) -> None:
-        self._lab_id = lab_id
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-        self._births: dict[int, _Birth] = {}  # by order, of the process that is running
-        self._orders = itertools.count(1)
-        self._reader: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def launch(self) -> None:
-        """Begin loading; does not wait."""
-        with open(self._directory / "zygote.log", "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "labkit.servers.process.zygote"], bufsize=0,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd="/",
-                env={**os.environ, registry.LAB_VARIABLE: self._lab_id}, start_new_session=True,
-            )  # fmt: skip
-        births: dict[int, _Birth] = {}
-        reader = threading.Thread(
-            target=self._read, args=(process, births), name="labkit-zygote", daemon=True
-        )
-        reader.start()
-        # The process last: one that is known has a reader, whatever was interrupted here.
-        self._births, self._reader, self._process = births, reader, process
+        self._helper = Helper("labkit.servers.process.zygote", lab_id, directory / "zygote.log")
+        self.launch = self._helper.launch
+        self.close = self._helper.close  # its nodes are the backend's to end
 
     def fork(self, log: Path, environ: dict[str, str]) -> psutil.Process | None:
         """Start a node; its process, or None if it has ended already (its log says why)."""
         for _ in range(2):
-            birth: _Birth = Future()
-            with suppress(BrokenPipeError):
-                try:
-                    self._order(birth, log, environ)
-                    return birth.result()
-                except BaseException:
-                    birth.add_done_callback(_undo)
-                    raise
+            birth: Answer = Answer()
+            try:
+                self._helper.order(birth, {"log": str(log), "environ": environ}, again=True)
+                return _process(birth.result())
+            except HelperError as error:
+                if error.kind != ENDED:
+                    raise BackendError(f"The system starts no more processes: {error}.") from error
+            except BaseException:
+                birth.add_done_callback(_undo)
+                raise
         raise BackendError(
             "The process that starts nodes ended twice. Its last log lines:\n"
-            + (self._directory / "zygote.log").read_text()[-2000:]
+            + self._helper.last_words()
         )
 
-    def _order(self, birth: _Birth, log: Path, environ: dict[str, str]) -> None:
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self.launch()
-            assert self._process is not None
-            assert self._process.stdin is not None
-            order = next(self._orders)
-            self._births[order] = birth
-            line = json.dumps({"order": order, "log": str(log), "environ": environ})
-            self._process.stdin.write(line.encode() + b"\n")
 
-    def _read(self, process: subprocess.Popen[bytes], births: dict[int, _Birth]) -> None:
-        """Tell whoever waits for a birth, until the zygote ends."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in process.stdout:
-            answer = json.loads(line)
-            try:
-                node = psutil.Process(answer["pid"])
-            except psutil.NoSuchProcess:
-                node = None
-            births.pop(answer["order"]).set_result(node)
-        process.wait()
-        with self._lock:  # who orders from now on launches another one
-            if self._process is process:
-                self._process = None
-        for birth in births.values():
-            birth.set_exception(BrokenPipeError())
-        process.stdin.close()
-        process.stdout.close()
-
-    def close(self) -> None:
-        """End it; its nodes are the backend's to end."""
-        with self._lock:
-            process, reader = self._process, self._reader
-        if process is not None:
-            process.kill()
-        if reader is not None:
-            reader.join()
+def _process(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
 
 
-def _undo(birth: _Birth) -> None:
+def _undo(birth: Answer) -> None:
     """Kill the node of an order that was interrupted."""
-    if birth.exception() is None and (node := birth.result()) is not None:
+    if birth.exception() is None and (node := _process(birth.result())) is not None:
         with suppress(psutil.NoSuchProcess):
             node.kill()

@@ -1,33 +1,34 @@
 """Starts nodes by forking: what a node imports is loaded once for all of a lab's nodes.
 
 Runs as a process of its own, single-threaded, so that a fork is safe whatever the notebook's
-kernel is doing. It reads one JSON object a line, {"order": id, "log": path, "environ": {…}}, forks
-a node, and answers {"order": id, "pid": process id}. It ends when its standard input does; its
-nodes live on.
+kernel is doing. An order is {"log": path, "environ": {…}}; its answer is the node's process id.
+When it ends, its nodes live on.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
 import traceback
 
 from labkit.node import __main__ as node
+from labkit.servers import helper
 
 
-def serve() -> None:
-    """Fork a node for every line of standard input."""
+def main() -> None:
+    """Fork a node for every order."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the nodes
     gc.freeze()  # what is loaded stays shared with the nodes: their collector leaves it alone
-    for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _become_node(order["log"], order["environ"])
-        print(json.dumps({"order": order["order"], "pid": child}), flush=True)
+    helper.serve(lambda order: _fork(**order))
+
+
+def _fork(log: str, environ: dict[str, str]) -> int:
+    child = os.fork()
+    if child == 0:
+        _become_node(log, environ)
+    return child
 
 
 def _become_node(log: str, environ: dict[str, str]) -> None:
@@ -52,4 +53,4 @@ def _become_node(log: str, environ: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    main()
