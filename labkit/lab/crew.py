@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, crew: Crew, name: str) -> None:
         self.name = name
         self.error: Exception | None = None  # what ended its job, if anything did
-        self._crew = crew
+        self.crew = crew
         self._core = crew.core
         self._runs = threading.Event()  # cleared while it is frozen
         self._ended = threading.Event()
@@ -83,7 +83,7 @@ class Worker:
         self.error, self._has = None, None
         self._ended.clear()
         self._runs.set()
-        self._zk = self._crew.connect(self.name)
+        self._zk = self.crew.connect(self.name)
         self._zk.gate = self._pass
         self._zk.add_listener(self._listen)
         self._note()
@@ -154,7 +154,7 @@ class Worker:
 
     def _work(self) -> None:
         try:
-            self._crew.job(self)
+            self.crew.job(self)
         except Killed:
             return
         except Exception as error:
@@ -223,8 +223,10 @@ class Crew:
     def __init__(
         self, core: Core, zookeeper: ZooKeeperHandle, forwarder: Forwarder,
         job: Callable[[Worker], object], names: Sequence[str], root: str, timeout: float,
+        again: Callable[[], Crew],
     ) -> None:  # fmt: skip
         self.core = core
+        self.again = again  # starts another one like it
         self.job = job
         self.root = root
         self.workers = [Worker(self, name) for name in names]
@@ -248,6 +250,7 @@ class Crew:
         self.core.timeline.record(
             "crew", "lab", root=self.root, names=[worker.name for worker in self.workers]
         )
+        self._eyes.ensure_path(self.root)
         self._watcher.start()
         for worker in self.workers:
             worker.launch()

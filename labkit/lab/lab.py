@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -332,8 +333,9 @@ class Lab(LinkVerbs):
             self._forwarder = Forwarder().start()
         names = names.split() if isinstance(names, str) else names
         self._crew = Crew(
-            self._core, self.zookeeper, self._forwarder, job, names, root, session_timeout
-        )
+            self._core, self.zookeeper, self._forwarder, job, names, root, session_timeout,
+            partial(self.crew, job, names, root, session_timeout),
+        )  # fmt: skip
         return self._crew.start()
 
     @property

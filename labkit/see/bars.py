@@ -55,14 +55,17 @@ class Terms:
     title: str
     alt: str  # before "over time"
     none: str  # of one that never had any
+    thing: str  # before its number
     key: Mapping[Word, str]
     how: Mapping[Word, str]  # after a bar in words
+    says: Mapping[Word, str]  # what a bar says, after the node's name; {} is the number
 
 
 NODES = Terms(
     "Which node has which number",
     "Numbers of each node",
     "no number",
+    "number ",
     {
         Word.BOTH: "answers it and holds it",
         Word.ZOOKEEPER: "ZooKeeper holds it, no answer",
@@ -73,12 +76,18 @@ NODES = Terms(
         Word.ZOOKEEPER: " (held, not answered)",
         Word.NODE: " (answered, not held)",
     },
+    {
+        Word.BOTH: "answers {}, and ZooKeeper holds it for it",
+        Word.ZOOKEEPER: "does not answer {}, ZooKeeper still holds it for it",
+        Word.NODE: "answers {}, which it does not hold any more",
+    },
 )
 
 WORKERS = Terms(
     "Which worker has what",
     "What each worker has",
     "nothing",
+    "",
     {
         Word.BOTH: "at work, and holds it",
         Word.ZOOKEEPER: "ZooKeeper holds it, not at work",
@@ -88,6 +97,11 @@ WORKERS = Terms(
         Word.BOTH: "",
         Word.ZOOKEEPER: " (held, not at work)",
         Word.NODE: " (at work, not held)",
+    },
+    {
+        Word.BOTH: "works on {}, and ZooKeeper holds it for it",
+        Word.ZOOKEEPER: "does not work on {}, which ZooKeeper holds for it",
+        Word.NODE: "works on {}, which it does not hold",
     },
 )
 

@@ -17,12 +17,11 @@ from typing import Any
 import ipywidgets as widgets
 
 from labkit.errors import LabError, NoAnswer, NodeUnreachable
+from labkit.lab.clients import Clients, clients
 from labkit.lab.lab import Lab
-from labkit.lab.node import Node
 from labkit.see import svg
-from labkit.see.life import silence
+from labkit.see.rows import NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
 from labkit.see.spans import Story
-from labkit.servers.base import ServerState
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows
@@ -58,9 +57,9 @@ class Controls(widgets.VBox):
     """
 
     def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+        self.lab = lab
         self._uid = f"live-{next(_uids)}-{id(self)}"
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._wanted: int | None = None
         self._scaling = False
@@ -88,6 +87,12 @@ class Controls(widgets.VBox):
             description="session timeout of new nodes, s", style={"description_width": "initial"},
             layout={"width": "290px"},
         )  # fmt: skip
+        self.clients = widgets.ToggleButton(
+            value=False, description="clients: off", layout={"width": "110px"},
+            tooltip="Let clients ask every node all the time",
+        )  # fmt: skip
+        self._asking: Clients | None = None
+        self._crew_again = lab.workers[0].crew.again if lab.workers else None
         self.rows = widgets.VBox()
         self.picture = widgets.HTML()
         self.tree = widgets.HTML()
@@ -97,9 +102,11 @@ class Controls(widgets.VBox):
             layout={"width": "200px", "display": "none"},
         )  # fmt: skip
         self.again.on_click(lambda _: self._submit(lambda: None))
+        # A lab without nodes, such as one for a crew, has nothing for these to act on.
+        of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []
         super().__init__(
             [
-                widgets.HBox([self.slider, self.zookeeper, self.session_timeout]),
+                widgets.HBox([*of_nodes, self.zookeeper]),
                 self.rows,
                 self.message,
                 self.again,
@@ -111,9 +118,14 @@ class Controls(widgets.VBox):
         self.slider.observe(self._on_slide, "value")
         self.zookeeper.observe(self._on_zookeeper, "value")
         self.session_timeout.observe(self._on_timeout, "value")
+        self.clients.observe(self._on_clients, "value")
         self._view_count = 0  # asks the front end to count
         self.observe(self._on_views, "_view_count")
-        self._say("Drag the slider: left kills the longest-lived nodes, right starts new ones.")
+        self._say(
+            "Drag the slider: left kills the longest-lived nodes, right starts new ones."
+            if lab.nodes
+            else "Kill or pause somebody, and watch the picture."
+        )
         self._pool = self._new_pool()
         self._painter: threading.Thread
         self._begin()
@@ -127,8 +139,9 @@ class Controls(widgets.VBox):
         self._pool.shutdown(wait=True, cancel_futures=True)
         if threading.current_thread() is not self._painter:
             self._painter.join()
+        self._ask_no_more()
         for child in self.children:
-            _dispose(child)
+            dispose(child)
         self.layout.close()
         super().close()
 
@@ -138,7 +151,7 @@ class Controls(widgets.VBox):
 
     def _begin(self) -> None:
         """Show the lab, which runs, from now on."""
-        self._timeline = self._lab.timeline
+        self._timeline = self.lab.timeline
         self._tail = self._timeline.tail()
         self._story = Story()
         self.rows.children = ()
@@ -158,6 +171,8 @@ class Controls(widgets.VBox):
         for row in self._rows.values():
             row.rest()
         self.zookeeper.disabled = True
+        self._ask_no_more()
+        self.clients.value = False
         self.again.layout.display = ""
 
     def _wake(self) -> None:
@@ -175,9 +190,11 @@ class Controls(widgets.VBox):
             self._submit(*wish)
 
     def _start_lab(self) -> None:
-        for node in self._lab.start().nodes:
+        for node in self.lab.start().nodes:
             with suppress(NoAnswer, NodeUnreachable):
                 node.sequence()
+        if self._crew_again is not None:
+            self._crew_again()
         self._begin()
 
     # --- verbs ------------------------------------------------------------------------------
@@ -224,7 +241,7 @@ class Controls(widgets.VBox):
         )
 
     def _on_slide(self, change: dict[str, Any]) -> None:
-        if self._is_painting():
+        if self.is_painting():
             return
         with self._lock:
             self._wanted = change["new"]
@@ -243,21 +260,36 @@ class Controls(widgets.VBox):
                     self._scaling = False
                     return
             what = "1 node alive" if wanted == 1 else f"{wanted} nodes alive"
-            self._do(what, partial(self._lab.scale, wanted))
+            self._do(what, partial(self.lab.scale, wanted))
 
     def _on_zookeeper(self, change: dict[str, Any]) -> None:
-        if self._is_painting():
+        if self.is_painting():
             return
         if change["new"]:
-            self.do("start ZooKeeper", self._lab.zookeeper.start)
+            self.do("start ZooKeeper", self.lab.zookeeper.start)
         else:
-            self.do("stop ZooKeeper", self._lab.zookeeper.stop)
+            self.do("stop ZooKeeper", self.lab.zookeeper.stop)
 
     def _on_timeout(self, change: dict[str, Any]) -> None:
-        self._lab.session_timeout = change["new"]
+        self.lab.session_timeout = change["new"]
         self._say(f"Nodes made from now on ask for a session timeout of {change['new']:g} s.")
 
-    def _is_painting(self) -> bool:
+    def _on_clients(self, change: dict[str, Any]) -> None:
+        self.clients.description = "clients: on" if change["new"] else "clients: off"
+        if change["new"]:
+            self.do("let clients ask", self._ask)
+        elif self._phase is _Phase.LIVE:
+            self.do("let clients ask no more", self._ask_no_more)
+
+    def _ask(self) -> None:
+        self._asking = clients(self.lab).start()
+
+    def _ask_no_more(self) -> None:
+        if self._asking is not None:
+            self._asking.stop()
+            self._asking = None
+
+    def is_painting(self) -> bool:
         """Whether a widget changes because the lab did, and not because somebody touched it."""
         return threading.get_ident() == self._painting
 
@@ -299,7 +331,7 @@ class Controls(widgets.VBox):
 
     def _is_running(self) -> bool:
         try:
-            return bool(self._lab.backend) and self._lab.timeline is self._timeline
+            return bool(self.lab.backend) and self.lab.timeline is self._timeline
         except LabError:
             return False
 
@@ -325,7 +357,7 @@ class Controls(widgets.VBox):
         self.picture.value = svg.assignment(
             story, since=since, until=now, uid=self._uid, nodes=shown
         ) + svg.key(words, self._uid, story.terms)
-        self.tree.value = _tree(story)
+        self.tree.value = _tree(story) if story.nodes else ""
         self._follow(story)
         self.pictures += 1
 
@@ -337,19 +369,28 @@ class Controls(widgets.VBox):
 
     def _follow(self, story: Story) -> None:
         """Set every control to what is true, unless it is being used."""
-        nodes = {node.name: node for node in self._lab.nodes}
+        nodes = {node.name: node for node in self.lab.nodes}
         if not self._is_running():
             return  # a closed lab has no nodes; those that it had stay in sight
-        dead = [name for name, node in nodes.items() if _is_dead(story.state(name), node)]
-        names = [name for name in nodes if name not in dead[:-_FORGOTTEN]]
-        for name in names:
+        dead = [name for name, node in nodes.items() if is_dead(story.state(name), node)]
+        servers = self.lab.zookeeper.servers
+        rows: dict[str, Callable[[], Row]] = {
+            **{s.name: partial(ZooKeeperRow, self, s) for s in servers if len(servers) > 1},
+            **{worker.name: partial(WorkerRow, self, worker) for worker in self.lab.workers},
+            **{
+                name: partial(NodeRow, self, node)
+                for name, node in nodes.items()
+                if name not in dead[:-_FORGOTTEN]
+            },
+        }
+        for name, make in rows.items():
             if name not in self._rows:
-                self._rows[name] = _Row(self, nodes[name])
+                self._rows[name] = make()
             self._rows[name].follow(story)
-        boxes = tuple(self._rows[name].box for name in names)
+        boxes = tuple(self._rows[name].box for name in rows)
         if boxes != self.rows.children:
             self.rows.children = boxes
-            self._forget_rows(self._rows.keys() - names)
+            self._forget_rows(self._rows.keys() - rows.keys())
         self.zookeeper.value = not story.zookeeper.is_down
         self.zookeeper.description = (
             "ZooKeeper: off" if story.zookeeper.is_down else "ZooKeeper: on"
@@ -361,112 +402,14 @@ class Controls(widgets.VBox):
 
     def _forget_rows(self, names: Iterable[str]) -> None:
         for name in list(names):
-            _dispose(self._rows.pop(name).box)
+            dispose(self._rows.pop(name).box)
 
     def __repr__(self) -> str:
-        return f"Controls of {len(self._lab.nodes)} nodes; they need a running notebook."
-
-
-class _Row:
-    """One node: what it is, what it says, and what can be done to it."""
-
-    def __init__(self, panel: Controls, node: Node) -> None:
-        self._panel = panel
-        self._node = node
-        self._lab = panel._lab
-        name = node.name
-        self.said = widgets.HTML(layout={"width": "230px"})
-        self.power = self._button("stop", f"Stop {name}, or start it again", self._power)
-        self.kill = self._button("kill", f"Kill {name} (SIGKILL)", self._act("kill", node.kill))
-        self.pause = self._button("pause", f"Freeze {name}, or let it run on", self._pause)
-        self.cut = widgets.ToggleButton(
-            description="cut link", tooltip=f"Cut {name} off from ZooKeeper",
-            layout={"width": "78px"},
-        )  # fmt: skip
-        self.cut.observe(self._cut, "value")
-        self.ask = self._button("ask", f"GET /sequence of {name}", self._act("ask", self._answer))
-        self.box = widgets.HBox(
-            [self.said, self.power, self.kill, self.pause, self.cut, self.ask],
-            layout={"align_items": "center"},
-        )
-
-    def follow(self, story: Story) -> None:
-        """Show what is true of the node now."""
-        name = self._node.name
-        state, number = story.state(name), story.answer(name)
-        held = [bar.number for bar, _ in story.held() if bar.node == name]
-        chips = svg.chip(number, held=number in held)
-        chips += "".join(f" {svg.chip(n, held=False)}" for n in held if n != number)
-        why = next((q.what for q in reversed(story.quiet(name)) if q.end >= story.end), "")
-        told = number is None and state == "running" and why
-        reason = f" · {escape(silence(why))}" if told else ""
-        self.said.value = (
-            f'<span style="display:inline-block;width:4.6em"><b>{escape(name)}</b></span>'
-            f"{chips} <small>{state}{reason}</small>"
-        )
-        alive = not _is_dead(state, self._node)
-        self.power.description = "stop" if alive else "start"
-        self.pause.description = "resume" if state == "paused" else "pause"
-        for button in (self.kill, self.pause, self.ask):
-            button.disabled = not alive
-        self.cut.value = story.is_broken(name)
-        self.cut.description = "heal link" if self.cut.value else "cut link"
-
-    def rest(self) -> None:
-        """Take all buttons out of use: the node is gone."""
-        for button in (self.power, self.kill, self.pause, self.cut, self.ask):
-            button.disabled = True
-
-    def _button(self, verb: str, tooltip: str, act: Callable[[object], object]) -> widgets.Button:
-        button = widgets.Button(description=verb, tooltip=tooltip, layout={"width": "68px"})
-        button.on_click(act)
-        return button
-
-    def _act(self, verb: str, act: Callable[[], object]) -> Callable[[object], object]:
-        return lambda _: self._panel.do(f"{verb} {self._node.name}", act)
-
-    def _power(self, _: object) -> None:
-        act = self._node.stop if self.power.description == "stop" else self._node.start
-        self._panel.do(f"{self.power.description} {self._node.name}", act)
-
-    def _pause(self, _: object) -> None:
-        act = self._node.pause if self.pause.description == "pause" else self._node.resume
-        self._panel.do(f"{self.pause.description} {self._node.name}", act)
-
-    def _cut(self, change: dict[str, Any]) -> None:
-        name = self._node.name
-        if self._panel._is_painting():
-            return
-        if change["new"]:
-            self._panel.do(f"cut {name}'s link", lambda: self._lab.partition(name))
-        else:
-            self._panel.do(f"heal {name}'s link", lambda: self._lab.heal(name))
-
-    def _answer(self) -> str:
-        answer = self._node.answer()
-        token = "" if answer.token is None else f", token {answer.token}"
-        lease = "" if answer.lease is None else f", for another {answer.lease:.1f} s"
-        return f"{self._node.name} answers {answer.number}{token}{lease}"
-
-
-def _is_dead(state: str, node: Node) -> bool:
-    # One that answers no more without having been told to may have ended by itself.
-    return state == "stopped" or (
-        state == "unreachable" and node.state in (ServerState.STOPPED, ServerState.GONE)
-    )
-
-
-def _dispose(widget: Any) -> None:
-    """Take a widget, and all that it consists of, out of the kernel and the browser."""
-    for child in getattr(widget, "children", ()):
-        _dispose(child)
-    for part in (widget, widget.layout, getattr(widget, "style", None)):
-        if part is not None:
-            part.close()
+        return f"Controls of {len(self.lab.nodes)} nodes; they need a running notebook."
 
 
 def _tree(story: Story) -> str:
-    """The znodes below /sequence, as the watch last saw them."""
+    """What is held, as the watch last saw it."""
     lines = []
     for claim, session in story.held():
         who = escape(claim.node)
@@ -479,5 +422,5 @@ def _tree(story: Story) -> str:
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (
         '<div style="white-space:pre;font-family:monospace;line-height:1.5" role="list" '
-        f'aria-label="znodes">/sequence{when}{"".join(lines)}</div>'
+        f'aria-label="znodes">{escape(story.root)}{when}{"".join(lines)}</div>'
     )

@@ -8,6 +8,11 @@ from typing import Any
 from labkit.see.bars import LAST, Stretch
 from labkit.see.life import Life, Mark, close_stretch, natural, open_stretch, take_back
 
+_STATES = {
+    "start": "running", "resume": "running", "pause": "paused", "stop": "stopped",
+    "kill": "stopped",
+}  # fmt: skip
+
 
 class Ensemble:
     """ZooKeeper's servers, told event by event.
@@ -62,6 +67,8 @@ class Ensemble:
         life, modes = self.lives[server], self.modes[server]
         if begins and verb != "heal":
             life.marks.append(Mark(t, verb))
+        if not begins:
+            life.state = _STATES.get(verb, life.state)
         match verb, begins:
             case (("stop" | "kill" | "pause"), False) if modes:
                 if verb == "pause":

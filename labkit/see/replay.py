@@ -37,7 +37,8 @@ def replay(
     story = Story(events)
     since = min(story.start, story.end) if since is None else since
     until = story.end if until is None else until
-    chart = plots.assignment(events, since=since, until=until)
+    draw = plots.quorum if len(story.zookeeper.servers) > 1 else plots.assignment
+    chart = draw(events, since=since, until=until)
     return Replay(story, since, max(until, since + 0.1), chart)
 
 
@@ -99,16 +100,21 @@ def _said(bar: Bar) -> tuple[float, float, int, str]:
 
 
 def _captions(story: Story, until: float) -> Iterable[tuple[float, str]]:
+    for name in [*story.zookeeper.servers, *story.nodes]:
+        for mark in story.marks(name, until):
+            yield mark.t, f"{mark.verb} {name}"
+    for server, modes in story.zookeeper.modes.items():
+        for mode in modes:
+            yield mode.start, f"{server}: {mode.what or 'serves nobody'}"
     for node in story.nodes:
-        for mark in story.marks(node, until):
-            yield mark.t, f"{mark.verb} {node}"
         for bar in story.bars(node, until):
             if bar.word is Word.NODE:
-                yield bar.start, f"{node} answers {bar.number}, which it does not hold"
+                yield bar.start, f"{node} {story.terms.says[bar.word].format(bar.number)}"
+    thing = story.terms.thing
     for claim in story.claims(until):
-        yield claim.start, f"{claim.node} gets number {claim.number}"
+        yield claim.start, f"{claim.node} gets {thing}{claim.number}"
         if claim.end < until:
-            yield claim.end, f"number {claim.number} of {claim.node} is free"
+            yield claim.end, f"{thing}{claim.number} of {claim.node} is free"
     for down in story.outages(until):
         yield down.start, "ZooKeeper goes down"
         if down.end < until:

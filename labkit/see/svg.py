@@ -52,26 +52,31 @@ def assignment(
     until: float,
     uid: str,
     nodes: Sequence[str] | None = None,
-    label: str = "Which node has which number",
+    label: str = "",
 ) -> str:
     """Draw who had which number from `since` to `until`, in seconds since the timeline began.
 
+    Of an ensemble, what each of ZooKeeper's servers was stands above the nodes.
     `uid` keeps what the drawing refers to by name apart from other drawings on the page.
     Everything that happens in time is in a group of the class `time`.
     """
     nodes = story.nodes if nodes is None else nodes
-    frame = Frame(len(nodes), since, until)
+    servers = story.zookeeper.servers if len(story.zookeeper.servers) > 1 else []
+    frame = Frame(len(servers) + len(nodes), since, until)
+    label = label or story.terms.title
     parts = [
         f'<svg viewBox="0 0 {WIDTH:g} {frame.height:g}" role="img" aria-label="{escape(label)}" '
         f'xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:1100px;height:auto" '
         f'font-family="system-ui,DejaVu Sans,sans-serif" font-size="12" fill="currentColor">',
         _patterns(uid),
-        *_lanes(nodes, frame),
+        *_lanes([*servers, *nodes], frame),
         *_axis(frame),
         '<g class="time">',
         *_outages(story, frame),
     ]
-    for lane, node in enumerate(nodes):
+    for lane, server in enumerate(servers):
+        parts += _server(story, server, lane, frame, uid)
+    for lane, node in enumerate(nodes, len(servers)):
         parts.append(f'<g class="lane" data-node="{escape(node)}">')
         parts += _lane(story, node, lane, frame, uid)
         parts.append("</g>")
@@ -146,16 +151,48 @@ def _outages(story: Story, frame: Frame) -> Iterator[str]:
             yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
 
 
-def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+def _server(story: Story, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+    """One of ZooKeeper's servers: dark while it leads, light while it follows."""
     y = frame.y(lane)
-    for cut in story.broken(node, frame.until):
+    yield from _cuts(story, server, y, frame, uid)
+    for mode in story.zookeeper.modes[server]:
+        x, end = frame.x(mode.start), frame.x(mode.end)
+        if end <= x:
+            continue
+        leads = mode.what in ("leader", "standalone")
+        fill = f'fill="url(#{uid}-s)" fill-opacity=".5"'  # it serves nobody
+        if mode.what:
+            fill = f'fill="{style.INK}"' if leads else 'fill="currentColor" fill-opacity=".18"'
+        yield (
+            f'<rect class="mode" data-mode="{escape(mode.what)}" x="{x:.1f}" '
+            f'y="{y - _BAR / 2:g}" width="{end - x:.1f}" height="{_BAR:g}" {fill} '
+            f'stroke="currentColor" stroke-width=".8"><title>{escape(server)} '
+            f"{escape(mode.what or 'serves nobody')}, {mode.start:.2f} to "
+            f"{min(mode.end, frame.until):.2f} s</title></rect>"
+        )
+        if mode.what and len(mode.what) * _LETTER + 6 <= end - x:
+            shade = style.PAPER if leads else "currentColor"
+            yield (
+                f'<text x="{x + 5:.1f}" y="{y + 4:g}" font-weight="700" fill="{shade}" '
+                f'pointer-events="none">{escape(mode.what)}</text>'
+            )
+    yield from _marks(story, server, y, frame)
+
+
+def _cuts(story: Story, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
+    """When the server's link was cut, slow or flaky."""
+    for cut in story.broken(name, frame.until):
         x, end = frame.x(cut.start), frame.x(cut.end)
         if end > x:
             yield (
                 f'<rect x="{x:.1f}" y="{y - LANE / 2 + 1:g}" width="{end - x:.1f}" '
                 f'height="{LANE - 2:g}" fill="url(#{uid}-s)" opacity=".35"/>'
             )
-            yield from _small(f"link {cut.what}", x, end, y + 18)
+
+
+def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+    y = frame.y(lane)
+    yield from _cuts(story, node, y, frame, uid)
     bars = story.bars(node, frame.until, frame.since)
     for start, end in _between(story.up(node, frame.until), bars):
         yield _line(frame.x(start), y, frame.x(end), y, opacity=0.55)
@@ -167,7 +204,7 @@ def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterato
         if quiet.what and not any(taken):
             yield from _small(silence(quiet.what), frame.x(quiet.start), frame.x(quiet.end), y - 4)
     for bar in bars:
-        yield from _bar(bar, y, frame, uid)
+        yield from _bar(bar, y, frame, uid, story.terms)
     yield from _marks(story, node, y, frame)
     last: dict[str, float] = {}
     for request in story.requests(node, frame.until, frame.since):
@@ -190,7 +227,7 @@ def _between(stretches: Sequence[Stretch], bars: Sequence[Bar]) -> Iterator[tupl
             yield at, stretch.end
 
 
-def _bar(bar: Bar, y: float, frame: Frame, uid: str) -> Iterator[str]:
+def _bar(bar: Bar, y: float, frame: Frame, uid: str, terms: Terms) -> Iterator[str]:
     x, width = frame.x(bar.start), frame.x(bar.end) - frame.x(bar.start)
     height = _BESIDE if bar.beside else _BAR
     top = y + 11 if bar.beside else y - _BAR / 2
@@ -209,7 +246,7 @@ def _bar(bar: Bar, y: float, frame: Frame, uid: str) -> Iterator[str]:
         look = f'fill="{shade}" fill-opacity=".45" stroke="{style.ALARM}" stroke-width="1.6"'
     number, word = bar.number, bar.word
     yield f'<rect class="bar" data-number="{number}" data-word="{word}" {box} {look}>'
-    yield f"<title>{escape(_says(bar))}</title></rect>"
+    yield f"<title>{escape(_says(bar, terms))}</title></rect>"
     if bar.word is Word.NODE:
         yield f'<rect {box} fill="url(#{uid}-x)" pointer-events="none"/>'
     text, size = str(bar.number), 8.0 if bar.beside else 14.0
@@ -228,14 +265,10 @@ def _bar(bar: Bar, y: float, frame: Frame, uid: str) -> Iterator[str]:
         )
 
 
-def _says(bar: Bar) -> str:
-    how = {
-        Word.BOTH: "answers {}, and ZooKeeper holds it for it",
-        Word.ZOOKEEPER: "does not answer {}, ZooKeeper still holds it for it",
-        Word.NODE: "answers {}, which it does not hold any more",
-    }[bar.word].format(bar.number)
+def _says(bar: Bar, terms: Terms) -> str:
     token = "" if bar.token is None else f" (token {bar.token})"
-    return f"{bar.node} {how}{token}, {bar.start:.2f} to {bar.end:.2f} s"
+    says = terms.says[bar.word].format(bar.number)
+    return f"{bar.node} {says}{token}, {bar.start:.2f} to {bar.end:.2f} s"
 
 
 def _marks(story: Story, node: str, y: float, frame: Frame) -> Iterator[str]:

@@ -12,8 +12,10 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from labkit.errors import LabError
+from labkit.lab.crew import Crew, Worker
 from labkit.lab.lab import Lab
 from labkit.see.controls import Controls, controls
+from labkit.see.rows import WorkerRow, ZooKeeperRow
 from labkit.servers.base import ServerState
 
 
@@ -117,6 +119,84 @@ def test_zookeeper_is_stopped_and_started(lab: Lab, panel: Controls) -> None:
     panel.zookeeper.value = True
     lab.wait_until(lambda: lab.node(1).sequence() == 1, timeout=15)
     assert panel.zookeeper.value
+
+
+def test_clients_ask_all_the_time_while_they_are_on(lab: Lab, panel: Controls) -> None:
+    def asked() -> int:
+        return sum(event.kind == "request" for event in lab.timeline)
+
+    before = asked()
+    panel.clients.value = True
+    lab.wait_until(lambda: asked() > before + 100, timeout=15)
+    assert panel.clients.description == "clients: on"
+    panel.clients.value = False
+    lab.wait_until(lambda: "let clients ask no more: done" in panel.messages[-1])
+    after = asked()
+    time.sleep(0.3)
+    assert asked() == after
+
+
+def test_each_of_zookeepers_servers_has_a_row() -> None:
+    with Lab(nodes=1, ensemble=3, backend="process", session_timeout=2.0) as lab:
+        lab.node(1).sequence()
+        leader = lab.zookeeper.leader
+        assert leader is not None
+        panel = controls(lab)
+        assert list(panel._rows) == ["zookeeper1", "zookeeper2", "zookeeper3", "node1"]
+        row = panel._rows[leader.name]
+        assert isinstance(row, ZooKeeperRow)
+        lab.wait_until(lambda: "leader" in row.said.value)
+        row.kill.click()
+        lab.wait_until(lambda: leader.state is ServerState.STOPPED)
+        lab.wait_until(lambda: "stopped" in row.said.value and row.pause.disabled)
+        lab.wait_until(lambda: lab.zookeeper.leader, timeout=15)
+        lab.wait_until(lambda: panel.picture.value.count('data-mode="leader"') == 2, timeout=15)
+        lab.wait_until(lambda: row.power.description == "start")
+        row.power.click()
+        lab.wait_until(lambda: leader.mode == "follower", timeout=15)
+        other = next(r for name, r in panel._rows.items() if name not in (leader.name, "node1"))
+        assert isinstance(other, ZooKeeperRow)
+        other.cut.value = True
+        lab.wait_until(lambda: other.cut.description == "heal link")
+        other.cut.value = False
+        lab.wait_until(lambda: other.cut.description == "cut link")
+        panel.close()
+
+
+def test_each_worker_of_a_crew_has_a_row() -> None:
+    def job(me: Worker) -> None:
+        path = me.zk.create("/jobs/item-", ephemeral=True, sequence=True, makepath=True)
+        with me.has(path):
+            me.work(60)
+
+    with Lab(nodes=0, backend="process") as lab:
+        crew = lab.crew(job, "ann bob", "/jobs", session_timeout=1.0)
+        lab.wait_until(lambda: len(lab.zk.get_children("/jobs")) == 2)
+        panel = controls(lab)
+        try:
+            break_workers(lab, crew, panel)
+        finally:
+            panel.close()
+
+
+def break_workers(lab: Lab, crew: Crew, panel: Controls) -> None:
+    row = panel._rows["ann"]
+    assert isinstance(row, WorkerRow)
+    lab.wait_until(lambda: panel.picture.value.count('data-word="both"') == 2)
+    assert panel.slider not in panel.children[0].children  # there is no node to slide
+    row.pause.click()
+    lab.wait_until(lambda: crew["ann"].state is ServerState.PAUSED)
+    lab.wait_until(lambda: row.pause.description == "resume")
+    row.pause.click()
+    lab.wait_until(lambda: crew["ann"].state is ServerState.RUNNING)
+    row.power.click()
+    lab.wait_until(lambda: crew["ann"].state is ServerState.STOPPED)
+    lab.wait_until(lambda: "/jobs" in panel.tree.value and "bob, ephemeral" in panel.tree.value)
+    lab.close()
+    wait_until(lambda: panel.again.layout.display == "")
+    panel.again.click()  # the lab, and a crew like the one that it had
+    wait_until(lambda: len(lab.workers) == 2, timeout=20)
+    wait_until(lambda: panel.picture.value.count('data-word="both"') == 2, timeout=20)
 
 
 def test_every_error_is_shown(lab: Lab, panel: Controls) -> None:
