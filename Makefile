@@ -12,7 +12,7 @@ ZOOKEEPER := zookeeper libslf4j-java default-jre-headless
 # Trust the certificates that this machine trusts.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: lab tour test chaos bench notebooks img check pins zookeeper zookeeper-install lab-ready \
+.PHONY: lab tour test test-quick chaos bench notebooks img check pins zookeeper zookeeper-install lab-ready \
   chromium clean help
 
 help:  ## Say what there is
@@ -25,13 +25,21 @@ tour: .venv/ready lab-ready  ## Set up, and run the experiment in the terminal
 	$(BIN)/labkit tour
 
 test: .venv/tests zookeeper chromium check  ## Set up, and pass all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
+	$(BIN)/python -m pytest -m alone
+
+test-quick: .venv/tests zookeeper  ## Pass the tests that need no engine and no browser
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone"
+
+# Most of a test's time is waiting, so there may be more tests than cores at a time.
+SIDE_BY_SIDE := -n 3 --dist loadgroup
 
 check: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 notebooks: .venv/tests lab-ready  ## Run every page, top to bottom
 	$(BIN)/python -m pytest -q -m "not docker" tests/course/test_run.py

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import json
 import os
 import shlex
 import shutil
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -93,11 +95,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def docker_images() -> Iterator[None]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes what many tests read, once in a run, whichever of its workers is the first to need it.
+
+    `once(name, make)` is a path that `make` has been called with. It must not be changed.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # the whole run's
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        done = root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(root / name)
+                done.touch()
+        return root / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def docker_images(once: Once) -> Iterator[None]:
     """Images for an engine: those named, stand-ins, official ones, in this order."""
+    chosen = once("images", lambda path: path.write_text(json.dumps(_choose_images())))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in _choose_images().items():
+        for name, value in json.loads(chosen.read_text()).items():
             if name not in os.environ:
                 patch.setenv(name, value)
         yield

@@ -28,6 +28,7 @@ def _bench(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     names = [name for name in NAMES if name != "containers"]
@@ -41,11 +42,19 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
         assert result["rows"]
         assert result["method"]
         assert all(row["ours"] >= 0 and row["what"] in done.stdout for row in result["rows"])
+    _check_ids(written["results"]["ids"]["rows"])
     _check_storm(written["results"]["storm"]["data"])
     _check_freed(written["results"]["freed"]["data"])
     for picture in ("storm", "storm-seconds", "freed", "start"):
         assert ElementTree.parse(tmp_path / f"bench-{picture}.svg").getroot().tag.endswith("svg")
     assert not list(tmp_path.glob("README*"))
+
+
+def _check_ids(rows: list[dict[str, Any]]) -> None:
+    """Rates are compared with the format's ceiling, generators by their processor time."""
+    against = {row["what"]: (row["unit"], row["against"]) for row in rows}
+    assert against["next_id(): processor time of one"] == ("s", "snowflake-id")
+    assert against["next_id(), one thread"] == ("IDs/s", "the format's ceiling")
 
 
 def _check_storm(data: dict[str, Any]) -> None:

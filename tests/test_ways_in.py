@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_binder_brings_a_zookeeper() -> None:
 def test_the_workflow_tests_and_publishes() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
     jobs = workflow["jobs"]
-    assert jobs["publish"]["needs"] == "test"
+    assert "test" in jobs["publish"]["needs"]
     runs = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     assert _make_calls("\n".join(runs)) <= _targets()
     assert "make test" in runs
@@ -56,10 +57,34 @@ def test_the_workflow_tests_and_publishes() -> None:
     assert all(option in shown for option in re.findall(r"--\w+", export))
 
 
+def test_the_workflow_takes_nothing_on_trust() -> None:
+    """Actions by the commit that was looked at, and no right beyond what a job needs."""
+    text = (ROOT / ".github/workflows/test.yml").read_text()
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used
+    for action, comment in used:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)
+        assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), f"{action}: which release is that?"
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert [name for name, job in workflow["jobs"].items() if "permissions" in job] == ["publish"]
+    assert text.count("persist-credentials: false") == text.count("actions/checkout@")
+
+
+def test_the_workflow_runs_on_every_python_that_the_pins_hold_for() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [f">={matrix['python'][0]}"] == [project["requires-python"]]
+    named = re.findall(r":: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert matrix["python"] == named
+
+
 @pytest.mark.parametrize(
     ("schema", "path"),
     [
         ("github-workflows", ".github/workflows/test.yml"),
+        ("dependabot", ".github/dependabot.yml"),
         ("compose-spec", "docker-compose.yml"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,17 @@ import pytest
 from labkit.course import page
 from labkit.course.export import export
 
+Once = Callable[[str, Callable[[Path], object]], Path]  # of the conftest above
 SAMPLES = Path(__file__).parent / "pages"
 
 
 @pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def samples(once: Once) -> Path:
     """The site made of the sample pages."""
-    out = tmp_path_factory.mktemp("export") / "samples"
-    export(page.pages(SAMPLES), out, execute=False)
-    return out
+    return once("samples", lambda out: export(page.pages(SAMPLES), out, execute=False))
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(once: Once) -> Path:
     """The site made of the whole course."""
-    out = tmp_path_factory.mktemp("export") / "site"
-    export(page.pages(), out, execute=False)
-    return out
+    return once("site", lambda out: export(page.pages(), out, execute=False))
