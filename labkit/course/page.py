@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,10 @@ ROOT = project.root()
 
 HOME = ROOT / "notebooks"
 _PAGE = re.compile(r"\d\d[a-z]?-")
+_IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+
+_WORDS, _LINES = 180, 20  # read in a minute
+_EXERCISE = 6  # minutes for one
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,14 @@ class Page:
         """How other pages call it."""
         return f"{self.number} · {self.about.get('question', self.title)}"
 
-    @property
+    @cached_property
     def minutes(self) -> int:
-        """How long it takes."""
-        return int(self.about.get("minutes", 0))
+        """How long it takes to read, to run, and to do the exercises."""
+        prose = [c for c in self.notebook.cells if c.cell_type == "markdown" and not _made(c)]
+        words = sum(len(_IMAGE.sub("", cell.source).split()) for cell in prose)
+        lines = sum(len(cell.source.split("\n")) for cell in self.code)
+        exercises = sum(len(calls(cell, "exercise")) for cell in self.code)
+        return max(1, round(words / _WORDS + lines / _LINES + exercises * _EXERCISE))
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -103,6 +110,11 @@ def tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
+def _made(cell: NotebookNode) -> bool:
+    """Whether a cell is written by `labkit.course.cells`."""
+    return bool({"card", "nav", "map"} & set(tags(cell)))
+
+
 def pages(folder: Path = HOME) -> list[Page]:
     """All pages of the course, in order."""
     return [Page.read(path) for path in _files(folder)]
@@ -122,29 +134,6 @@ def calls(cell: NotebookNode, name: str) -> list[ast.Call]:
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     names = ((call, ast.unparse(call.func)) for call in found)
     return [call for call, full in names if name in (full, full.split(".")[-1])]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure among a page's outputs."""
-
-    png: bytes
-    alt: str
-
-
-def closing_picture(page: Page) -> Picture | None:
-    """The figure that the page ends with: of the cell tagged `closing`, or else the last one."""
-    figures = [
-        (cell, output)
-        for cell in page.code
-        for output in cell.outputs
-        if "image/png" in output.get("data", {}) and output.metadata.get("labkit") != "recording"
-    ]
-    chosen = [figure for figure in figures if "closing" in tags(figure[0])] or figures
-    if not chosen:
-        return None
-    output = chosen[-1][1]
-    return Picture(b64decode(output.data["image/png"]), alternative(output))
 
 
 def alternative(output: NotebookNode) -> str:

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 
 from labkit.course.cells import generated
 from labkit.course.page import Page, alternative, tags
+from labkit.course.pictures import contradictions
 
 _MAX_LINES = 15  # of a code cell
 _MAX_MEDIAN = 4
@@ -47,7 +48,7 @@ class Problem:
 
 def check(page: Page, course: Sequence[Page]) -> list[Problem]:
     """Every rule that the page breaks."""
-    rules = (_shape, _cells, _opening, _links, _headings, _outputs, _fresh)
+    rules = (_shape, _cells, _opening, _links, _headings, _outputs, _pictures, _fresh)
     found = [problem for rule in rules for problem in rule(page)]
     found += [
         (page.notebook.cells.index(cell) + 1, "is out of date: python -m labkit.course write")
@@ -61,7 +62,7 @@ Found = Iterator[tuple[int, str]]
 
 
 def _shape(page: Page) -> Found:
-    wanted = {"number", "question", "minutes", "needs"}
+    wanted = {"number", "question", "needs"}
     if missing := wanted - page.about.keys():
         yield 0, f"its metadata lack {', '.join(sorted(missing))}"
     if not page.path.name.startswith(page.number + "-"):
@@ -179,6 +180,17 @@ def _outputs(page: Page) -> Found:
                 yield at, f"shows something of the machine it ran on: {found[0]!r}"
         if "controls" in tags(cell) and not any(map(_has_figure, _section(page, at - 1))):
             yield at, "has controls, and no figure beside them"
+
+
+def _pictures(page: Page) -> Found:
+    for at, cell in enumerate(page.notebook.cells, start=1):
+        if forbids := cell.metadata.get("labkit", {}).get("forbids"):
+            shown = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+            if not shown:
+                yield at, "forbids something in a picture, and shows none"
+            for output in shown:
+                for problem in contradictions(alternative(output), forbids):
+                    yield at, f"the picture {problem}"
 
 
 def _fresh(page: Page) -> Found:

@@ -49,9 +49,13 @@ def assignment(
         lanes.marks(node, lane)
         lanes.requests(node, lane, rows.asked)
     lanes.key({bar.word for of_node in bars.values() for bar in of_node}, story.terms.key)
-    lanes.chart.alt = f"{story.terms.alt} over time. " + " ".join(
-        f"{node}: {_in_words(bars[node], story)}." for node in nodes
-    )
+    said = [f"{node}: {_in_words(node, bars[node], story, lanes)}." for node in nodes]
+    said += [
+        f"ZooKeeper down from {down.start:.1f} to {down.end:.1f} s."
+        for down in story.outages(lanes.right)
+        if down.end >= lanes.left
+    ]
+    lanes.chart.alt = " ".join([f"{story.terms.alt} over time.", *said])
     return lanes.chart
 
 
@@ -177,12 +181,14 @@ def _levels(of_nodes: Iterable[Sequence[Bar]]) -> int:
     return max(found, default=-1) + 1
 
 
-def _in_words(bars: Sequence[Bar], story: Story) -> str:
-    said = [
+def _in_words(node: str, bars: Sequence[Bar], story: Story, lanes: Lanes) -> str:
+    had = [
         f"{bar.number} from {bar.start:.1f} to {bar.end:.1f} s{story.terms.how[bar.word]}"
         for bar in bars
     ]
-    return ", ".join(said) or story.terms.none
+    marks = story.marks(node, lanes.right)
+    done = [f"{mark.verb} at {mark.t:.1f} s" for mark in marks if mark.t >= lanes.left]
+    return "; ".join([", ".join(had) or story.terms.none, *([", ".join(done)] if done else [])])
 
 
 def _meet(one: Stretch, other: Stretch) -> bool:

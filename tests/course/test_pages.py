@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,8 +104,19 @@ def code(source: str, count: int = 1) -> Breaker:
     return lambda notebook: [notebook.cells.insert(-1, new_code_cell(source)) for _ in range(count)]
 
 
+def pictured(said: str, forbidden: str) -> Breaker:
+    """Let the first code cell show a picture with these words, and forbid something in it."""
+
+    def paint(notebook: NotebookNode) -> None:
+        alt = {"image/png": {"alt": f"Numbers of each node over time. {said}"}}
+        shows("image/png", "AAAA", **alt)(notebook)
+        cell("code")(notebook).metadata.update(labkit={"forbids": [forbidden]})
+
+    return paint
+
+
 BREAKERS: dict[str, Breaker] = {
-    "metadata lack minutes": lambda nb: nb.metadata.labkit.pop("minutes"),
+    "metadata lack needs": lambda nb: nb.metadata.labkit.pop("needs"),
     "it says that it is page 07": lambda nb: nb.metadata.labkit.update(number="07"),
     "title is no question": lambda nb: nb.cells[0].update(source="# An answer"),
     "no cell tagged nav": lambda nb: nb.cells.pop(),
@@ -143,6 +153,26 @@ BREAKERS: dict[str, Breaker] = {
     "of the machine it ran on: ' at 0x7f0c1a2b>'": shows("text/plain", "<object at 0x7f0c1a2b>"),
     "its outputs are not of one clean run": lambda nb: cell("code")(nb).update(execution_count=9),
     "its outputs are of another source": lambda nb: cell("code")(nb).update(source="other"),
+    "the picture shows an answer while ZooKeeper is down: node1, 1 to 4.5 s": pictured(
+        "node1: 1 from 1.0 to 4.5 s, 1 from 4.5 to 5.0 s (held, not answered). "
+        "node2: 2 from 1.0 to 3.2 s, 2 from 3.2 to 5.0 s (held, not answered). "
+        "ZooKeeper down from 3.0 to 4.9 s.",
+        "an answer while ZooKeeper is down",
+    ),
+    "the picture shows silence without a fault: node2, 2 to 3 s": pictured(
+        "node1: 1 from 1.0 to 2.0 s, 1 from 2.0 to 3.0 s (held, not answered); kill at 2.0 s. "
+        "node2: 2 from 1.0 to 2.0 s, 2 from 2.0 to 3.0 s (held, not answered); start at 0.9 s.",
+        "silence without a fault",
+    ),
+    "the picture shows an answer that is not held: node1, 2 to 3 s": pictured(
+        "node1: 1 from 1.0 to 2.0 s, 1 from 2.0 to 3.0 s (answered, not held). node2: no number.",
+        "an answer that is not held",
+    ),
+    "the picture has no words that a check could read": pictured("", "silence without a fault"),
+    "the picture forbids 'rain', which nobody checks": pictured("node1: no number.", "rain"),
+    "forbids something in a picture, and shows none": lambda nb: cell("code")(nb).metadata.update(
+        labkit={"forbids": ["silence without a fault"]}
+    ),
     "is out of date": lambda nb: cell("card")(nb).update(source="> 99 minutes"),
 }
 
@@ -171,7 +201,6 @@ def broken(path: Path, breaker: Breaker, tmp_path: Path) -> Page:
     folder.mkdir()
     for other in SAMPLES.iterdir():
         os.symlink(other, folder / other.name)
-    os.symlink(SAMPLES.parent / "img", tmp_path / "img")
     notebook = nbformat.read(path, as_version=4)
     breaker(notebook)
     copy = folder / path.name
@@ -187,10 +216,15 @@ def test_a_good_page_breaks_no_rule() -> None:
 
 def test_generated_cells_are_written_once(tmp_path: Path) -> None:
     page = broken(
-        SAMPLES / "02-break-it.ipynb", lambda nb: nb.metadata.labkit.update(minutes=5), tmp_path
+        SAMPLES / "02-break-it.ipynb",
+        lambda nb: nb.metadata.labkit.update(sketch="who had number 2"),
+        tmp_path,
     )
     assert cells.write([page]) == [page.path]
     card = cell("card")(Page.read(page.path).notebook).source
-    assert "**5 minutes.** Builds on [01 · Who gets the number?](01-who-gets-it.ipynb)." in card
-    assert re.search(r"!\[.{20,}\]\(\.\./img/pages/02\.png\)", card)
+    assert (
+        f"**{page.minutes} minutes.** Builds on [01 · Who gets the number?](01-who-gets-it.ipynb)."
+        in card
+    )
+    assert "When you are through: can you draw who had number 2?" in card
     assert cells.write([page]) == []
