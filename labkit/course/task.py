@@ -35,8 +35,10 @@ from typing import Any
 import matplotlib as mpl
 
 from labkit.course import exercises
-from labkit.course.exercises.arena import YOU, Arena, Failed, Moment, NotAttempted, bind
+from labkit.course.exercises import trial
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU
+from labkit.course.exercises.values import Moment
 from labkit.course.markup import Note, Words, without_marks
 from labkit.course.predict import Outcome, ledger
 from labkit.errors import InvalidTransition
@@ -119,7 +121,6 @@ def judge(
     """Run `function` as an answer to `exercise`, for `deadline` seconds at most, and say what
     became of it. A closed lab is started again; raises `LabError` when its ZooKeeper is stopped.
     """
-    parameters = list(inspect.signature(exercise.answer).parameters)
     if not inspect.isfunction(function):
         return Verdict(Outcome.FAILED, f"Hand in the function itself: `check({exercise.name})`.")
     if other := _other(exercise, function):
@@ -132,19 +133,13 @@ def judge(
         return Verdict(
             Outcome.NOT_ATTEMPTED, f"Replace the `...` in `{exercise.name}`, and run it."
         )
-    _require_zookeeper(lab)
-    with (
-        progress_bar("checking"),
-        Arena(lab, exercise.id, function, deadline or exercise.deadline) as arena,
-    ):
-        try:
-            bind(function, parameters)
-            exercise.judge(arena)
-            return Verdict(Outcome.PASSED, exercise.title + ".", arena.moments)
-        except NotAttempted:
-            return Verdict(Outcome.NOT_ATTEMPTED, f"`{exercise.name}` is not written yet.")
-        except Failed as failure:
-            return Verdict(Outcome.FAILED, str(failure), arena.moments)
+    try:
+        _ = lab.zookeeper
+    except InvalidTransition:  # closed, as it is after a page's last cell
+        lab.start()
+    with progress_bar("checking"):
+        found = trial.check(lab, exercise, function, deadline or exercise.deadline)
+    return Verdict(Outcome(found.outcome), found.message, found.moments)
 
 
 def _other(exercise: Exercise, function: Callable[..., Any]) -> str | None:
@@ -177,15 +172,6 @@ def _is_blank(function: Callable[..., Any]) -> bool:
         if step.opname.endswith("_CONST") and step.argval not in (None, ..., function.__doc__):
             return unwritten  # the exception's message
     return True
-
-
-def _require_zookeeper(lab: Lab) -> None:
-    try:
-        leader = lab.zookeeper.leader
-    except InvalidTransition:  # closed, as it is after a page's last cell
-        leader = lab.start().zookeeper.leader
-    if leader is None:
-        raise InvalidTransition("ZooKeeper does not answer. Start it: lab.zookeeper.start()")
 
 
 # --- verdicts ---------------------------------------------------------------------------------

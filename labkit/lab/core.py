@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from labkit.errors import InvalidTransition
 from labkit.lab.timeline import Timeline
@@ -20,6 +20,9 @@ class Core:
     of the timeline each server was started last.
     """
 
+    #: Set in a process in which no lab may be changed: why, and what to do instead.
+    off_limits: ClassVar[str | None] = None
+
     def __init__(self) -> None:
         self.timeline = Timeline()
         self.backend: Backend | None = None
@@ -30,12 +33,18 @@ class Core:
     @property
     def running(self) -> Backend:
         """The backend of a lab that runs. Raises `InvalidTransition` for one that does not."""
+        self.require_reach()
         if self.backend is None or self.closing:
             raise InvalidTransition(
                 "This lab is not running. Start it with lab.start(), or make a new one: "
                 "lab = Lab(nodes=4).start()"
             )
         return self.backend
+
+    def require_reach(self) -> None:
+        """Raise `InvalidTransition` in a process in which no lab may be changed."""
+        if self.off_limits is not None:
+            raise InvalidTransition(self.off_limits)
 
     def new_id(self) -> int:
         """An id that no other event of this lab has."""

@@ -157,6 +157,7 @@ class Lab(LinkVerbs):
             return self._start_once(progress)
 
     def _start_once(self, progress: Progress | None) -> Lab:
+        self._core.require_reach()
         with self._life:
             if self._core.closing:  # a close was interrupted
                 self.close()
@@ -202,6 +203,7 @@ class Lab(LinkVerbs):
 
     def close(self) -> None:
         """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
+        self._core.require_reach()
         self._core.closing = self._core.backend is not None  # whoever starts it is told
         with self._life, ExitStack() as steps:  # the last one first, whatever happens in one
             self._core.closing = self._core.backend is not None

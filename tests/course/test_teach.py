@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from labkit.course import exercises, markup, task
 from labkit.course import page as course
 from labkit.course import predict as predictions
-from labkit.course.exercises.arena import Moment
+from labkit.course.exercises.values import Moment
 from labkit.course.predict import predict
 from labkit.course.task import Task, exercise, progress, timeline
 from labkit.errors import ConfigError

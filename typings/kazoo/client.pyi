@@ -17,6 +17,7 @@ class KazooClient:
     handler: SequentialThreadingHandler
     hosts: list[tuple[str, int]]
     chroot: str
+    def unchroot(self, path: str) -> str: ...
     client_state: str
     last_zxid: int
     retry: _Retry

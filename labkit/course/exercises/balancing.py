@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import requests
 from kazoo.exceptions import NoNodeError
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -62,13 +62,13 @@ def _everything(zk: KazooClient, root: str) -> list[str]:
     return sorted(urls)
 
 
-def _judge_discover(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_discover(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     urls = {str(n): f"http://127.0.0.1:500{n}" for n in (1, 2, 3)}
     for name, url in urls.items():
         data = json.dumps({"owner": f"node{name}", "url": url}).encode()
         rival.create(f"{root}/{name}", data, ephemeral=True)
-    arena.equal(arena.call(you, root, kind=list), sorted(urls.values()))
+    harness.equal(harness.call(you, root, kind=list), sorted(urls.values()))
     rival.create(f"{root}/ticket-0000000003", ephemeral=True)
 
     def leave(path: str) -> None:
@@ -78,8 +78,8 @@ def _judge_discover(arena: Arena) -> None:
         del urls[name]
 
     you.before("get", leave)
-    arena.equal(
-        arena.call(you, root, kind=list), sorted(urls.values()),
+    harness.equal(
+        harness.call(you, root, kind=list), sorted(urls.values()),
         "One server left between your listing and your read; the others are still there.",
     )  # fmt: skip
 
@@ -166,7 +166,7 @@ def _nodes() -> Iterator[tuple[str, str, str, str]]:
                 server.server_close()
 
 
-def _judge_ask(arena: Arena) -> None:
+def _judge_ask(harness: Harness) -> None:
     with _nodes() as (dead, silent, without, good):
         names = {dead: "is dead", silent: "says nothing", without: "says 503", good: "answers 7"}
         for urls, wanted in (
@@ -178,15 +178,15 @@ def _judge_ask(arena: Arena) -> None:
             ([dead, without], None),
         ):
             said = ", ".join(names[url] for url in urls)
-            arena.note("the nodes", said)
-            run = arena.start(urls)
-            if not arena.wait(lambda run=run: run.done, 4.0):  # type: ignore[misc]
-                arena.fail(
+            harness.note("the nodes", said)
+            run = harness.run(urls)
+            if not harness.wait(lambda run=run: run.done, 4.0):  # type: ignore[misc]
+                harness.fail(
                     f"Four seconds later there is no answer. The nodes: {said}. How long do you "
                     "wait for one of them?",
                     "still waits",
                 )
-            arena.equal(run.result(), wanted, f"The nodes, in the order of the list: {said}.")
+            harness.equal(run.result(), wanted, f"The nodes, in the order of the list: {said}.")
 
 
 EXERCISES = (

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import NodeExistsError, NoNodeError
 
-from labkit.course.exercises.arena import YOU, Arena, Client
+from labkit.course.exercises.client import Client
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU, Harness
+from labkit.course.exercises.values import same
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -68,46 +70,46 @@ def _counting_up(zk: KazooClient, root: str, size: int) -> None:
         seen += 1
 
 
-def _judge_barrier(arena: Arena) -> None:
-    you, root = arena.client(), f"{arena.root}/in-turn"
-    arena.zk.create(root)
-    run = arena.start(you, root, 3)
-    if not arena.wait(lambda: arena.zk.get_children(root) or run.done, _SOON):
-        arena.fail("Nobody has come to the barrier: where is your znode?", "has not come")
+def _judge_barrier(harness: Harness) -> None:
+    you, root = harness.client(), f"{harness.root}/in-turn"
+    harness.zk.create(root)
+    run = harness.run(you, root, 3)
+    if not harness.wait(lambda: harness.zk.get_children(root) or run.done, _SOON):
+        harness.fail("Nobody has come to the barrier: where is your znode?", "has not come")
     for act, there in ((_come, 2), (_go, 1), (_come, 2)):
-        arena.wait(lambda: run.done, 0.2)
-        act(arena.rival, root)
-        arena.wait(lambda: run.done, 0.2)
+        harness.wait(lambda: run.done, 0.2)
+        act(harness.rival, root)
+        harness.wait(lambda: run.done, 0.2)
         if run.done:
             run.result()
-            arena.fail(f"It went on with {there} of 3 there.", f"goes on with {there} of 3")
-    _complete(arena.rival, root)
-    _passes(arena, run)
+            harness.fail(f"It went on with {there} of 3 there.", f"goes on with {there} of 3")
+    _complete(harness.rival, root)
+    _passes(harness, run)
     if len(you.calls) > 12:
-        arena.fail(
+        harness.fail(
             f"It made {len(you.calls)} calls; 6 are enough, if ZooKeeper tells you.",
             f"{len(you.calls)} calls",
         )
-    you, root = arena.client(), f"{arena.root}/at-once"
-    arena.zk.create(root)
-    _come(arena.rival, root)
+    you, root = harness.client(), f"{harness.root}/at-once"
+    harness.zk.create(root)
+    _come(harness.rival, root)
     first = threading.Lock()
 
     def complete(_: str = "") -> None:
         if first.acquire(blocking=False):
-            _complete(arena.rival, root)
+            _complete(harness.rival, root)
 
     you.before("get_children", lambda _: None)
     you.before("get_children", complete)
-    run = arena.start(you, root, 3)
-    arena.wait(lambda: run.done or len(arena.zk.get_children(root)) >= 3, 0.3)
+    run = harness.run(you, root, 3)
+    harness.wait(lambda: run.done or len(harness.zk.get_children(root)) >= 3, 0.3)
     complete()  # if it lists only once, that was not between two of its calls
-    _passes(arena, run)
+    _passes(harness, run)
 
 
-def _passes(arena: Arena, run: Any) -> None:
-    if not arena.wait(lambda: run.done, _SOON):
-        arena.fail(
+def _passes(harness: Harness, run: Any) -> None:
+    if not harness.wait(lambda: run.done, _SOON):
+        harness.fail(
             "All 3 are there, and it still waits. Did the last one come between two of your calls?",
             "still waits, with 3 of 3 there",
         )
@@ -180,27 +182,27 @@ def _any_of_them(zk: KazooClient, root: str) -> str | None:
     return None
 
 
-def _judge_take(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_take(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     words = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "owl", "pig", "rat", "yak"]
     for word in words:
-        arena.zk.create(f"{root}/item-", word.encode(), sequence=True)
-    arena.note("the queue", ", ".join(words))
-    arena.equal(arena.call(you, root, kind=str), "ant", "It came first.")
+        harness.zk.create(f"{root}/item-", word.encode(), sequence=True)
+    harness.note("the queue", ", ".join(words))
+    harness.equal(harness.call(you, root, kind=str), "ant", "It came first.")
 
     def snatch(path: str) -> None:
         rival.delete(path)
 
     for op, wanted in (("delete", "cat"), ("get", "elk")):
         you.before(op, snatch)
-        arena.equal(arena.call(you, root), wanted, "A rival took the one before.")
-    clients = [arena.client(f"your code {i}") for i in (1, 2, 3)]
+        harness.equal(harness.call(you, root), wanted, "A rival took the one before.")
+    clients = [harness.client(f"your code {i}") for i in (1, 2, 3)]
     taken: list[str] = []
     for _ in range(3):
-        runs = [arena.start(client, root) for client in clients]
+        runs = [harness.run(client, root) for client in clients]
         taken += [item for run in runs if (item := run.result()) is not None]
-    arena.equal(sorted(taken), words[5:], "Three took at once, until nothing was left.")
-    arena.equal(arena.call(you, root), None, "The queue is empty.")
+    harness.equal(sorted(taken), words[5:], "Three took at once, until nothing was left.")
+    harness.equal(harness.call(you, root), None, "The queue is empty.")
 
 
 # --- work that survives a crash ---------------------------------------------------------------
@@ -269,41 +271,41 @@ class _Crash(Exception):
     """The end of a worker."""
 
 
-def _judge_work(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_work(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     for folder in ("todo", "doing"):
-        arena.zk.create(f"{root}/{folder}")
+        harness.zk.create(f"{root}/{folder}")
     for i, word in enumerate(("ant", "bee", "cat")):
-        arena.zk.create(f"{root}/todo/{i}", word.encode())
+        harness.zk.create(f"{root}/todo/{i}", word.encode())
     rival.create(f"{root}/doing/0", ephemeral=True)
     handled: list[str] = []
 
     def handle(word: str) -> None:
-        arena.note(YOU, f"handle({word!r})")
+        harness.note(YOU, f"handle({harness.show(word)})")
         handled.append(word)
 
-    arena.equal(arena.call(you, root, handle, kind=bool), True)
-    if handled != ["bee"]:
-        arena.fail(
-            f"It handled {handled or 'nothing'}; a rival was working on 'ant', so 'bee' was next.",
-            f"handles {handled}",
+    harness.equal(harness.call(you, root, handle, kind=bool), True)
+    if not same(handled, ["bee"]):
+        harness.fail(
+            f"It handled {harness.show(handled)}; a rival was working on 'ant', so 'bee' was next.",
+            f"handles {harness.show(handled)}",
         )
-    if arena.zk.exists(f"{root}/todo/1") or arena.zk.exists(f"{root}/doing/1"):
-        arena.fail("'bee' is done, and its item or its mark is still there.", "leaves something")
+    if harness.zk.exists(f"{root}/todo/1") or harness.zk.exists(f"{root}/doing/1"):
+        harness.fail("'bee' is done, and its item or its mark is still there.", "leaves something")
 
     def crash(word: str) -> None:
-        arena.note(YOU, f"handle({word!r}), and dies")
-        arena.expire(worker)
+        harness.note(YOU, f"handle({harness.show(word)}), and dies")
+        harness.expire(worker)
         raise _Crash
 
-    worker = arena.client()
-    arena.start(worker, root, crash).wait()
-    if not arena.zk.exists(f"{root}/todo/2"):
-        arena.fail("The worker died while it handled 'cat', and 'cat' is lost.", "loses an item")
-    arena.equal(arena.call(you, root, handle, kind=bool), True, "After a crash, 'cat' is to do.")
-    if handled != ["bee", "cat"]:
-        arena.fail(f"It handled {handled[1:]}; 'cat' was to do.", f"handles {handled[1:]}")
-    arena.equal(arena.call(you, root, handle, kind=bool), False, "A rival works on what is left.")
+    worker = harness.client()
+    harness.run(worker, root, crash).wait()
+    if not harness.zk.exists(f"{root}/todo/2"):
+        harness.fail("The worker died while it handled 'cat', and 'cat' is lost.", "loses an item")
+    harness.equal(harness.call(you, root, handle, kind=bool), True, "'cat' is still to do.")
+    if not same(handled, ["bee", "cat"]):
+        harness.fail(f"It handled {harness.show(handled[1:])}; 'cat' was to do.", "handles another")
+    harness.equal(harness.call(you, root, handle, kind=bool), False, "A rival works on the rest.")
 
 
 EXERCISES = (

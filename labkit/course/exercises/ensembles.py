@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import ConnectionLoss
 
-from labkit.course.exercises.arena import NETWORK, YOU, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -35,10 +35,10 @@ def _quorum(servers: int) -> int:
     return servers // 2 + 1
 
 
-def _judge_survives(arena: Arena) -> None:
+def _judge_survives(harness: Harness) -> None:
     for servers, wanted in ((1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (7, 3), (9, 4)):
         why = f"More than half of {servers} must live: {servers - wanted}."
-        arena.equal(arena.call(servers, kind=int), wanted, why)
+        harness.equal(harness.call(servers, kind=int), wanted, why)
 
 
 # --- read what is true ------------------------------------------------------------------------
@@ -71,47 +71,41 @@ def _twice(zk: KazooClient, path: str) -> str:
     return zk.get(path)[0].decode()
 
 
-def _judge_latest(arena: Arena) -> None:
-    path = f"{arena.root}/notice"
-    arena.zk.create(path, b"old")
-    followers = arena.lab.zookeeper.followers
-    if len(followers) < 2:
-        _judge_order(arena, path)
+def _judge_latest(harness: Harness) -> None:
+    path = f"{harness.root}/notice"
+    harness.zk.create(path, b"old")
+    if not harness.followers:
+        _judge_order(harness, path)
         return
-    follower, leader = followers[0], arena.lab.zookeeper.leader
-    you, writer = arena.client(server=follower), arena.client("a writer", server=leader)
+    follower = harness.followers[0]
+    you, writer = harness.client(server=follower), harness.client("a writer")
     you.sync(path)
     you.calls.clear()
-    arena.note(NETWORK, f"cuts {follower.name} off from the leader")
-    arena.lab.partition(follower.name)
-    try:
-        writer.set(path, b"new")
-        run = arena.start(you, path)
-        arena.wait(lambda: run.done, 0.3)
-    finally:
-        arena.lab.heal(follower.name)
-        arena.note(NETWORK, f"{follower.name} is back")
+    harness.partition(follower)
+    writer.set(path, b"new")
+    run = harness.run(you, path)
+    harness.wait(lambda: run.done, 0.3)
+    harness.heal(follower)
     run.wait()
     # One that is cut off for too long sends its clients away; that is no fault of theirs.
     if isinstance(run.error, ConnectionLoss):
-        arena.lab.wait_until(lambda: follower.mode == "follower", timeout=20)
-        _judge_order(arena, path)
+        _judge_order(harness, path)
         return
-    why = f"It had been written before you asked, but {follower.name} did not know of it yet."
-    arena.equal(run.result(str), "new", why)
-    _judge_order(arena, path, you.calls)
+    why = f"It had been written before you asked, but {follower} did not know of it yet."
+    harness.equal(run.result(str), "new", why)
+    _judge_order(harness, path, you.calls)
 
 
-def _judge_order(arena: Arena, path: str, calls: list[str] | None = None) -> None:
+def _judge_order(harness: Harness, path: str, calls: list[str] | None = None) -> None:
     """A server that is alone is never behind, so look at what was asked of it."""
     if calls is None:
-        you = arena.client()
-        arena.zk.set(path, b"new")
-        arena.equal(arena.call(you, path, kind=str), "new")
+        you = harness.client()
+        harness.zk.set(path, b"new")
+        harness.equal(harness.call(you, path, kind=str), "new")
         calls = you.calls
     reads = [i for i, op in enumerate(calls) if op == "get"]
     if not reads or not _CATCHES_UP.intersection(calls[: reads[-1]]):
-        arena.fail(
+        harness.fail(
             "It read without a `sync` or a write before: a follower that is behind would have "
             "answered from the past.",
             "reads without having caught up",

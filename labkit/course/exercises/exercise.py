@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
 
-from labkit.course.exercises.arena import Arena
+from labkit.course.exercises.harness import Harness
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Exercise:
     """One exercise of one page.
 
     `answer` is a function that solves it; its name and parameters are the ones that a reader
-    writes. `judge` calls the reader's function through the arena and raises `Failed` when it
+    writes. `judge` calls the reader's function through the harness and raises `Failed` when it
     does not do what `question` asks. `wrong` are answers that look right; their docstrings say
     why they are not.
     """
@@ -30,7 +30,7 @@ class Exercise:
     hints: tuple[str, ...]
     answer: Callable[..., Any]
     wrong: tuple[Callable[..., Any], ...]
-    judge: Callable[[Arena], None]
+    judge: Callable[[Harness], None]
     deadline: float = 6.0  # seconds for all of the reader's code
 
     @property

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 
 class Said(NamedTuple):
@@ -63,15 +63,15 @@ def _any_number(answers: list[Said]) -> list[Said]:
     ]  # fmt: skip
 
 
-def _judge_stale(arena: Arena) -> None:
-    root = arena.root
+def _judge_stale(harness: Harness) -> None:
+    root = harness.root
     tokens = []
     for name in ("1", "2"):  # real claims: the holder of 1 goes, another comes
-        arena.rival.create(f"{root}/{name}", ephemeral=True)
-        tokens.append(arena.zk.exists(f"{root}/{name}").czxid)
-    arena.rival.delete(f"{root}/1")
-    arena.rival.create(f"{root}/1", ephemeral=True)
-    newer = arena.zk.exists(f"{root}/1").czxid
+        harness.rival.create(f"{root}/{name}", ephemeral=True)
+        tokens.append(harness.zk.exists(f"{root}/{name}").czxid)
+    harness.rival.delete(f"{root}/1")
+    harness.rival.create(f"{root}/1", ephemeral=True)
+    newer = harness.zk.exists(f"{root}/1").czxid
     before, after = Said("node1", 1, tokens[0], 0.0, 0.1), Said("node3", 1, newer, 2.0, 2.1)
     zombie = Said("node1", 1, tokens[0], 3.0, 3.1)
     during = Said("node1", 1, tokens[0], 1.9, 2.4)
@@ -85,8 +85,8 @@ def _judge_stale(arena: Arena) -> None:
         ([], [], ""),
     ):
         for answer in answers:
-            arena.note("the answers", str(answer))
-        arena.equal(arena.call(list(answers), kind=list), wanted, why)
+            harness.note("the answers", str(answer))
+        harness.equal(harness.call(list(answers), kind=list), wanted, why)
 
 
 # --- a run that proves nothing ----------------------------------------------------------------
@@ -124,7 +124,7 @@ def _only_overlap(
     return not any(asked < e and b < ended for asked, ended, _ in requests for b, e in faults)
 
 
-def _judge_vacuous(arena: Arena) -> None:
+def _judge_vacuous(harness: Harness) -> None:
     early, late = (0.0, 0.1, True), (9.0, 9.1, True)
     inside, hanging, around = (2.2, 2.3, True), (1.9, 2.4, False), (1.0, 5.0, True)
     refused = (2.2, 2.3, False)
@@ -139,7 +139,7 @@ def _judge_vacuous(arena: Arena) -> None:
         ([], fault, True, "Nobody asked."),
         ([late], [(0.5, 1.0), (8.5, 9.05)], False, "The second fault met a request."),
     ):
-        arena.equal(arena.call(requests, faults, kind=bool), wanted, why)
+        harness.equal(harness.call(requests, faults, kind=bool), wanted, why)
 
 
 EXERCISES = (

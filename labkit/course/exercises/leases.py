@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import BadVersionError
 
-from labkit.course.exercises.arena import YOU, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -37,8 +37,8 @@ def _less_than_nothing(sent: float, answered: float, timeout: float, now: float)
     return sent + timeout / 2 - now
 
 
-def _judge_lease(arena: Arena) -> None:
-    you, path = arena.client("a server"), f"{arena.root}/1"
+def _judge_lease(harness: Harness) -> None:
+    you, path = harness.client("a server"), f"{harness.root}/1"
     you.create(path, ephemeral=True)
     you.before("set", lambda _: time.sleep(0.15))  # a slow way to ZooKeeper
     began = time.monotonic()
@@ -54,15 +54,16 @@ def _judge_lease(arena: Arena) -> None:
     ):
         wanted = max(0.0, sent + timeout / 2 - later)
         args = tuple(round(x, 3) for x in (sent, sent + answered, timeout, later))
-        got = arena.call(*args)
-        if isinstance(got, bool) or not isinstance(got, int | float):
-            arena.fail(f"It returned {got!r}, where a number is asked for.", f"returns {got!r}")
+        got = harness.call(*args)
+        if type(got) not in (int, float):
+            shown = harness.show(got)
+            harness.fail(f"It returned {shown}, where a number is asked for.", f"returns {shown}")
         if abs(got - wanted) > 0.002:
-            arena.fail(
+            harness.fail(
                 f"It returned {got:.3g}; {wanted:.3g} is right. {why}",
                 f"returns {got:.3g}, not {wanted:.3g}",
             )
-        arena.note(YOU, f"returns {got:.3g}")
+        harness.note(YOU, f"returns {got:.3g}")
 
 
 # --- a resource that knows tokens -------------------------------------------------------------
@@ -104,23 +105,23 @@ def _latest(state: dict[str, int], token: int) -> bool:
     return right
 
 
-def _judge_accept(arena: Arena) -> None:
-    first, path = arena.client("a server"), f"{arena.root}/1"
+def _judge_accept(harness: Harness) -> None:
+    first, path = harness.client("a server"), f"{harness.root}/1"
     first.create(path, ephemeral=True)
-    old = arena.zk.exists(path).czxid
+    old = harness.zk.exists(path).czxid
     state = {"highest": 0}
-    arena.equal(arena.call(state, old, kind=bool), True, "The first holder's first request.")
-    arena.equal(arena.call(state, old, kind=bool), True, "The same holder may come again.")
-    arena.expire(first)
-    second = arena.client("its successor")
+    harness.equal(harness.call(state, old, kind=bool), True, "The first holder's first request.")
+    harness.equal(harness.call(state, old, kind=bool), True, "The same holder may come again.")
+    harness.expire(first)
+    second = harness.client("its successor")
     second.create(path, ephemeral=True)
-    new = arena.zk.exists(path).czxid
-    arena.equal(arena.call(state, new, kind=bool), True, "A newer claim has a larger token.")
+    new = harness.zk.exists(path).czxid
+    harness.equal(harness.call(state, new, kind=bool), True, "A newer claim has a larger token.")
     for _ in range(2):
-        arena.equal(
-            arena.call(state, old, kind=bool), False, "The old holder woke up; its claim is over."
+        harness.equal(
+            harness.call(state, old, kind=bool), False, "The old holder woke up; its claim is over."
         )
-    arena.equal(arena.call(state, new, kind=bool), True, "The present holder goes on.")
+    harness.equal(harness.call(state, new, kind=bool), True, "The present holder goes on.")
 
 
 # --- the same, in ZooKeeper -------------------------------------------------------------------
@@ -171,31 +172,37 @@ def _timid(zk: KazooClient, path: str, token: int, value: str) -> bool:
         return False
 
 
-def _judge_write(arena: Arena) -> None:
-    you, other, path = arena.client(), arena.client("another holder"), f"{arena.root}/resource"
+def _judge_write(harness: Harness) -> None:
+    you, other, path = (
+        harness.client(),
+        harness.client("another holder"),
+        f"{harness.root}/resource",
+    )
     you.create(path, b'{"token": 0, "value": ""}')
-    old, new = (arena.zk.exists(path).czxid + i for i in (1, 2))
+    old, new = (harness.zk.exists(path).czxid + i for i in (1, 2))
 
     def write(token: int, value: str) -> None:
         other.set(path, json.dumps({"token": token, "value": value}).encode())
 
     def stands(value: str, why: str) -> None:
-        now = json.loads(arena.zk.get(path)[0]).get("value")
+        now = json.loads(harness.zk.get(path)[0]).get("value")
         if now != value:
-            arena.fail(f"The resource holds {now!r}, and should hold {value!r}. {why}", f"{now!r}")
+            harness.fail(
+                f"The resource holds {now!r}, and should hold {value!r}. {why}", f"{now!r}"
+            )
 
-    arena.equal(arena.call(you, path, old, "first", kind=bool), True, "")
+    harness.equal(harness.call(you, path, old, "first", kind=bool), True, "")
     stands("first", "")
     you.before("set", lambda _: write(new, "newer"))
-    answer = arena.call(you, path, old, "late", kind=bool)
+    answer = harness.call(you, path, old, "late", kind=bool)
     stands("newer", "Between your check and your write, a newer holder wrote.")
-    arena.equal(answer, False, "A newer holder has written meanwhile.")
-    arena.equal(arena.call(you, path, old, "later", kind=bool), False, "Your token is old.")
+    harness.equal(answer, False, "A newer holder has written meanwhile.")
+    harness.equal(harness.call(you, path, old, "later", kind=bool), False, "Your token is old.")
     stands("newer", "Your token is old.")
     newest = new + 1
     you.before("set", lambda _: write(new, "again"))
-    arena.equal(
-        arena.call(you, path, newest, "newest", kind=bool), True,
+    harness.equal(
+        harness.call(you, path, newest, "newest", kind=bool), True,
         "It changed meanwhile, but your token is newer: look again, try again.",
     )  # fmt: skip
     stands("newest", "")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import ConnectionLoss, NoNodeError
 
-from labkit.course.exercises.arena import RIVAL, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import RIVAL, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -47,16 +47,16 @@ def _round(children: list[str], mine: str) -> str | None:
     return queue[queue.index(mine) - 1]
 
 
-def _judge_predecessor(arena: Arena) -> None:
-    names = [_enter(arena.rival, arena.root, letter) for letter in "dbeac"]
+def _judge_predecessor(harness: Harness) -> None:
+    names = [_enter(harness.rival, harness.root, letter) for letter in "dbeac"]
     for mine in range(5):
-        children = arena.zk.get_children(arena.root)
+        children = harness.zk.get_children(harness.root)
         wanted = names[mine - 1] if mine else None
         why = f"By their last ten digits, {mine} came before it."
-        arena.equal(arena.call(children, names[mine]), wanted, why)
-    arena.rival.delete(f"{arena.root}/{names[1]}")
-    children = arena.zk.get_children(arena.root)
-    arena.equal(arena.call(children, names[2]), names[0], "The one between has left.")
+        harness.equal(harness.call(children, names[mine]), wanted, why)
+    harness.rival.delete(f"{harness.root}/{names[1]}")
+    children = harness.zk.get_children(harness.root)
+    harness.equal(harness.call(children, names[2]), names[0], "The one between has left.")
 
 
 def _enter(client: KazooClient, root: str, letter: str) -> str:
@@ -122,48 +122,48 @@ def _permanent(zk: KazooClient, root: str) -> str:
     return path
 
 
-def _judge_acquire(arena: Arena) -> None:
-    you, root = arena.client(), arena.root
-    holder, waiting = arena.client("the holder"), arena.client(RIVAL)
+def _judge_acquire(harness: Harness) -> None:
+    you, root = harness.client(), harness.root
+    holder, waiting = harness.client("the holder"), harness.client(RIVAL)
     first = _enter(holder, root, "f")
     second = _enter(waiting, root, "e")
-    run = arena.start(you, root)
-    if not arena.wait(lambda: len(arena.zk.get_children(root)) == 3 or run.done, _SOON):
-        arena.fail("There is no znode of yours in the queue.", "has not joined the queue")
-    settled = _quiet(arena, you, run)
+    run = harness.run(you, root)
+    if not harness.wait(lambda: len(harness.zk.get_children(root)) == 3 or run.done, _SOON):
+        harness.fail("There is no znode of yours in the queue.", "has not joined the queue")
+    settled = _quiet(harness, you, run)
     third = _enter(waiting, root, "d")
     waiting.delete(f"{root}/{third}")
-    if _quiet(arena, you, run) > settled:
-        arena.fail(
+    if _quiet(harness, you, run) > settled:
+        harness.fail(
             "It was woken by somebody behind it, which is none of its business: watch your "
             "predecessor only.",
             "is woken for nothing",
         )
     waiting.delete(f"{root}/{second}")
-    _quiet(arena, you, run)
+    _quiet(harness, you, run)
     if run.done:
         run.result()
-        arena.fail(
+        harness.fail(
             "The one ahead of you gave up waiting, and you took the lock, which the holder still "
             "has. Look again who is ahead.",
             "takes a lock that is held",
         )
     holder.delete(f"{root}/{first}")
-    if not arena.wait(lambda: run.done, _SOON):
-        arena.fail("The lock was released, and you still wait.", "still waits")
+    if not harness.wait(lambda: run.done, _SOON):
+        harness.fail("The lock was released, and you still wait.", "still waits")
     path = run.result(str)
-    stat = arena.zk.exists(path) if path.startswith(root) else None
+    stat = harness.zk.exists(path) if path.startswith(root) else None
     if stat is None:
-        arena.fail(f"It returned {path!r}, which is no znode below `root`.", f"returns {path!r}")
+        harness.fail(f"It returned {path!r}, which is no znode below `root`.", f"returns {path!r}")
     if stat.ephemeralOwner != you.client_id[0]:
-        arena.fail("Your znode is not ephemeral: if you die, the lock stays locked.", "permanent")
+        harness.fail("Your znode is not ephemeral: if you die, the lock stays locked.", "permanent")
     if len(you.calls) > 9:
-        arena.fail(f"It made {len(you.calls)} calls; 6 are enough.", f"{len(you.calls)} calls")
+        harness.fail(f"It made {len(you.calls)} calls; 6 are enough.", f"{len(you.calls)} calls")
 
 
-def _quiet(arena: Arena, client: Any, run: Any) -> int:
+def _quiet(harness: Harness, client: Any, run: Any) -> int:
     """Wait a while in which nothing should happen; how many calls there have been."""
-    arena.wait(lambda: run.done, 0.35)
+    harness.wait(lambda: run.done, 0.35)
     return len(client.calls)
 
 
@@ -202,28 +202,28 @@ def _once_more(zk: KazooClient, path: str) -> None:
             continue
 
 
-def _judge_release(arena: Arena) -> None:
-    you = arena.client()
+def _judge_release(harness: Harness) -> None:
+    you = harness.client()
 
     def locked() -> str:
-        path: str = you.create(f"{arena.root}/lock-", ephemeral=True, sequence=True)
+        path: str = you.create(f"{harness.root}/lock-", ephemeral=True, sequence=True)
         return path
 
     def released(path: str, why: str = "") -> None:
-        if arena.zk.exists(path) is not None:
-            arena.fail(f"It returned, and the lock is still locked. {why}", "leaves it locked")
+        if harness.zk.exists(path) is not None:
+            harness.fail(f"It returned, and the lock is still locked. {why}", "leaves it locked")
 
     first = locked()
-    arena.call(you, first)
+    harness.call(you, first)
     released(first)
     second = locked()
-    arena.lose_reply(you, "delete", lambda: arena.zk.exists(second) is None)
-    arena.call(you, second)
+    harness.lose_reply(you, "delete", lambda: harness.zk.exists(second) is None)
+    harness.call(you, second)
     released(second)
-    arena.wait(lambda: you.connected)
+    harness.wait(lambda: you.connected)
     third = locked()
-    arena.lose_request(you, "delete")
-    arena.call(you, third)
+    harness.lose_request(you, "delete")
+    harness.call(you, third)
     released(third, "The connection broke before your request had arrived.")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -46,19 +46,19 @@ def _unowned(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
 
 
-def _judge_ghosts(arena: Arena) -> None:
-    old, gone = arena.client("your old session"), arena.client("a dead server")
-    root = arena.root
+def _judge_ghosts(harness: Harness) -> None:
+    old, gone = harness.client("your old session"), harness.client("a dead server")
+    root = harness.root
     old.create(f"{root}/1", b"node1", ephemeral=True)
-    arena.rival.create(f"{root}/2", b"node2", ephemeral=True)
+    harness.rival.create(f"{root}/2", b"node2", ephemeral=True)
     gone.create(f"{root}/10", b"node3", ephemeral=True)
-    arena.cut(old)
-    arena.cut(gone)
-    you = arena.client()
+    harness.cut(old)
+    harness.cut(gone)
+    you = harness.client()
     you.create(f"{root}/3", b"node1", ephemeral=True)
-    current = {you.client_id[0], arena.rival.client_id[0]}
-    answer = arena.call(you, root, current, kind=list)
-    arena.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
+    current = {you.client_id[0], harness.rival.client_id[0]}
+    answer = harness.call(you, root, current, kind=list)
+    harness.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
 
 
 # --- may I keep it? ---------------------------------------------------------------------------
@@ -91,27 +91,27 @@ def _careful(zk: KazooClient, path: str, session: int) -> bool:
     return False
 
 
-def _judge_keep(arena: Arena) -> None:
-    root, first = arena.root, arena.client()
+def _judge_keep(harness: Harness) -> None:
+    root, first = harness.root, harness.client()
     session = first.client_id[0]
     path = f"{root}/1"
     first.create(path, b"node1", ephemeral=True)
-    arena.reset(first)
-    arena.wait(lambda: first.connected)
-    arena.equal(
-        arena.call(first, path, session, kind=bool), True, "A new connection, the same session."
+    harness.reset(first)
+    harness.wait(lambda: first.connected)
+    harness.equal(
+        harness.call(first, path, session, kind=bool), True, "A new connection, the same session."
     )
-    second = arena.client()
-    arena.equal(
-        arena.call(second, path, session, kind=bool), False,
+    second = harness.client()
+    harness.equal(
+        harness.call(second, path, session, kind=bool), False,
         "This client has a new session. The old one's znode is a ghost, and will go.",
     )  # fmt: skip
-    arena.expire(first)
-    arena.equal(
-        arena.call(first, path, session, kind=bool), False, "The session ended, the znode went."
+    harness.expire(first)
+    harness.equal(
+        harness.call(first, path, session, kind=bool), False, "The session ended, the znode went."
     )
-    arena.rival.create(path, b"node1", ephemeral=True)
-    arena.equal(arena.call(first, path, session, kind=bool), False, "It is a rival's now.")
+    harness.rival.create(path, b"node1", ephemeral=True)
+    harness.equal(harness.call(first, path, session, kind=bool), False, "It is a rival's now.")
 
 
 EXERCISES = (

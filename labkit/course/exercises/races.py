@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import NodeExistsError
 
-from labkit.course.exercises.arena import RIVAL, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import RIVAL, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -36,20 +36,22 @@ def _square(starters: int) -> int:
     return starters * starters
 
 
-def _judge_attempts(arena: Arena) -> None:
+def _judge_attempts(harness: Harness) -> None:
     for starters in (1, 2, 5, 12):
-        root = f"{arena.root}/storm-of-{starters}"
-        arena.zk.create(root)
+        root = f"{harness.root}/storm-of-{starters}"
+        harness.zk.create(root)
         waiting, creates, number = starters, 0, 0
         while waiting:
             number += 1  # all of them have listed, and all have come to the same conclusion
-            tries = [arena.zk.create_async(f"{root}/{number}") for _ in range(waiting)]
+            tries = [harness.zk.create_async(f"{root}/{number}") for _ in range(waiting)]
             for attempt in tries:
                 attempt.wait()
             creates += waiting
             waiting -= sum(attempt.successful() for attempt in tries)
-        arena.note("ZooKeeper", f"a storm of {starters}: {creates} creates")
-        arena.equal(arena.call(starters, kind=int), creates, f"So many creates {starters} took.")
+        harness.note("ZooKeeper", f"a storm of {starters}: {creates} creates")
+        harness.equal(
+            harness.call(starters, kind=int), creates, f"So many creates {starters} took."
+        )
 
 
 # --- the ticket's target ----------------------------------------------------------------------
@@ -84,8 +86,8 @@ def _last_ten(name: str) -> str:
     return name[-10:]
 
 
-def _judge_target(arena: Arena) -> None:
-    rival, root = arena.rival, arena.root
+def _judge_target(harness: Harness) -> None:
+    rival, root = harness.rival, harness.root
     for number in (1, 3):
         rival.create(f"{root}/{number}", ephemeral=True)
     tickets = [_ticket(rival, root, letter) for letter in ("f", "a", "c")]
@@ -93,12 +95,12 @@ def _judge_target(arena: Arena) -> None:
         if finished:
             rival.create(f"{root}/2", ephemeral=True)
             rival.delete(f"{root}/{tickets.pop(0)}")
-        children = arena.zk.get_children(root)
+        children = harness.zk.get_children(root)
         for ticket, wanted in zip(tickets, (4, 5) if finished else (2, 4, 5), strict=True):
             ahead = tickets.index(ticket)
             taken = "1, 2, 3" if finished else "1, 3"
             why = f"Its ticket has {ahead} ahead of it; taken are {taken}."
-            arena.equal(arena.call(children, ticket, kind=int), wanted, why)
+            harness.equal(harness.call(children, ticket, kind=int), wanted, why)
 
 
 def _ticket(client: KazooClient, root: str, letter: str = "a") -> str:
@@ -158,44 +160,46 @@ def _keeping_it(zk: KazooClient, root: str) -> int:
             continue
 
 
-def _judge_in_turn(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_in_turn(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     rival.create(f"{root}/1", ephemeral=True)
     ahead = [_ticket(rival, root, letter) for letter in "ba"]
     aims: list[int] = []
 
     def look(_: str) -> None:
         behind = _ticket(rival, root, "c")
-        aims.append(target(arena.zk.get_children(root), behind))
-        arena.note(RIVAL, f"aims at {aims[0]}")
+        aims.append(target(harness.zk.get_children(root), behind))
+        harness.note(RIVAL, f"aims at {aims[0]}")
         rival.delete(f"{root}/{behind}")
 
     you.before("delete", look)
-    number = arena.call(you, root, kind=int)
-    arena.equal(number, 4, "1 is taken, and 2 and 3 are for the two tickets ahead of yours.")
-    _is_held(arena, you.client_id[0], number)
+    number = harness.call(you, root, kind=int)
+    harness.equal(number, 4, "1 is taken, and 2 and 3 are for the two tickets ahead of yours.")
+    _is_held(harness, you.client_id[0], number)
     if aims and aims[0] != 5:
-        arena.fail(
+        harness.fail(
             f"Between your create and your delete, a rival behind you aimed at {aims[0]}, though 5 "
             "was the next: you counted twice. A transaction does both, or neither.",
             "counts twice",
         )
-    left = [name for name in arena.zk.get_children(root) if name.startswith("ticket-")]
+    left = [name for name in harness.zk.get_children(root) if name.startswith("ticket-")]
     if len(left) > len(ahead):
-        arena.fail("Your ticket is still there; all behind it must wait.", "leaves its ticket")
-    clients = [arena.client(f"your code {i}") for i in range(1, 7)]
-    runs = [arena.start(client, root) for client in clients]
+        harness.fail("Your ticket is still there; all behind it must wait.", "leaves its ticket")
+    clients = [harness.client(f"your code {i}") for i in range(1, 7)]
+    runs = [harness.run(client, root) for client in clients]
     numbers = sorted(run.result(int) for run in runs)
-    arena.equal(numbers, [5, 6, 7, 8, 9, 10], "Six more claimed at once.")
+    harness.equal(numbers, [5, 6, 7, 8, 9, 10], "Six more claimed at once.")
     most = max(len(client.calls) for client in clients)
     if most > 5:
-        arena.fail(f"One of six claims took {most} calls; with a ticket, 3 are enough.")
+        harness.fail(f"One of six claims took {most} calls; with a ticket, 3 are enough.")
 
 
-def _is_held(arena: Arena, session: int, number: int) -> None:
-    stat = arena.zk.exists(f"{arena.root}/{number}")
+def _is_held(harness: Harness, session: int, number: int) -> None:
+    stat = harness.zk.exists(f"{harness.root}/{number}")
     if stat is None or stat.ephemeralOwner != session:
-        arena.fail(f"It returned {number}, but your session does not hold it.", f"returns {number}")
+        harness.fail(
+            f"It returned {number}, but your session does not hold it.", f"returns {number}"
+        )
 
 
 EXERCISES = (

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import NodeExistsError
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -51,7 +51,7 @@ def _trusting(children: list[str]) -> int:
     return next(number for number in range(1, len(taken) + 2) if number not in taken)
 
 
-def _judge_lowest_free(arena: Arena) -> None:
+def _judge_lowest_free(harness: Harness) -> None:
     cases: tuple[tuple[list[str], int, str], ...] = (
         ([], 1, ""),
         (["1", "2", "3"], 4, ""),
@@ -62,11 +62,11 @@ def _judge_lowest_free(arena: Arena) -> None:
     )
     for held, wanted, why in cases:
         for name in held:
-            arena.zk.create(f"{arena.root}/{name}", b"")
-        children = arena.zk.get_children(arena.root)
-        arena.equal(arena.call(children, kind=int), wanted, why)
+            harness.zk.create(f"{harness.root}/{name}", b"")
+        children = harness.zk.get_children(harness.root)
+        harness.equal(harness.call(children, kind=int), wanted, why)
         for name in held:
-            arena.zk.delete(f"{arena.root}/{name}")
+            harness.zk.delete(f"{harness.root}/{name}")
 
 
 # --- the claim --------------------------------------------------------------------------------
@@ -116,8 +116,8 @@ def _unwritten(zk: KazooClient, root: str) -> int:
     return lowest_free(zk.get_children(root))
 
 
-def _judge_claim(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_claim(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     for number in (1, 2):
         rival.create(f"{root}/{number}", ephemeral=True)
 
@@ -126,17 +126,17 @@ def _judge_claim(arena: Arena) -> None:
         rival.delete(f"{root}/1")
 
     you.before("create", overtake)
-    number = arena.call(you, root, kind=int)
-    stat = arena.zk.exists(f"{root}/{number}")
+    number = harness.call(you, root, kind=int)
+    stat = harness.zk.exists(f"{root}/{number}")
     if stat is None:
-        arena.fail(
+        harness.fail(
             f"It returned {number}, but there is no znode `{number}`: nothing was claimed.",
             f"returns {number}, which nobody holds",
         )
     if stat.ephemeralOwner != you.client_id[0]:
         whose = "a rival's" if stat.ephemeralOwner else "nobody's: it is not ephemeral"
-        arena.fail(f"It returned {number}, but that znode is {whose}.", f"returns {number}")
-    arena.equal(
+        harness.fail(f"It returned {number}, but that znode is {whose}.", f"returns {number}")
+    harness.equal(
         number, 1, "Number 3 was taken and number 1 given back, after you had looked: look again."
     )
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import NoNodeError
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -52,8 +52,8 @@ def _somebodys(zk: KazooClient, path: str) -> str:
     return "mine" if stat.ephemeralOwner == zk.client_id[0] else "another's"
 
 
-def _judge_whose(arena: Arena) -> None:
-    you, rival, root = arena.client(), arena.rival, arena.root
+def _judge_whose(harness: Harness) -> None:
+    you, rival, root = harness.client(), harness.rival, harness.root
     you.create(f"{root}/1", b"node1", ephemeral=True)
     rival.create(f"{root}/2", b"node2", ephemeral=True)
     rival.create(f"{root}/3", b"node1", ephemeral=True)
@@ -65,9 +65,9 @@ def _judge_whose(arena: Arena) -> None:
         ("4", "nobody's", "It is not ephemeral, so that it belongs to no session."),
         ("5", "gone", "There is no such znode."),
     ):
-        arena.equal(arena.call(you, f"{root}/{name}", kind=str), wanted, why)
-    arena.expire(you)
-    arena.equal(arena.call(you, f"{root}/1", kind=str), "gone", "It went with its session.")
+        harness.equal(harness.call(you, f"{root}/{name}", kind=str), wanted, why)
+    harness.expire(you)
+    harness.equal(harness.call(you, f"{root}/1", kind=str), "gone", "It went with its session.")
 
 
 # --- what is left -----------------------------------------------------------------------------
@@ -98,17 +98,17 @@ def _the_others(zk: KazooClient, root: str, session: int) -> list[str]:
     return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner not in (0, session))
 
 
-def _judge_left(arena: Arena) -> None:
-    you, dead, root = arena.client(), arena.client("a server"), arena.root
+def _judge_left(harness: Harness) -> None:
+    you, dead, root = harness.client(), harness.client("a server"), harness.root
     dead.create(f"{root}/number", ephemeral=True)
     dead.create(f"{root}/note")
     you.create(f"{root}/yours", ephemeral=True)
     dead.create(f"{root}/lock", ephemeral=True)
     session = dead.client_id[0]
-    arena.cut(dead)
-    answer = arena.call(you, root, session, kind=list)
-    arena.expire(dead)
-    arena.equal(answer, sorted(arena.zk.get_children(root)), "That is what was left.")
+    harness.cut(dead)
+    answer = harness.call(you, root, session, kind=list)
+    harness.expire(dead)
+    harness.equal(answer, sorted(harness.zk.get_children(root)), "That is what was left.")
 
 
 EXERCISES = (

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError
 
-from labkit.course.exercises.arena import Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -39,16 +39,16 @@ def _exchanged(millis: int, worker: int, sequence: int) -> int:
     return millis << 22 | sequence << 10 | worker
 
 
-def _judge_pack(arena: Arena) -> None:
+def _judge_pack(harness: Harness) -> None:
     for millis, worker, sequence in (
         (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (123_456, 7, 42), (2**41 - 1, 1023, 4095),
     ):  # fmt: skip
         wanted = millis * 2**22 + worker * 2**12 + sequence
-        arena.equal(arena.call(millis, worker, sequence, kind=int), wanted)
-    arena.raises(ValueError, 1, 1024, 0)
-    arena.raises(ValueError, 1, 1, 4096)
-    arena.raises(ValueError, 2**41, 1, 0)
-    arena.raises(ValueError, 1, -1, 0)
+        harness.equal(harness.call(millis, worker, sequence, kind=int), wanted)
+    harness.raises(ValueError, 1, 1024, 0)
+    harness.raises(ValueError, 1, 1, 4096)
+    harness.raises(ValueError, 2**41, 1, 0)
+    harness.raises(ValueError, 1, -1, 0)
 
 
 # --- the next one -----------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _bottomless(last: tuple[int, int], millis: int) -> tuple[int, int] | None:
     return (millis, sequence + 1) if millis == before else None
 
 
-def _judge_following(arena: Arena) -> None:
+def _judge_following(harness: Harness) -> None:
     for last, millis, wanted, why in (
         ((100, 0), 101, (101, 0), "A new millisecond begins at 0."),
         ((100, 0), 100, (100, 1), "The same millisecond: the next in sequence."),
@@ -97,7 +97,7 @@ def _judge_following(arena: Arena) -> None:
         ((100, 3), 99, None, "The clock stepped back; IDs of that time may exist already."),
         ((100, 3), 20, None, "The clock stepped back; IDs of that time may exist already."),
     ):
-        arena.equal(arena.call(last, millis), wanted, why)
+        harness.equal(harness.call(last, millis), wanted, why)
 
 
 # --- reserve before use -----------------------------------------------------------------------
@@ -145,8 +145,8 @@ def _from_the_end(zk: KazooClient, path: str, now: int) -> tuple[int, int]:
             continue
 
 
-def _judge_reserve(arena: Arena) -> None:
-    you, rival, path = arena.client(), arena.rival, f"{arena.root}/7"
+def _judge_reserve(harness: Harness) -> None:
+    you, rival, path = harness.client(), harness.rival, f"{harness.root}/7"
     rival.create(path, b"0")
     for now, meanwhile, first, why in (
         (5_000, None, 5_000, "Nobody has reserved what is to come."),
@@ -157,11 +157,11 @@ def _judge_reserve(arena: Arena) -> None:
     ):
         if meanwhile is not None:
             you.before("set", lambda _, data=meanwhile: rival.set(path, data))  # type: ignore[misc]
-        got = arena.call(you, path, now)
-        arena.equal(tuple(got) if isinstance(got, list) else got, (first, first + 1000), why)
-        stored = int(arena.zk.get(path)[0])
+        got = harness.call(you, path, now)
+        harness.equal(tuple(got) if isinstance(got, list) else got, (first, first + 1000), why)
+        stored = int(harness.zk.get(path)[0])
         if stored != first + 1000:
-            arena.fail(
+            harness.fail(
                 f"It returned {got}, and {stored} is written in the znode: the next one would "
                 f"begin there.",
                 f"has written {stored}, not {first + 1000}",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import NoNodeError
 
-from labkit.course.exercises.arena import RIVAL, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import RIVAL, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -30,20 +30,22 @@ def _whatever(zk: KazooClient, path: str) -> Any:
     return zk.exists(path)
 
 
-def _judge(arena: Arena) -> None:
-    you, holder, path = arena.client(), arena.client("the holder"), f"{arena.root}/1"
-    arena.equal(arena.call(you, path, kind=bool), False, "There is no such znode.")
+def _judge(harness: Harness) -> None:
+    you, holder, path = harness.client(), harness.client("the holder"), f"{harness.root}/1"
+    harness.equal(harness.call(you, path, kind=bool), False, "There is no such znode.")
     holder.create(path, b"node1", ephemeral=True)
-    arena.equal(arena.call(you, path, kind=bool), True)
-    arena.cut(holder)
-    arena.equal(
-        arena.call(you, path, kind=bool), True, "Its holder is silent, but ZooKeeper waits for it."
+    harness.equal(harness.call(you, path, kind=bool), True)
+    harness.cut(holder)
+    harness.equal(
+        harness.call(you, path, kind=bool),
+        True,
+        "Its holder is silent, but ZooKeeper waits for it.",
     )
-    arena.expire(holder)
-    arena.equal(arena.call(you, path, kind=bool), False, "Its holder's session has timed out.")
-    arena.client(RIVAL).create(path, ephemeral=True)
-    arena.equal(
-        arena.call(you, path, kind=bool), True, "The znode is there, though nothing is in it."
+    harness.expire(holder)
+    harness.equal(harness.call(you, path, kind=bool), False, "Its holder's session has timed out.")
+    harness.client(RIVAL).create(path, ephemeral=True)
+    harness.equal(
+        harness.call(you, path, kind=bool), True, "The znode is there, though nothing is in it."
     )
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from labkit.course.exercises.arena import YOU, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU, Harness
+from labkit.course.exercises.values import message_of, same
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -57,21 +58,22 @@ def _unread(zk: KazooClient, path: str, tell: Callable[[str], None]) -> None:
     look()
 
 
-def _judge_follow(arena: Arena) -> None:
-    you, rival, path = arena.client(), arena.rival, f"{arena.root}/light"
+def _judge_follow(harness: Harness) -> None:
+    you, rival, path = harness.client(), harness.rival, f"{harness.root}/light"
     told: list[str] = []
 
     def tell(value: str) -> None:
-        arena.note(YOU, f"tell({value!r})")
+        harness.note(YOU, f"tell({harness.show(value)})")
         told.append(value)
 
     def expect(value: str, why: str) -> None:
-        arena.wait(lambda: (told and told[-1] == value) or you.broken, _SOON)
+        harness.wait(lambda: (told and same(told[-1], value)) or you.broken, _SOON)
         if you.broken is not None:
-            arena.fail(f"Your watch function raised {you.broken!r}.", "raises an error")
-        if not told or told[-1] != value:
-            last = f"{told[-1]!r}" if told else "nothing"
-            arena.fail(
+            name, said = type(you.broken).__name__, message_of(you.broken)
+            harness.fail(f"Your watch function raised `{name}`: {said}", f"raises {name}")
+        if not told or not same(told[-1], value):
+            last = harness.show(told[-1]) if told else "nothing"
+            harness.fail(
                 f"The light is {value!r}, and {_SOON:g} s later the last that was told is {last}. "
                 + why,
                 f"has told {last}, and the light is {value!r}",
@@ -79,15 +81,15 @@ def _judge_follow(arena: Arena) -> None:
 
     rival.create(path, b"off")
     you.before("exists", lambda _: rival.set(path, b"flicker"))
-    arena.call(you, path, tell)
-    now = arena.zk.get(path)[0].decode()
+    harness.call(you, path, tell)
+    now = harness.zk.get(path)[0].decode()
     expect(now, "It changed between your read and your watch." if now == "flicker" else "")
     for state in ("on", "red", "green"):
         rival.set(path, state.encode())
         expect(state, "A watch fires once.")
     for number in range(40):
-        arena.zk.set_async(path, str(number).encode())
-    arena.note("a rival", "40 changes at once, the last one: 39")
+        harness.zk.set_async(path, str(number).encode())
+    harness.note("a rival", "40 changes at once, the last one: 39")
     expect("39", "You may miss steps, never the outcome.")
 
 
@@ -129,39 +131,41 @@ def _look_then_watch(zk: KazooClient, path: str) -> None:
         told.wait()
 
 
-def _judge_gone(arena: Arena) -> None:
-    you, rival, path = arena.client(), arena.rival, f"{arena.root}/lock"
-    arena.call(you, path)
+def _judge_gone(harness: Harness) -> None:
+    you, rival, path = harness.client(), harness.rival, f"{harness.root}/lock"
+    harness.call(you, path)
     rival.create(path, b"1")
-    run = arena.start(you, path)
-    arena.wait(lambda: run.done, 0.3)
+    run = harness.run(you, path)
+    harness.wait(lambda: run.done, 0.3)
     rival.set(path, b"2")
-    arena.wait(lambda: run.done, 0.3)
+    harness.wait(lambda: run.done, 0.3)
     if run.done:
         run.result()
-        arena.fail("It returned, and the znode is still there.", "returns, and the znode is there")
+        harness.fail(
+            "It returned, and the znode is still there.", "returns, and the znode is there"
+        )
     rival.delete(path)
-    _returns(arena, run)
+    _returns(harness, run)
     calls = len(you.calls) - 1
     if calls > 5:
-        arena.fail(
+        harness.fail(
             f"It made {calls} calls, where 3 are enough: let ZooKeeper tell you, by a watch.",
             f"{calls} calls",
         )
-    path = f"{arena.root}/next-lock"
+    path = f"{harness.root}/next-lock"
     rival.create(path)
     you.before("exists", lambda _: None)
-    you.before("exists", lambda _: arena.zk.exists(path) and rival.delete(path))
-    run = arena.start(you, path)
-    if not arena.wait(lambda: run.done or not arena.zk.exists(path), 0.3):
+    you.before("exists", lambda _: harness.zk.exists(path) and rival.delete(path))
+    run = harness.run(you, path)
+    if not harness.wait(lambda: run.done or not harness.zk.exists(path), 0.3):
         rival.delete(path)
-    _returns(arena, run)
+    _returns(harness, run)
 
 
-def _returns(arena: Arena, run: Any) -> None:
-    arena.wait(lambda: run.done, _SOON)
+def _returns(harness: Harness, run: Any) -> None:
+    harness.wait(lambda: run.done, _SOON)
     if not run.done:
-        arena.fail(
+        harness.fail(
             f"The znode was deleted, and {_SOON:g} s later your function still waits. Could it "
             "have gone between two of your calls?",
             "still waits for what has happened",

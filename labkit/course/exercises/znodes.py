@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from kazoo.exceptions import BadVersionError
 from kazoo.protocol.states import ZnodeStat
 
-from labkit.course.exercises.arena import YOU, Arena
 from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -66,8 +66,8 @@ def _discouraged(zk: KazooClient, path: str, amount: int) -> bool:
         return False
 
 
-def _judge_take(arena: Arena) -> None:
-    you, rival, path = arena.client(), arena.rival, f"{arena.root}/stock"
+def _judge_take(harness: Harness) -> None:
+    you, rival, path = harness.client(), harness.rival, f"{harness.root}/stock"
     rival.create(path, b"10")
     for amount, meanwhile, wanted, left, why in (
         (3, None, True, 7, ""),
@@ -80,10 +80,10 @@ def _judge_take(arena: Arena) -> None:
             before, after = (str(number).encode() for number in meanwhile)
             rival.set(path, before)
             you.before("set", lambda _, after=after: rival.set(path, after))  # type: ignore[misc]
-        arena.equal(arena.call(you, path, amount, kind=bool), wanted, why)
-        now = int(arena.zk.get(path)[0])
+        harness.equal(harness.call(you, path, amount, kind=bool), wanted, why)
+        now = int(harness.zk.get(path)[0])
         if now != left:
-            arena.fail(
+            harness.fail(
                 f"It returned {wanted}, and the stock is {now}, where it should be {left}. {why}",
                 f"leaves {now} in stock, not {left}",
             )
@@ -115,23 +115,29 @@ def _unwritten(zk: KazooClient, path: str, before: ZnodeStat) -> bool:
     return now is not None and now.mzxid == before.mzxid
 
 
-def _judge_same(arena: Arena) -> None:
-    you, rival, path = arena.client(), arena.rival, f"{arena.root}/score"
+def _judge_same(harness: Harness) -> None:
+    you, rival, path = harness.client(), harness.rival, f"{harness.root}/score"
     rival.create(path, b"0")
-    before = arena.zk.exists(path)
-    arena.note(YOU, f"remembers {arena.show(before)}")
-    arena.equal(arena.call(you, path, before, kind=bool), True, "Nothing has happened to it.")
+    before = harness.zk.exists(path)
+    harness.note(YOU, f"remembers {harness.show(before)}")
+    harness.equal(harness.call(you, path, before, kind=bool), True, "Nothing has happened to it.")
     rival.set(path, b"1")
-    arena.equal(
-        arena.call(you, path, before, kind=bool), True, "It has been written; it is the same znode."
+    harness.equal(
+        harness.call(you, path, before, kind=bool),
+        True,
+        "It has been written; it is the same znode.",
     )
     rival.delete(path)
-    arena.equal(arena.call(you, path, before, kind=bool), False, "It is gone.")
+    harness.equal(harness.call(you, path, before, kind=bool), False, "It is gone.")
     rival.create(path, b"0")
-    arena.equal(arena.call(you, path, before, kind=bool), False, "It was made anew, at version 0.")
+    harness.equal(
+        harness.call(you, path, before, kind=bool), False, "It was made anew, at version 0."
+    )
     rival.set(path, b"1")
-    arena.equal(
-        arena.call(you, path, before, kind=bool), False, "The new znode has been written, as well."
+    harness.equal(
+        harness.call(you, path, before, kind=bool),
+        False,
+        "The new znode has been written, as well.",
     )
 
 
