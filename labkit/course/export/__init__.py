@@ -205,11 +205,11 @@ def _prepared(page: Page) -> NotebookNode:
     """The page's notebook with everything that needs a kernel turned into plain cells."""
     notebook = cast(NotebookNode, nbformat.from_dict(page.notebook))
     tasks: dict[str, Exercise] = {}
+    cells = [cell for cell in _without_progress(notebook.cells) if "nav" not in tags(cell)]
     notebook.cells = [
         fresh
-        for cell in _without_progress(notebook.cells)
-        if "nav" not in tags(cell)
-        for fresh in (_plain(cell, page, tasks) if cell.cell_type == "code" else [cell])
+        for before, cell, following in zip([None, *cells], cells, [*cells[1:], None], strict=False)
+        for fresh in _plain(cell, before, following, page, tasks)
     ]
     for at, cell in enumerate(notebook.cells):
         cell.id = f"cell-{at}"
@@ -232,7 +232,29 @@ def _tells_progress(cell: NotebookNode) -> bool:
     )
 
 
-def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterator[NotebookNode]:
+def _explains(cell: NotebookNode | None, before: NotebookNode | None) -> bool:
+    """Whether a text explains the answer of a prediction: it comes right after the reveal."""
+    return (
+        cell is not None
+        and before is not None
+        and cell.cell_type == "markdown"
+        and before.cell_type == "code"
+        and bool(calls(before, "reveal"))
+        and not re.search(r"^#{1,6} ", cell.source, re.MULTILINE)
+    )
+
+
+def _plain(
+    cell: NotebookNode,
+    before: NotebookNode | None,
+    following: NotebookNode | None,
+    page: Page,
+    tasks: dict[str, Exercise],
+) -> Iterator[NotebookNode]:
+    if cell.cell_type != "code":
+        if not _explains(cell, before):
+            yield cell
+        return
     for output in cell.outputs:
         if "data" in output:
             output.output_type = "display_data"  # how it came to be shown is of no interest
@@ -249,10 +271,13 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
         )
         yield shown
     elif calls(cell, "predict") and shown.outputs:
+        if set_up := _before_question(cell):
+            yield nbformat.v4.new_code_cell(set_up)
         yield from _boxed([shown])
     elif calls(cell, "reveal"):
         yield code
-        yield from _folded("What happened", [_without_verdict(shown)])
+        why = [following] if following is not None and _explains(following, cell) else []
+        yield from _folded("What happened", [_without_verdict(shown), *why])
     elif calls(cell, "exercise"):
         for name, exercise in _exercises(cell):
             tasks[name] = exercise
@@ -275,6 +300,12 @@ def _plain(cell: NotebookNode, page: Page, tasks: dict[str, Exercise]) -> Iterat
 def _is_recording(output: NotebookNode) -> bool:
     """Whether it is the controls' recording; what was printed beside it has no metadata."""
     return bool(output.get("metadata", {}).get("labkit") == "recording")
+
+
+def _before_question(cell: NotebookNode) -> str:
+    """What a cell does before it asks for a prediction."""
+    first = min(call.lineno for call in calls(cell, "predict"))
+    return "\n".join(cell.source.split("\n")[: first - 1]).strip()
 
 
 def _exercises(cell: NotebookNode) -> Iterator[tuple[str, Exercise]]:

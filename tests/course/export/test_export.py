@@ -29,7 +29,7 @@ def page(folder: Path, name: str, *cells: str) -> Page:
         else new_markdown_cell(cell)
         for cell in cells
     ]
-    about = {"number": name[:2], "question": "Why?", "minutes": 1, "needs": []}
+    about = {"number": name[:2], "question": "Why?", "needs": []}
     path = folder / f"{name}.ipynb"
     nbformat.write(new_notebook(cells=made, metadata={"labkit": about}), path)
     return Page.read(path)
@@ -67,6 +67,24 @@ def test_a_page_that_fails_is_named_and_the_others_are_written(
     assert "did not run to its end" in bad
     assert "so far" in bad
     assert "ZeroDivisionError" in bad
+
+
+def test_what_explains_an_answer_is_folded_with_it(tmp_path: Path) -> None:
+    asked = page(
+        tmp_path, "01-asked", "# What?", ">>> n = 4\np = predict(lab, 'n + 3?')\np",
+        ">>> p.reveal(n + 3)", "It is seven, of course.", "Go on.", ">>> n", "Not folded.",
+        ">>> p.reveal(7)", "## Next\n\nA heading ends it.",
+    )  # fmt: skip
+    for cell in asked.code[:2]:
+        cell.outputs = [new_output("display_data", {"text/plain": "said"})]
+    export([asked], tmp_path / "out", execute=False, to="markdown")
+    text = (tmp_path / "out" / "01-asked.md").read_text()
+    folds = re.findall(r"<details.*?</details>", text, re.DOTALL)
+    assert ["seven" in fold for fold in folds] == [True, False]
+    assert text.count("It is seven, of course.") == 1
+    outside = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    assert re.findall("Go on|Not folded|A heading", outside) == ["Go on", "Not folded", "A heading"]
+    assert "n = 4" in outside  # what was set up before the question
 
 
 def test_the_notebooks_stay_as_they_are(pages: list[Page], tmp_path: Path) -> None:
