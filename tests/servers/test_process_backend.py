@@ -6,10 +6,13 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -115,3 +118,32 @@ def connections(lab: Lab) -> set[tuple[str, str]]:
     sessions = {node.status()["session"] for node in lab.nodes}
     found = re.findall(r"/127.0.0.1:(\d+)\[.*sid=(0x\w+)", lab.zookeeper.four_letter("cons"))
     return {(session, port) for port, session in found if session in sessions}
+
+
+@pytest.mark.parametrize(
+    "name", ["größe \\u0041 %41 it's a:b;c #!=", "/".join(["a" * 250] * 15)], ids=["odd", "long"]
+)
+def test_files_may_be_in_any_directory(tmp_path: Path, name: str) -> None:
+    """A server that wrote elsewhere would leave it there, and its log would not be found."""
+    home = tmp_path / name
+    home.mkdir(parents=True)
+    script = (
+        "from labkit import Lab\n"
+        "with Lab(nodes=1, ensemble=3, backend='process', session_timeout=2.0) as lab:\n"
+        "    lab.wait_until(lab.node(1).sequence, timeout=20)\n"
+        "    lab.expire(1)\n"
+        "    assert any(t.op == 'create' for t in lab.zookeeper.transactions())\n"
+        "    assert lab.zkcli('get /nope') == 'Node does not exist: /nope'\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TMPDIR": str(home), "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    [ours] = home.iterdir()
+    assert [
+        path for path in ours.rglob("*") if path.name != "ports" and not path.name.isdigit()
+    ] == []
+    assert list(tmp_path.iterdir()) == [tmp_path / name.split("/")[0]]

@@ -55,6 +55,17 @@ def test_finds_every_layout(tmp_path: Path, jar: str, java: str, environ: dict[s
     assert all(Path(jar).exists() for jar in found.jars)
 
 
+def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers run in directories of their own, where a relative path leads nowhere."""
+    _touch(tmp_path / "zk/lib/zookeeper-3.9.3.jar")
+    _touch(tmp_path / "jdk/bin/java")
+    monkeypatch.chdir(tmp_path)
+    for environ in ({"JAVA_HOME": "jdk"}, {"PATH": "jdk/bin"}):
+        found = find_installation({"ZOOKEEPER_HOME": "zk", "PATH": "", **environ}, tmp_path)
+        assert found.java == str(tmp_path / "jdk/bin/java")
+        assert found.jars == (str(tmp_path / "zk/lib/zookeeper-3.9.3.jar"),)
+
+
 def test_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match="apt-get install zookeeper.*ZOOKEEPER_HOME"):
         find_installation({"PATH": ""}, tmp_path)
@@ -109,11 +120,11 @@ def test_a_command_line_that_breaks_is_no_answer(printed: str, said: str) -> Non
     assert "\n" not in str(broken.value)
 
 
-def test_files_and_containers_are_configured_alike(tmp_path: Path) -> None:
+def test_files_and_containers_are_configured_alike() -> None:
     settings = ZooKeeperSettings(tick_time=123, max_session_timeout=45_678)
     peers = [config.Peer(number, "127.0.0.1", 2888, 3888) for number in (1, 2, 3)]
     for members in ([], peers):
-        written = config.zoo_cfg(tmp_path, 2181, settings, members)
+        written = config.zoo_cfg(2181, settings, members)
         lines = dict(line.split("=", 1) for line in written.splitlines())
         variables = config.environment(settings, 1, [peer.host for peer in members])
         extra = dict(word.split("=", 1) for word in variables["ZOO_CFG_EXTRA"].split())

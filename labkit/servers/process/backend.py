@@ -11,10 +11,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -114,17 +116,14 @@ class ProcessBackend:
             (home / "data").mkdir(parents=True)
             (home / "data" / "myid").write_text(f"{number}\n")
             config.write_logging_configuration(home)
-            settings_file = home / "zoo.cfg"
-            settings_file.write_text(
-                config.zoo_cfg(home / "data", clients[name].port, settings, peers.get(name, ()))
-            )
-            command = self._installed.server_command(home, settings_file)
+            written = config.zoo_cfg(clients[name].port, settings, peers.get(name, ()))
+            (home / "zoo.cfg").write_text(written)
             log = home / "log"
             self._servers[name] = _Server(
                 name,
                 clients[name],
                 log,
-                lambda c=command, o=log: self._launch_java(c, o),  # type: ignore[misc]
+                partial(self._launch_java, self._installed.server_command("./zoo.cfg"), log),
             )
         self._zookeepers.update(clients)
         return clients
@@ -244,7 +243,7 @@ class ProcessBackend:
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(map(str, self._zookeepers.values()))
         home = self._directory / name
-        argv = self._installed.cli_command(home, hosts, words)
+        argv = self._installed.cli_command(hosts, words)
         try:
             done = subprocess.run(
                 argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -300,7 +299,9 @@ class ProcessBackend:
             yield server if changes(verb, name, server.state()) else None
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, LAB_VARIABLE: self.lab_id}
+        # In some locales Java cannot name every file. Where this one is missing, nothing changes.
+        locale = {"LC_ALL": "C.UTF-8"} if sys.platform == "linux" else {}
+        return {**os.environ, **locale, LAB_VARIABLE: self.lab_id}
 
     def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
         with open(log, "ab") as output:

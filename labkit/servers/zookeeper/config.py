@@ -8,6 +8,10 @@ from pathlib import Path
 
 from labkit.servers.base import ZooKeeperSettings
 
+#: A local server's data, seen from the directory that it runs in. No path from further up is given
+#: to Java: it would read some characters as escapes, and lacks others in the system's locale.
+DATA = "./data"
+
 #: Where a container's ZooKeeper listens for clients.
 CLIENT_PORT = 2181
 
@@ -40,13 +44,11 @@ def properties(settings: ZooKeeperSettings, peers: bool) -> dict[str, str]:
     return {**shared, "initLimit": "50", "syncLimit": "10"} if peers else shared
 
 
-def zoo_cfg(
-    data: Path, client_port: int, settings: ZooKeeperSettings, peers: Sequence[Peer] = ()
-) -> str:
+def zoo_cfg(client_port: int, settings: ZooKeeperSettings, peers: Sequence[Peer] = ()) -> str:
     """A local server's configuration file; without `peers` it is standalone."""
     lines = {
         **properties(settings, bool(peers)),
-        "dataDir": str(data),
+        "dataDir": DATA,
         "clientPort": str(client_port),
         "clientPortAddress": "127.0.0.1",
     }

