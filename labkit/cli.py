@@ -326,6 +326,34 @@ def doctor() -> None:
     raise typer.Exit(0 if healthy else 1)
 
 
+@app.command()
+def grade(
+    notebooks: Annotated[
+        list[Path], typer.Argument(help="Notebooks, or a directory with one for each learner.")
+    ],
+    as_json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a table for a spreadsheet.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=16, help="Notebooks at the same time.")] = 2,
+) -> None:
+    """Judge a class: one row a learner, by this installation's own judges."""
+    from labkit.course import grade as grading
+
+    with _progress(as_json or csv) as (bar, _):
+        task = bar.add_task("grading", total=None)
+
+        def progress(path: Path, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=path.stem)
+
+        grades = grading.grade(notebooks, jobs=jobs, progress=progress)
+    if as_json or csv:
+        print((grading.as_json if as_json else grading.as_csv)(grades).rstrip())
+        return
+    table = Table(*grades[0].row())
+    for row in (one.row() for one in grades):
+        table.add_row(*map(str, row.values()))
+    out.print(table)
+
+
 @app.command(name="install-zookeeper")
 def install_zookeeper() -> None:
     """Get a ZooKeeper of your own into the cache directory, and Java if there is none: no root."""
