@@ -40,6 +40,11 @@ ALT = {
         "A watch is set by a read, is told once that something changed, and is gone; what happens "
         "before the next read is not told."
     ),
+    "03b-did-it-happen": (
+        "Two requests between a client and ZooKeeper. One is lost on the way there and never "
+        "carried out; the other is carried out and its answer is lost on the way back. To the "
+        "client both look the same."
+    ),
     "04-the-sequence-node": (
         "Each server holds its number as an ephemeral znode below /sequence; a request asks the "
         "server, and the server has asked ZooKeeper. Nobody has asked node 4, so 4 is free."
@@ -357,6 +362,23 @@ def watches() -> Sheet:
         s.line((start, 2.05), (end, 2.05), style.PALETTE[0], 4, z=3)
     s.text(2.52, 1.86, "watching", 8.5, shade=style.PALETTE[0], plate=True)
     s.text(5.95, 1.86, "watching", 8.5, shade=style.PALETTE[0])
+    return s
+
+
+def did_it_happen() -> Sheet:
+    s = Sheet(2.55)
+    s.lane(0.6, "you")
+    s.lane(1.75, "ZooKeeper")
+    s.arrow((1.9, 0.6), (2.35, 1.15))
+    s.cross(2.42, 1.24, 0.11)
+    s.text(3.25, 0.36, "ConnectionLoss", 9.5, bold=True, shade=style.ALARM)
+    s.text(2.3, 2.1, "nothing happened", 9.5)
+    s.arrow((4.5, 0.6), (4.95, 1.75))
+    s.dot(4.95, 1.75, size=0.08)
+    s.arrow((5.0, 1.7), (5.3, 1.15))
+    s.cross(5.37, 1.05, 0.11)
+    s.text(6.15, 0.36, "ConnectionLoss", 9.5, bold=True, shade=style.ALARM)
+    s.text(5.0, 2.1, "done", 9.5, bold=True)
     return s
 
 
@@ -688,6 +710,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "01-znodes-and-versions": znodes,
     "02-sessions-and-ephemerals": sessions,
     "03-watches": watches,
+    "03b-did-it-happen": did_it_happen,
     "04-the-sequence-node": the_sequence_node,
     "05-races-and-herds": races,
     "06-when-zookeeper-stops": outage,

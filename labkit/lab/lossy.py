@@ -89,8 +89,15 @@ class LossyClient(Session):
     def _call(self, request: Any, async_object: Any) -> Any:
         kind = type(request).__name__
         if self._to_lose and kind in _WRITES + _READS:
-            self._to_lose.pop(0)(kind)
+            lose = self._to_lose.pop(0)
+            self._wait_for_connection()  # else it is the handshake that is lost
+            lose(kind)
         return super()._call(request, async_object)
+
+    def _wait_for_connection(self) -> None:
+        end = time.monotonic() + _TIMEOUT
+        while not (self.connected and self.granted) and time.monotonic() < end:
+            time.sleep(0.005)
 
     def _without_reply(self, kind: str) -> None:
         before = self._zxid()

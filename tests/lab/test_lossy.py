@@ -44,6 +44,18 @@ def test_a_lost_request_leaves_nothing_done(lab: Lab, client: LossyClient) -> No
     assert not lab.zk.exists("/lost-request")
 
 
+def test_one_loss_right_after_another(lab: Lab, client: LossyClient) -> None:
+    for attempt in range(5):
+        client.lose_request()
+        with pytest.raises(ConnectionLoss):
+            client.create(f"/not-made-{attempt}")
+        client.lose_reply()
+        with pytest.raises(ConnectionLoss):
+            client.create(f"/made-{attempt}")
+    made = client.retry(client.get_children, "/")
+    assert sorted(name for name in made if "made-" in name) == [f"made-{n}" for n in range(5)]
+
+
 def test_a_lost_read_raises_and_leaves_no_watch(lab: Lab, client: LossyClient) -> None:
     lab.zk.ensure_path("/read")
     notices: list[WatchedEvent] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labkit.course.exercises import (
     balancing,
     barriers,
+    doubts,
     ensembles,
     judging,
     leases,
@@ -26,6 +27,7 @@ _PAGES = (
     znodes,
     sessions,
     watches,
+    doubts,
     sequence,
     races,
     outage,
