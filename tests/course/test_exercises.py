@@ -21,6 +21,34 @@ WRONG = [(exercise, answer) for exercise in ALL for answer in exercise.wrong]
 WRONG_IDS = [f"{exercise.id}-{answer.__name__.lstrip('_')}" for exercise, answer in WRONG]
 
 
+#: Why answers fail that are right but for a lost reply, a vanished child or an unchecked commit.
+REASONS = {
+    ("take-stock", "_again"): "The write's reply was lost, and it returned True.",
+    ("take-stock", "_presuming"): "The write's request was lost, and it returned True",
+    ("left-behind", "_trusting"): "'NoneType' object has no attribute 'ephemeralOwner'",
+    ("ghosts", "_trusting"): "'NoneType' object has no attribute 'ephemeralOwner'",
+    ("follow", "_without_a_watch"): "its read's reply was lost, and no watch is left",
+    ("follow", "_untold"): "The reply to your read was lost",
+    ("claim", "_losing"): "It raised `ConnectionLoss`",
+    ("claim", "_greedy"): "your session holds 4 and 5",
+    ("claim", "_presuming"): "your session holds nothing",
+    ("claim-by-ticket", "_losing"): "It raised `ConnectionLoss`",
+    ("claim-by-ticket", "_drawing_twice"): "The create's reply was lost. It returned 4",
+    ("claim-by-ticket", "_beginning_again"): "your session has 4 and 5",
+    ("claim-by-ticket", "_unchecked"): "A rival took 1 before your commit",
+    ("acquire", "_losing"): "It raised `ConnectionLoss`",
+    ("acquire", "_queueing_twice"): "Your session has 2 places in the queue",
+    ("acquire", "_watching_nothing"): "A read whose reply is lost has left no watch",
+    ("take-item", "_simply"): "Your delete's reply was lost, and it let `ConnectionLoss` through",
+    ("take-item", "_retrying"): "Your delete's reply was lost, so look whether it was done",
+    ("take-item", "_presuming"): "It returned 'vole'; 'wolf' is right",
+    ("take-item", "_unchecked"): "A rival took the one before",
+    ("take-item", "_littering"): "In the queue is left",
+    ("work-one", "_unowned"): "Look whose mark it is",
+    ("work-one", "_unchecked_commit"): "and a rival finished the item",
+}
+
+
 def each() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
 
@@ -57,6 +85,21 @@ def test_it_is_complete(exercise: Exercise) -> None:
     assert exercise.wrong
     assert all(answer.__doc__ for answer in exercise.wrong)
     assert exercise.stub == f"def {exercise.signature}:\n    ..."
+
+
+@each()
+def test_a_question_says_what_to_do_when_the_connection_is_lost(exercise: Exercise) -> None:
+    source = exercise.solution
+    if "(zk," in exercise.signature and exercise.page > "00":
+        assert "ConnectionLoss" in exercise.question
+    if "ConnectionLoss" in source:
+        assert "you need not expect" not in exercise.question
+    if "client_id" in source:
+        assert "`zk.client_id[0]`" in exercise.question
+
+
+def test_every_reason_is_that_of_a_wrong_answer() -> None:
+    assert set(REASONS) <= {(exercise.id, answer.__name__) for exercise, answer in WRONG}
 
 
 @each()
@@ -104,6 +147,7 @@ def test_a_wrong_answer_fails(
     verdict = judge(zookeeper_lab, exercise, answer)
     assert verdict.outcome == "failed"
     assert len(verdict.message) > 20
+    assert REASONS.get((exercise.id, answer.__name__), "") in verdict.message
     assert [moment.bad for moment in verdict.moments].count(True) == 1, "the mistake is shown"
 
 

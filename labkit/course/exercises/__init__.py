@@ -11,6 +11,7 @@ from labkit.course.exercises import (
     leases,
     locks,
     outage,
+    queues,
     races,
     sequence,
     sessions,
@@ -37,6 +38,7 @@ _PAGES = (
     balancing,
     locks,
     barriers,
+    queues,
     judging,
 )
 

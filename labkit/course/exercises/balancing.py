@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import requests
 from kazoo.exceptions import NoNodeError
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ EXERCISES = (
         question=(
             "The children of `root` that are numbers are servers; each holds JSON with its `url`. "
             "Return the URLs as a sorted list. Other children don't count, and a server may leave "
-            "at any moment."
+            f"at any moment. {HOLDS}"
         ),
         hints=(
             '`name.isdecimal()` tells numbers from other children; `json.loads(data)["url"]` '

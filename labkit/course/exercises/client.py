@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import Transaction
-from kazoo.protocol.states import WatchedEvent
+from kazoo.protocol.states import KazooState, WatchedEvent
 
 from labkit.course.exercises.values import Moment, as_text
 from labkit.node.session import Session
@@ -55,16 +55,23 @@ class Client(Session):
         self.calls: list[str] = []  # such as "create", in order
         self.broken: BaseException | None = None  # what a watch function raised
         self._notes = notes
-        self._hooks: list[tuple[str, Callable[[str], object]]] = []
+        self._hooks: list[tuple[list[str], Callable[[str], object]]] = []
         self._guards: dict[Any, Any] = {}
         super().__init__(hosts, timeout, LOG)
+        self.losses = 0  # of its connection
+        self.add_listener(self._count)
+
+    def _count(self, state: str) -> None:
+        self.losses += state == KazooState.SUSPENDED
 
     def before(self, op: str, act: Callable[[str], object]) -> None:
-        """Do something once, right before the client's next `op` on a path is sent."""
-        self._hooks.append((op, act))
+        """Do something once, right before the client's next `op` on a path is sent.
 
-    @property
-    def waits_for_replies(self) -> bool:
+        `op` may name several, such as "exists or get".
+        """
+        self._hooks.append((op.split(" or "), act))
+
+    def is_waiting(self) -> bool:
         """Whether something has been sent and is not answered yet."""
         return bool(self._pending)
 
@@ -80,7 +87,7 @@ class Client(Session):
 
     def _run_hooks(self, op: str, path: str) -> None:
         for hook in self._hooks:
-            if hook[0] == op:
+            if op in hook[0]:
                 self._hooks.remove(hook)
                 hook[1](path)
                 return

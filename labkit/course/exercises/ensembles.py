@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import ConnectionLoss
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ EXERCISES = (
         title="Read what is true",
         question=(
             "Somebody has written to the znode at `path` and told you so. Return what it holds "
-            "(decoded, a string). The server that `zk` talks to may be behind the others."
+            "(decoded, a string). The server that `zk` talks to may be behind the others. "
+            f"{HOLDS}"
         ),
         hints=(
             "A read is answered by the server that you are connected to, from what it knows.",

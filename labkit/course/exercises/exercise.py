@@ -12,6 +12,13 @@ from typing import Any
 
 from labkit.course.exercises.harness import Harness
 
+#: What a question says of the connection to ZooKeeper.
+HOLDS = "(The connection holds in this exercise: you need not expect `ConnectionLoss`.)"
+BREAKS = (
+    "The connection may break at any moment: then a call raises `ConnectionLoss` (from "
+    "`kazoo.exceptions`), and nobody knows whether it was done."
+)
+
 
 @dataclass(frozen=True)
 class Exercise:

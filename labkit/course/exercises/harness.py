@@ -27,6 +27,9 @@ from labkit.servers.links.forwarder import Forwarder
 YOU, RIVAL, NETWORK = "your code", "a rival", "the network"
 
 
+_CARRIED_OUT = 2.0  # seconds that ZooKeeper has for a request that is sent
+
+
 class Failed(Exception):
     """The reader's function does not do what was asked. The message says what it did instead."""
 
@@ -154,6 +157,13 @@ class Harness:
         client.watched = True
         return client
 
+    def owned(self, client: Client, root: str) -> list[str]:
+        """The children of `root` that belong to a client's session, in order."""
+        session = client.session_id
+        names = [str(name) for name in self.zk.get_children(root)]
+        stats = [(name, self.zk.exists(f"{root}/{name}")) for name in names]
+        return sorted(n for n, stat in stats if stat and stat.ephemeralOwner == session)
+
     @property
     def rival(self) -> Client:
         """Somebody else, with a session of their own."""
@@ -169,9 +179,11 @@ class Harness:
         self._fault(client, LinkFault("drop"))
 
     def reset(self, client: Client) -> None:
-        """Break a client's connection; its session stays."""
+        """Break a client's connection, and wait until it is back, with the same session."""
         self.note(NETWORK, f"breaks {_whose(client.who)} connection")
+        losses = client.losses
         self._break(client)
+        self._until(lambda: client.losses > losses and client.connected, 5.0)
 
     def expire(self, client: Client) -> None:
         """End a client's session; it learns of that when it is back, which is waited for."""
@@ -187,14 +199,14 @@ class Harness:
         self._break(client)
         self._until(lambda: client.connected and client.client_id[0] != session[0], 5.0)
 
-    def lose_reply(self, client: Client, op: str, done: Callable[[], bool]) -> None:
+    def lose_reply(self, client: Client, op: str, done: Callable[[], object]) -> None:
         """Have the client's next `op` carried out, and its connection break before the reply.
 
         `done` says whether ZooKeeper has carried it out.
         """
 
         def after() -> None:
-            self._until(done, 2.0)
+            self._until(done, _CARRIED_OUT)
             self.note(NETWORK, "loses the reply; the connection breaks")
             self._break(client)
 
@@ -204,7 +216,7 @@ class Harness:
         """Have the client's connection break before its next `op` reaches ZooKeeper."""
 
         def after() -> None:
-            self._until(lambda: client.waits_for_replies, 2.0)
+            self._until(client.is_waiting, _CARRIED_OUT)
             self.note(NETWORK, "loses the request; the connection breaks")
             self._break(client)
 

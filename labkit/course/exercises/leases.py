@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import BadVersionError
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ EXERCISES = (
             'The znode at `path` holds JSON: `{"token": 17, "value": "a"}`. Write your '
             "`token` and `value` into it and return `True`; but if it has a newer token than "
             "yours, leave it and return `False`. Between your check and your write, others may "
-            "write."
+            f"write. {HOLDS}"
         ),
         hints=(
             "`json.loads(data)` reads it, `json.dumps({...}).encode()` writes it.",

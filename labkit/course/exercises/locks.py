@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import ConnectionLoss, NoNodeError
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import BREAKS, Exercise
 from labkit.course.exercises.harness import RIVAL, Harness
 
 if TYPE_CHECKING:
@@ -67,17 +67,65 @@ def _enter(client: KazooClient, root: str, letter: str) -> str:
 # --- acquire ----------------------------------------------------------------------------------
 
 
+def queue_up(zk: KazooClient, root: str) -> str:
+    mine = f"{uuid.uuid4().hex}-lock-"
+    while True:
+        try:
+            path = zk.create(f"{root}/{mine}", ephemeral=True, sequence=True)
+            return path.rsplit("/", 1)[1]
+        except ConnectionLoss:  # in the queue or not? its name tells
+            for name in zk.retry(zk.get_children, root):
+                if name.startswith(mine):
+                    return name
+
+
 def acquire(zk: KazooClient, root: str) -> str:
-    path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
-    mine = path.rsplit("/", 1)[1]
+    mine = queue_up(zk, root)
     told = threading.Event()
-    while ahead := predecessor(zk.get_children(root), mine):
+    while ahead := predecessor(zk.retry(zk.get_children, root), mine):
         try:
             zk.get(f"{root}/{ahead}", watch=lambda event: told.set())
-        except NoNodeError:
-            continue  # it has gone already
+        except (NoNodeError, ConnectionLoss):
+            continue  # it has gone, or there is no watch: look again
         told.wait()
         told.clear()
+    return f"{root}/{mine}"
+
+
+def _losing(zk: KazooClient, root: str) -> str:
+    """Its name is its own, but nobody looks for it when a reply is lost."""
+    path: str = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+    return _wait_for(zk, root, path)
+
+
+def _queueing_twice(zk: KazooClient, root: str) -> str:
+    """After a lost reply it queues up again, behind itself, and waits for ever."""
+    while True:
+        try:
+            path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, sequence=True)
+            return _wait_for(zk, root, path)
+        except ConnectionLoss:
+            continue
+
+
+def _watching_nothing(zk: KazooClient, root: str) -> str:
+    """The reply to its read is lost, and with it the watch; yet it waits for a notice."""
+    mine = queue_up(zk, root)
+    told = threading.Event()
+    while ahead := predecessor(zk.retry(zk.get_children, root), mine):
+        with suppress(NoNodeError, ConnectionLoss):
+            zk.get(f"{root}/{ahead}", watch=lambda event: told.set())
+        told.wait()
+        told.clear()
+    return f"{root}/{mine}"
+
+
+def _wait_for(zk: KazooClient, root: str, path: str) -> str:
+    told = threading.Event()
+    while ahead := predecessor(zk.get_children(root), path.rsplit("/", 1)[1]):
+        if zk.exists(f"{root}/{ahead}", watch=lambda event: told.set()):
+            told.wait()
+            told.clear()
     return path
 
 
@@ -123,7 +171,45 @@ def _permanent(zk: KazooClient, root: str) -> str:
 
 
 def _judge_acquire(harness: Harness) -> None:
-    you, root = harness.client(), harness.root
+    _judge_queue(harness)
+    for lost in ("create", "get or exists"):
+        _judge_loss(harness, lost)
+
+
+def _judge_loss(harness: Harness, lost: str) -> None:
+    """A reply is lost: to the create, or to the read that leaves the watch."""
+    you, holder = harness.client(), harness.client("the holder")
+    root = f"{harness.root}/lost-{lost[:3]}"
+    harness.zk.create(root)
+    first = _enter(holder, root, "f")
+    done = (lambda: harness.owned(you, root)) if lost == "create" else you.is_waiting
+    harness.lose_reply(you, lost, done)
+    run = harness.run(you, root)
+    harness.wait(lambda: run.done or (you.losses and you.connected), _SOON)
+    _quiet(harness, you, run)
+    holder.delete(f"{root}/{first}")
+    if not harness.wait(lambda: run.done, _SOON):
+        count = len(harness.owned(you, root))
+        why = "A read whose reply is lost has left no watch."
+        if count > 1:
+            why = f"Your session has {count} places in the queue."
+        harness.fail(
+            f"A reply was lost, then the lock was released, and you still wait. {why}",
+            "still waits",
+        )
+    path = run.result(str)
+    places = [f"{root}/{name}" for name in harness.owned(you, root)]
+    if places != [path]:
+        harness.fail(
+            f"A reply was lost. It returned {harness.show(path)}, and your session has "
+            f"{len(places)} places in the queue.",
+            f"has {len(places)} places",
+        )
+
+
+def _judge_queue(harness: Harness) -> None:
+    you, root = harness.client(), f"{harness.root}/queue"
+    harness.zk.create(root)
     holder, waiting = harness.client("the holder"), harness.client(RIVAL)
     first = _enter(holder, root, "f")
     second = _enter(waiting, root, "e")
@@ -253,7 +339,7 @@ EXERCISES = (
             "Join the queue below `root` with an ephemeral, sequential znode (its name ending in "
             "`-lock-` and the digits), wait until you are the first, and return your znode's path. "
             "Watch your predecessor only. It may leave without ever having had the lock. "
-            "`predecessor` from the exercise before helps."
+            f"`predecessor` from the exercise before helps. {BREAKS} Don't queue up twice."
         ),
         hints=(
             '`path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, '
@@ -261,10 +347,20 @@ EXERCISES = (
             "`zk.get(..., watch=lambda event: told.set())` on your predecessor, then "
             "`told.wait()`. If `get` raises `NoNodeError` (from `kazoo.exceptions`), it has gone "
             "already: don't wait, look again.",
-            "After each wake-up look again who is ahead of you; the loop ends when nobody is.",
+            "After each wake-up look again who is ahead of you; the loop ends when nobody is. If "
+            "the create raises `ConnectionLoss`, list: a name with your random part is your place. "
+            "If the read raises it, there is no watch: look again.",
         ),
         answer=acquire,
-        wrong=(_presuming, _herding, _polling, _permanent),
+        wrong=(
+            _presuming,
+            _herding,
+            _polling,
+            _permanent,
+            _losing,
+            _queueing_twice,
+            _watching_nothing,
+        ),
         judge=_judge_acquire,
         deadline=12.0,
     ),

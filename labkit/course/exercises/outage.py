@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def ghosts(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     found = []
     for name in zk.get_children(root):
-        if zk.exists(f"{root}/{name}").ephemeralOwner not in current:
+        stat = zk.exists(f"{root}/{name}")  # None if it has gone since the listing
+        if stat is not None and stat.ephemeralOwner not in current:
             found.append(int(name))
     return sorted(found)
 
@@ -35,20 +36,26 @@ def _of_a_name(zk: KazooClient, root: str, current: set[int]) -> list[int]:
 
 def _not_mine(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     """Takes everybody else for a ghost."""
-    names = zk.get_children(root)
+    stats = {name: zk.exists(f"{root}/{name}") for name in zk.get_children(root)}
     mine = zk.client_id[0]
-    return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner != mine)
+    return sorted(int(name) for name, stat in stats.items() if stat and stat.ephemeralOwner != mine)
 
 
 def _unowned(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     """Looks for znodes without an owner; a ghost has one, that nobody is."""
+    stats = {name: zk.exists(f"{root}/{name}") for name in zk.get_children(root)}
+    return sorted(int(name) for name, stat in stats.items() if stat and stat.ephemeralOwner == 0)
+
+
+def _trusting(zk: KazooClient, root: str, current: set[int]) -> list[int]:
+    """Expects that what was listed is still there when it looks; a ghost may go at any moment."""
     names = zk.get_children(root)
-    return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
+    return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner not in current)
 
 
 def _judge_ghosts(harness: Harness) -> None:
     old, gone = harness.client("your old session"), harness.client("a dead server")
-    root = harness.root
+    gone_soon, root = harness.client("another dead server"), harness.root
     old.create(f"{root}/1", b"node1", ephemeral=True)
     harness.rival.create(f"{root}/2", b"node2", ephemeral=True)
     gone.create(f"{root}/10", b"node3", ephemeral=True)
@@ -59,6 +66,22 @@ def _judge_ghosts(harness: Harness) -> None:
     current = {you.client_id[0], harness.rival.client_id[0]}
     answer = harness.call(you, root, current, kind=list)
     harness.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
+    for number in (4, 5):
+        gone_soon.create(f"{root}/{number}", ephemeral=True)
+    left = {1, 4, 5, 10}
+
+    def go(path: str) -> None:
+        name = path.rsplit("/", 1)[1]
+        number = int(name) if name in {"4", "5"} else 4
+        harness.zk.delete(f"{root}/{number}")
+        left.remove(number)
+
+    you.before("exists or get", go)
+    harness.equal(
+        harness.call(you, root, current, kind=list),
+        sorted(left),
+        "One of the ghosts went between your listing and your look at it.",
+    )
 
 
 # --- may I keep it? ---------------------------------------------------------------------------
@@ -97,7 +120,6 @@ def _judge_keep(harness: Harness) -> None:
     path = f"{root}/1"
     first.create(path, b"node1", ephemeral=True)
     harness.reset(first)
-    harness.wait(lambda: first.connected)
     harness.equal(
         harness.call(first, path, session, kind=bool), True, "A new connection, the same session."
     )
@@ -122,16 +144,18 @@ EXERCISES = (
         question=(
             "The children of `root` are numbers, each held by a session. `current` is a set with "
             "the ids of the sessions that the running servers use now. Return the numbers that any "
-            "other session holds, as a sorted list of ints."
+            "other session holds, as a sorted list of ints. A ghost may go while you look. "
+            f"{HOLDS}"
         ),
         hints=(
-            '`zk.exists(f"{root}/{name}").ephemeralOwner` is the id of the holder\'s session.',
+            '`zk.exists(f"{root}/{name}")` tells the `ephemeralOwner`: the id of the holder\'s '
+            "session. It is `None` when the znode has gone.",
             "A server that has come back with a new session has the same name as its own ghost: "
             "names don't tell them apart.",
             "Sort the ints, not their names.",
         ),
         answer=ghosts,
-        wrong=(_of_a_name, _not_mine, _unowned),
+        wrong=(_of_a_name, _not_mine, _unowned, _trusting),
         judge=_judge_ghosts,
     ),
     Exercise(
@@ -142,10 +166,10 @@ EXERCISES = (
             "You claimed the znode at `path` with the session `session` (an id). Then the "
             "connection was lost, and now `zk` is connected again. Return `True` if, as far as "
             "ZooKeeper can tell now, the number is still yours, and `False` if you have to claim "
-            "a new one."
+            f"a new one. The id of the session of `zk` is `zk.client_id[0]`. {HOLDS}"
         ),
         hints=(
-            "`zk.client_id[0]` is the session that the client has now.",
+            "Is the session that the client has now the one that claimed?",
             "The same session, and the znode is there and belongs to it: then nothing was lost.",
             "If the znode belongs to your old session and you have a new one, it is your ghost's.",
         ),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kazoo.exceptions import NodeExistsError
+from kazoo.exceptions import ConnectionLoss, NodeExistsError
 
-from labkit.course.exercises.exercise import Exercise
-from labkit.course.exercises.harness import RIVAL, Harness
+from labkit.course.exercises.client import Client
+from labkit.course.exercises.exercise import BREAKS, Exercise
+from labkit.course.exercises.harness import RIVAL, YOU, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -111,11 +113,74 @@ def _ticket(client: KazooClient, root: str, letter: str = "a") -> str:
 # --- claim in turn ----------------------------------------------------------------------------
 
 
-def claim_in_turn(zk: KazooClient, root: str) -> int:
-    path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
-    ticket = path.rsplit("/", 1)[1]
+def draw_ticket(zk: KazooClient, root: str) -> str:
+    mine = f"ticket-{uuid.uuid4().hex}-"
     while True:
-        number = target(zk.get_children(root), ticket)
+        try:
+            path = zk.create(f"{root}/{mine}", ephemeral=True, sequence=True)
+            return path.rsplit("/", 1)[1]
+        except ConnectionLoss:  # drawn or not? its name tells
+            for name in zk.retry(zk.get_children, root):
+                if name.startswith(mine):
+                    return name
+
+
+def claim_in_turn(zk: KazooClient, root: str) -> int:
+    ticket, number = draw_ticket(zk, root), 0
+    while True:
+        children = zk.retry(zk.get_children, root)
+        if ticket not in children:
+            return number  # the transaction was done, and only its reply was lost
+        number = target(children, ticket)
+        transaction = zk.transaction()
+        transaction.create(f"{root}/{number}", ephemeral=True)
+        transaction.delete(f"{root}/{ticket}")
+        try:
+            if not any(isinstance(result, Exception) for result in transaction.commit()):
+                return number
+        except ConnectionLoss:
+            continue  # done or not? the ticket tells
+
+
+def _losing(zk: KazooClient, root: str) -> int:
+    """Its ticket has a name of its own, but nobody looks for it when a reply is lost."""
+    path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
+    return _with_a_ticket(zk, root, path)
+
+
+def _drawing_twice(zk: KazooClient, root: str) -> int:
+    """After a lost reply it draws another ticket; the first one stays, and all wait behind it."""
+    while True:
+        try:
+            path = zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)
+            return _with_a_ticket(zk, root, path)
+        except ConnectionLoss:
+            continue
+
+
+def _beginning_again(zk: KazooClient, root: str) -> int:
+    """A transaction whose reply was lost may have been done; then it takes a second number."""
+    while True:
+        try:
+            return _with_a_ticket(zk, root, f"{root}/{draw_ticket(zk, root)}")
+        except ConnectionLoss:
+            continue
+
+
+def _unchecked(zk: KazooClient, root: str) -> int:
+    """A transaction that was refused raises nothing: the number may be a rival's."""
+    ticket = draw_ticket(zk, root)
+    number = target(zk.get_children(root), ticket)
+    transaction = zk.transaction()
+    transaction.create(f"{root}/{number}", ephemeral=True)
+    transaction.delete(f"{root}/{ticket}")
+    transaction.commit()
+    return number
+
+
+def _with_a_ticket(zk: KazooClient, root: str, path: str) -> int:
+    while True:
+        number = target(zk.get_children(root), path.rsplit("/", 1)[1])
         transaction = zk.transaction()
         transaction.create(f"{root}/{number}", ephemeral=True)
         transaction.delete(path)
@@ -192,6 +257,52 @@ def _judge_in_turn(harness: Harness) -> None:
     most = max(len(client.calls) for client in clients)
     if most > 5:
         harness.fail(f"One of six claims took {most} calls; with a ticket, 3 are enough.")
+    _judge_loss(harness)
+
+
+def _judge_loss(harness: Harness) -> None:
+    """The reply is lost: of the ticket, of the transaction; and a transaction is refused."""
+    root = f"{harness.root}/lost"
+    harness.zk.create(root)
+    you = harness.client()
+    you.before("transaction", lambda _: harness.rival.create(f"{root}/1", ephemeral=True))
+    number = harness.call(you, root, kind=int)
+    _holds_only(harness, you, root, number, 2, "A rival took 1 before your commit")
+    for op, wanted in (("create", 3), ("transaction", 4)):
+        you = harness.client()
+        harness.lose_reply(you, op, _drawn(harness, you, root, op))
+        _holds_only(
+            harness,
+            you,
+            root,
+            harness.call(you, root, kind=int),
+            wanted,
+            f"The {op}'s reply was lost",
+        )
+
+
+def _drawn(harness: Harness, you: Client, root: str, op: str) -> Callable[[], bool]:
+    """Whether the ticket (or, by the transaction, the number) of your session is there."""
+
+    def done() -> bool:
+        owned = harness.owned(you, root)
+        return bool(owned) if op == "create" else any(name.isdecimal() for name in owned)
+
+    return done
+
+
+def _holds_only(
+    harness: Harness, you: Client, root: str, number: int, wanted: int, what: str
+) -> None:
+    held = harness.owned(you, root)
+    if held != [str(number)] or number != wanted:
+        has = " and ".join(name[:9] for name in held) or "nothing"
+        harness.fail(
+            f"{what}. It returned {number}, and your session has {has} below `root`; {wanted} and "
+            "nothing else is right.",
+            f"returns {number}, has {has}",
+        )
+    harness.note(YOU, f"returns {number}")
 
 
 def _is_held(harness: Harness, session: int, number: int) -> None:
@@ -247,18 +358,28 @@ EXERCISES = (
             "Claim a number below `root` by ticket, and return it: draw a ticket (an ephemeral, "
             "sequential znode, `ticket-<something random>-`), work out its target, and create that "
             "number (ephemeral) and delete the ticket in **one** transaction. If that fails, look "
-            "again with the same ticket. `target` from the exercise before does the sum."
+            "again with the same ticket. `target` from the exercise before does the sum. "
+            f"{BREAKS} Leave no ticket behind, and hold one number."
         ),
         hints=(
             '`zk.create(f"{root}/ticket-{uuid.uuid4().hex}-", ephemeral=True, sequence=True)` '
             "returns the whole path, with the ten digits.",
             "`t = zk.transaction()`, `t.create(path, ephemeral=True)`, `t.delete(ticket_path)`, "
             "`results = t.commit()`.",
-            "A *refused* transaction raises nothing: `commit` returns exceptions as results. A "
-            "lost connection still raises, and then nobody knows whether it was done.",
+            "A *refused* transaction raises nothing: `commit` returns exceptions as results. After "
+            "a `ConnectionLoss`, list: a ticket with your random part says that it was drawn, and "
+            "one that has gone says that your transaction was done.",
         ),
         answer=claim_in_turn,
-        wrong=(_without_a_ticket, _in_two_steps, _keeping_it),
+        wrong=(
+            _without_a_ticket,
+            _in_two_steps,
+            _keeping_it,
+            _losing,
+            _drawing_twice,
+            _beginning_again,
+            _unchecked,
+        ),
         judge=_judge_in_turn,
     ),
 )

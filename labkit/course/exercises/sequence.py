@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kazoo.exceptions import NodeExistsError
+from kazoo.exceptions import ConnectionLoss, NodeExistsError
 
-from labkit.course.exercises.exercise import Exercise
-from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.exercise import BREAKS, Exercise
+from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -74,12 +74,51 @@ def _judge_lowest_free(harness: Harness) -> None:
 
 def claim(zk: KazooClient, root: str) -> int:
     while True:
-        number = lowest_free(zk.get_children(root))
+        number = lowest_free(zk.retry(zk.get_children, root))
         try:
             zk.create(f"{root}/{number}", ephemeral=True)
             return number
         except NodeExistsError:
             continue  # somebody was faster: look again
+        except ConnectionLoss:  # done or not? look whose it is
+            stat = zk.retry(zk.exists, f"{root}/{number}")
+            if stat is not None and stat.ephemeralOwner == zk.client_id[0]:
+                return number
+
+
+def _losing(zk: KazooClient, root: str) -> int:
+    """Does not expect that a reply is lost."""
+    while True:
+        number = lowest_free(zk.get_children(root))
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            continue
+
+
+def _greedy(zk: KazooClient, root: str) -> int:
+    """After a lost reply it claims once more, and has two numbers."""
+    while True:
+        try:
+            number = lowest_free(zk.get_children(root))
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except (NodeExistsError, ConnectionLoss):
+            continue
+
+
+def _presuming(zk: KazooClient, root: str) -> int:
+    """Takes it that a lost create was done; the request may never have arrived."""
+    while True:
+        number = lowest_free(zk.retry(zk.get_children, root))
+        try:
+            zk.create(f"{root}/{number}", ephemeral=True)
+            return number
+        except NodeExistsError:
+            continue
+        except ConnectionLoss:
+            return number
 
 
 def _hopeful(zk: KazooClient, root: str) -> int:
@@ -139,6 +178,25 @@ def _judge_claim(harness: Harness) -> None:
     harness.equal(
         number, 1, "Number 3 was taken and number 1 given back, after you had looked: look again."
     )
+    for lost in ("reply", "request"):
+        _judge_loss(harness, lost)
+
+
+def _judge_loss(harness: Harness, lost: str) -> None:
+    you, root = harness.client(), harness.root
+    if lost == "reply":
+        harness.lose_reply(you, "create", lambda: harness.owned(you, root))
+    else:
+        harness.lose_request(you, "create")
+    number = harness.call(you, root, kind=int)
+    held = harness.owned(you, root)
+    if held != [str(number)]:
+        what = " and ".join(held) or "nothing"
+        harness.fail(
+            f"Your create's {lost} was lost. It returned {number}, and your session holds {what}.",
+            f"returns {number}, holds {what}",
+        )
+    harness.note(YOU, f"returns {number}")
 
 
 EXERCISES = (
@@ -167,16 +225,27 @@ EXERCISES = (
         question=(
             "Claim the lowest free number below `root` for the session of `zk`: an ephemeral "
             "znode named by the number. Return the number (an int). Rivals do the same, and one "
-            "of them may be faster than you."
+            f"of them may be faster than you. {BREAKS} Hold one number in the end, not two. (The "
+            "id of the session of `zk` is `zk.client_id[0]`.)"
         ),
         hints=(
             "List the children, choose a number, create the znode with `ephemeral=True`.",
             "Between your listing and your create, a rival can take your number. Then `create` "
             "raises `NodeExistsError` (from `kazoo.exceptions`).",
-            "After that, everything that you know is old: begin again with the listing.",
+            "After that, everything that you know is old: begin again with the listing. After a "
+            "`ConnectionLoss` look first whether the number has become yours: `zk.exists(path)` "
+            "tells its `ephemeralOwner`, and `zk.retry(zk.exists, path)` asks again if it is lost.",
         ),
         answer=claim,
-        wrong=(_hopeful, _stubborn, _permanent, _unwritten),
+        wrong=(
+            _hopeful,
+            _stubborn,
+            _permanent,
+            _unwritten,
+            _losing,
+            _greedy,
+            _presuming,
+        ),
         judge=_judge_claim,
     ),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import NoNodeError
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _judge_whose(harness: Harness) -> None:
 def left_behind(zk: KazooClient, root: str, session: int) -> list[str]:
     left = []
     for name in zk.get_children(root):
-        if zk.exists(f"{root}/{name}").ephemeralOwner != session:
+        stat = zk.exists(f"{root}/{name}")  # None if it has gone since the listing
+        if stat is not None and stat.ephemeralOwner != session:
             left.append(name)
     return sorted(left)
 
@@ -84,7 +85,8 @@ def left_behind(zk: KazooClient, root: str, session: int) -> list[str]:
 def _the_permanent(zk: KazooClient, root: str, session: int) -> list[str]:
     """Thinks that every ephemeral znode goes, whoever owns it."""
     names = zk.get_children(root)
-    return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner == 0)
+    stats = {name: zk.exists(f"{root}/{name}") for name in names}
+    return sorted(name for name, stat in stats.items() if stat and stat.ephemeralOwner == 0)
 
 
 def _what_is_there(zk: KazooClient, root: str, session: int) -> list[str]:
@@ -94,8 +96,15 @@ def _what_is_there(zk: KazooClient, root: str, session: int) -> list[str]:
 
 def _the_others(zk: KazooClient, root: str, session: int) -> list[str]:
     """Forgets what belongs to nobody."""
+    stats = {name: zk.exists(f"{root}/{name}") for name in zk.get_children(root)}
+    owners = {name: stat.ephemeralOwner for name, stat in stats.items() if stat}
+    return sorted(name for name, owner in owners.items() if owner not in (0, session))
+
+
+def _trusting(zk: KazooClient, root: str, session: int) -> list[str]:
+    """Expects that what was listed is still there when it looks."""
     names = zk.get_children(root)
-    return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner not in (0, session))
+    return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner != session)
 
 
 def _judge_left(harness: Harness) -> None:
@@ -109,6 +118,15 @@ def _judge_left(harness: Harness) -> None:
     answer = harness.call(you, root, session, kind=list)
     harness.expire(dead)
     harness.equal(answer, sorted(harness.zk.get_children(root)), "That is what was left.")
+    you = harness.client()
+    for name in ("a", "b", "c"):
+        harness.rival.create(f"{root}/{name}", ephemeral=True)
+    you.before("exists or get", lambda path: harness.zk.exists(path) and harness.zk.delete(path))
+    harness.equal(
+        harness.call(you, root, session, kind=list),
+        sorted(harness.zk.get_children(root)),
+        "One was deleted between your listing and your look at it.",
+    )
 
 
 EXERCISES = (
@@ -119,12 +137,13 @@ EXERCISES = (
         question=(
             'Return `"mine"` if the znode at `path` belongs to the session of `zk`, '
             '`"another\'s"` if it belongs to another session, `"nobody\'s"` if it belongs to '
-            'none, and `"gone"` if it isn\'t there.'
+            'none, and `"gone"` if it isn\'t there. The id of the session of `zk` is '
+            f"`zk.client_id[0]`. {HOLDS}"
         ),
         hints=(
             "The stat that `zk.exists(path)` returns has a field `ephemeralOwner`.",
             "It is 0 for a znode that is not ephemeral.",
-            "Your own session's id is `zk.client_id[0]`. What stands in a znode proves nothing.",
+            "Compare it with your own session's id. What is written in a znode proves nothing.",
         ),
         answer=whose,
         wrong=(_by_name, _all_mine, _somebodys),
@@ -137,14 +156,17 @@ EXERCISES = (
         question=(
             "A server has been killed; its session, with the id `session`, is still alive for a "
             "while. Which children of `root` will be there when that session has ended? Return "
-            "their names as a sorted list. (The lab will then end the session, and compare.)"
+            "their names as a sorted list. Others come and go meanwhile: a child may be gone when "
+            "you look at it. (The lab will then end the session, and compare.) "
+            f"{HOLDS}"
         ),
         hints=(
-            'Look at every child: `zk.exists(f"{root}/{name}")` has its `ephemeralOwner`.',
+            'Look at every child: `zk.exists(f"{root}/{name}")` has its `ephemeralOwner`, or is '
+            "`None` for a child that has gone.",
             "The end of a session takes that session's ephemerals, and nothing else.",
         ),
         answer=left_behind,
-        wrong=(_the_permanent, _what_is_there, _the_others),
+        wrong=(_the_permanent, _what_is_there, _the_others, _trusting),
         judge=_judge_left,
     ),
 )

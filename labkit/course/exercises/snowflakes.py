@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ EXERCISES = (
             "The znode at `path` holds a number as text: up to there, milliseconds have been "
             "reserved by whoever had this worker id. Reserve a thousand for yourself, beginning "
             "now or where the last reservation ends, whichever is later: write the new end, and "
-            "return `(first, end)`. Others may do the same at the same time."
+            f"return `(first, end)`. Others may do the same at the same time. {HOLDS}"
         ),
         hints=(
             "`first = max(now, int(data))`; its end is `first + 1000`.",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from labkit.course.exercises.exercise import Exercise
+from kazoo.exceptions import ConnectionLoss
+
+from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
 from labkit.course.exercises.values import message_of, same
 
@@ -21,9 +24,38 @@ _SOON = 2.0  # seconds in which a notice should have had its effect
 
 
 def follow(zk: KazooClient, path: str, tell: Callable[[str], None]) -> None:
+    one_at_a_time = threading.Lock()  # so that what was read last is told last
+
+    def look(event: Any = None) -> None:
+        with one_at_a_time:
+            while True:
+                try:
+                    data, _ = zk.get(path, watch=look)
+                    break
+                except ConnectionLoss:
+                    continue  # no reply, so no watch either: ask again
+            tell(data.decode())
+
+    look()
+
+
+def _without_a_watch(zk: KazooClient, path: str, tell: Callable[[str], None]) -> None:
+    """A lost reply raises in its watch function; after that no watch is left."""
+
     def look(event: Any = None) -> None:
         data, _ = zk.get(path, watch=look)
         tell(data.decode())
+
+    look()
+
+
+def _untold(zk: KazooClient, path: str, tell: Callable[[str], None]) -> None:
+    """Goes on after a lost reply, but without a watch and without the value."""
+
+    def look(event: Any = None) -> None:
+        with suppress(ConnectionLoss):
+            data, _ = zk.get(path, watch=look)
+            tell(data.decode())
 
     look()
 
@@ -70,7 +102,9 @@ def _judge_follow(harness: Harness) -> None:
         harness.wait(lambda: (told and same(told[-1], value)) or you.broken, _SOON)
         if you.broken is not None:
             name, said = type(you.broken).__name__, message_of(you.broken)
-            harness.fail(f"Your watch function raised `{name}`: {said}", f"raises {name}")
+            lost = isinstance(you.broken, ConnectionLoss)
+            said = "its read's reply was lost, and no watch is left" if lost else said
+            harness.fail(f"Your watch function raised `{name}`: {said}.", f"raises {name}")
         if not told or not same(told[-1], value):
             last = harness.show(told[-1]) if told else "nothing"
             harness.fail(
@@ -91,6 +125,11 @@ def _judge_follow(harness: Harness) -> None:
         harness.zk.set_async(path, str(number).encode())
     harness.note("a rival", "40 changes at once, the last one: 39")
     expect("39", "You may miss steps, never the outcome.")
+    harness.lose_reply(you, "get", you.is_waiting)
+    rival.set(path, b"amber")
+    expect("amber", "The reply to your read was lost, and your session lives on: read again.")
+    rival.set(path, b"white")
+    expect("white", "After the lost reply no watch was left.")
 
 
 # --- wait until it is gone --------------------------------------------------------------------
@@ -182,17 +221,18 @@ EXERCISES = (
             "Call `tell(value)` with what the znode at `path` holds (decoded, a string): now, "
             "and again whenever it has changed. Return; the watches go on by themselves. "
             "You may skip values when changes come fast, but what was told last must be what is "
-            "true, as long as your session lives. (After a new session somebody must begin again; "
-            "kazoo's `DataWatch` does.)"
+            "true, as long as your session lives: also when the reply to a read is lost. Then "
+            "`zk.get` raises `ConnectionLoss` (from `kazoo.exceptions`), in your watch function "
+            "too, and it has left no watch."
         ),
         hints=(
             "`zk.get(path, watch=look)` calls `look(event)` once, when the znode changes.",
             "One function can do both: read, leaving itself as the watch, and tell.",
-            "Reading and watching have to be one call. What happens between two calls, nobody "
-            "tells you.",
+            "Reading and watching have to be one call. And a read that raises `ConnectionLoss` has "
+            "to be tried again: in a loop, or by `zk.retry(zk.get, path, watch=look)`.",
         ),
         answer=follow,
-        wrong=(_once, _in_two_steps, _unread),
+        wrong=(_once, _in_two_steps, _unread, _without_a_watch, _untold),
         judge=_judge_follow,
         deadline=12.0,
     ),
@@ -203,7 +243,8 @@ EXERCISES = (
         question=(
             "Return when there is no znode at `path` (at once, if there is none). Don't ask again "
             "and again: let ZooKeeper tell you. (To wait in a function: `told = "
-            "threading.Event()`, `told.set()` in the watch, `told.wait()`.)"
+            "threading.Event()`, `told.set()` in the watch, `told.wait()`.) "
+            f"{HOLDS}"
         ),
         hints=(
             "`zk.exists(path, watch=...)` looks and leaves the watch in one step.",

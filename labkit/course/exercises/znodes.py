@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kazoo.exceptions import BadVersionError
+from kazoo.exceptions import BadVersionError, ConnectionLoss
 from kazoo.protocol.states import ZnodeStat
 
-from labkit.course.exercises.exercise import Exercise
+from labkit.course.exercises.exercise import BREAKS, HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
 
 if TYPE_CHECKING:
@@ -28,6 +28,27 @@ def take(zk: KazooClient, path: str, amount: int) -> bool:
             return True
         except BadVersionError:
             continue  # somebody was faster: look again
+
+
+# What raises ConnectionLoss goes through: whether it was taken, nobody knows, and to take again
+# could take twice.
+
+
+def _again(zk: KazooClient, path: str, amount: int) -> bool:
+    """Takes twice when the reply to the first write is lost."""
+    while True:
+        try:
+            return take(zk, path, amount)
+        except ConnectionLoss:
+            continue
+
+
+def _presuming(zk: KazooClient, path: str, amount: int) -> bool:
+    """Takes it that a lost write was done; it may never have arrived."""
+    try:
+        return take(zk, path, amount)
+    except ConnectionLoss:
+        return True
 
 
 def _blind(zk: KazooClient, path: str, amount: int) -> bool:
@@ -87,6 +108,37 @@ def _judge_take(harness: Harness) -> None:
                 f"It returned {wanted}, and the stock is {now}, where it should be {left}. {why}",
                 f"leaves {now} in stock, not {left}",
             )
+    for lost in ("reply", "request"):
+        _judge_loss(harness, f"{harness.root}/stock-{lost}", lost)
+
+
+def _judge_loss(harness: Harness, path: str, lost: str) -> None:
+    """A loss may be found out or let through; what is said must be so, and nothing taken twice."""
+    you = harness.client()
+    harness.rival.create(path, b"10")
+    if lost == "reply":
+        harness.lose_reply(you, "set", lambda: harness.zk.get(path)[0] != b"10")
+    else:
+        harness.lose_request(you, "set")
+    run = harness.run(you, path, 3)
+    run.wait()
+    raised = isinstance(run.error, ConnectionLoss)
+    answer = None if raised else run.result(bool)
+    left = int(harness.zk.get(path)[0])
+    said = "let `ConnectionLoss` through" if raised else f"returned {answer}"
+    if left not in (10, 7):
+        harness.fail(
+            f"The write's {lost} was lost, and it {said}. It was to take 3 of 10, and {left} are "
+            "left: a write whose reply is lost may have been done.",
+            f"leaves {left} in stock",
+        )
+    if answer is not None and answer is not (left == 7):
+        harness.fail(
+            f"The write's {lost} was lost, and it {said}, but the stock is {left}. If you cannot "
+            "tell, let `ConnectionLoss` through.",
+            f"returns {answer}, and {left} are left",
+        )
+    harness.note(YOU, "raises ConnectionLoss" if raised else f"returns {answer}")
 
 
 # --- the same znode ---------------------------------------------------------------------------
@@ -149,16 +201,18 @@ EXERCISES = (
         question=(
             "The znode `path` holds a stock: a whole number, as text. Take `amount` out of it if "
             "there is enough, and return `True`; otherwise leave it and return `False`. Others "
-            "take and add at the same time, and what they do must not be lost."
+            "take and add at the same time, and what they do must not be lost. "
+            f"{BREAKS} Don't take twice, then: if you cannot find out, let it through."
         ),
         hints=(
             "`data, stat = zk.get(path)`, and then `zk.set(path, ..., version=stat.version)`.",
             "A stale version raises `BadVersionError` (from `kazoo.exceptions`). Then what you "
             "know of the stock is stale, too.",
-            "Read again and decide again: what was enough may be too little now, and vice versa.",
+            "Read again and decide again: what was enough may be too little now, and vice versa. "
+            "`ConnectionLoss` is another matter: leave it to the caller.",
         ),
         answer=take,
-        wrong=(_blind, _obstinate, _discouraged),
+        wrong=(_blind, _obstinate, _discouraged, _again, _presuming),
         judge=_judge_take,
     ),
     Exercise(
@@ -168,7 +222,7 @@ EXERCISES = (
         question=(
             "`before` is the stat of the znode at `path`, as it was some time ago. Return `True` "
             "if the znode at `path` is still that one, even if it has been written since, and "
-            "`False` if it is gone, or if another one is in its place."
+            f"`False` if it is gone, or if another one is in its place. {HOLDS}"
         ),
         hints=(
             "`zk.exists(path)` returns the stat of what is there now, or `None`.",
