@@ -95,6 +95,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+#: Files of long tests that share nothing: each of these tests may run in another worker.
+SPREAD = {"test_exercises", "test_process", "test_hostile"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests stay together where tests run side by side.
+
+    Those of a file do, for it may have built something for all of them. Those that use a browser
+    do, and so do those that use an engine, in two rows, so that not too many containers start at
+    the same time.
+    """
+    for item in items:
+        name = item.path.stem
+        if item.get_closest_marker("docker"):
+            group = "engine, pages" if name == "test_run" else "engine"
+        elif "chromium" in getattr(item, "fixturenames", ()):
+            group = "browser"
+        elif name in SPREAD:
+            continue
+        else:
+            group = name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 

@@ -68,9 +68,16 @@ def machine(docker_images: None) -> Iterator[None]:
 
 
 def everything() -> set[str]:
-    """The containers, networks and volumes on the engine."""
-    listings = (["ps", "-aq"], ["network", "ls", "-q"], ["volume", "ls", "-q"])
-    return {line for listing in listings for line in run("docker", *listing).split()}
+    """Containers, networks and unused volumes on the engine, but for those of labs elsewhere."""
+
+    def ids(*options: str) -> set[str]:
+        listings = (["ps", "-aq", *options], ["network", "ls", "-q", *options])
+        return {line for listing in listings for line in run("docker", *listing).split()}
+
+    labs = ids("--filter", "label=labkit.lab")
+    found = ids() - labs - ids("--filter", "label=labkit.lab")
+    unused = run("docker", "volume", "ls", "-q", "--filter", "dangling=true")
+    return found | set(unused.split())
 
 
 def remove() -> None:
