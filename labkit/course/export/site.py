@@ -1,0 +1,199 @@
+"""Pages as a static site that needs no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape, unescape
+from importlib import metadata
+from typing import Any
+
+import jinja2
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+
+from labkit.course.export.content import prepared
+from labkit.course.export.writer import TEMPLATES, Writer
+from labkit.course.page import Page
+from labkit.course.run import PageFailed
+
+_DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."
+_SITE = "ZooKeeper Sequence Lab"
+
+
+# Where a server was when the page ran; it is there no more.
+_LOCAL = re.compile(r'<a href="https?://(?:127\.0\.0\.1|localhost)\b[^>]*>(.*?)</a>', re.DOTALL)
+
+
+class Site(Writer):
+    """Every page an HTML file, and an index with the map."""
+
+    def __init__(self, pages: Sequence[Page], failures: Sequence[PageFailed]) -> None:
+        super().__init__(pages, ".html")
+        self._failures = {failure.page.path: failure for failure in failures}
+        kinds = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
+        self._exporter = _Cells(  # type: ignore[no-untyped-call]  # nbconvert's
+            config=self.config([*kinds, "text/plain"]),
+            extra_template_basedirs=[str(TEMPLATES)],
+            template_name="labkit-html",
+        )
+        self._frames = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES / "site"), autoescape=True, trim_blocks=True
+        )
+        self._frames.globals |= {
+            "site": _SITE,
+            "description": _DESCRIPTION,
+            "version": metadata.version("zookeeper-sequence-lab"),
+        }
+
+    def files(self) -> dict[str, bytes]:
+        files = {
+            name: (TEMPLATES / "site" / name).read_bytes() for name in ("style.css", "icon.svg")
+        }
+        for page in self.pages:
+            text, figures = self._page(page)
+            files[page.path.stem + ".html"] = text.encode()
+            files |= figures
+        files["index.html"] = self._index().encode()
+        return files | self._pictures
+
+    def _page(self, page: Page) -> tuple[str, dict[str, bytes]]:
+        notebook = prepared(page)
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                data = output.get("data", {})
+                if "labkit-replay" in data.get("text/html", ""):
+                    data.pop("image/png", None)  # it carries its own
+                elif "text/html" in data:
+                    data["text/html"] = _LOCAL.sub(r"\1", data["text/html"])
+        headings: list[_Heading] = []
+        cells, resources = self._exporter.convert(
+            notebook, page.path.stem, lambda **options: _Renderer(self, page, headings, **options)
+        )
+        at = list(self.pages).index(page)
+        text = self._frames.get_template("page.html.j2").render(
+            page=page,
+            cells=cells,
+            contents=[heading for heading in headings if heading.level == 2],
+            failure=self._failures.get(page.path),
+            before=self._step(self.pages[at - 1]) if at > 0 else None,
+            after=self._step(self.pages[at + 1]) if at + 1 < len(self.pages) else None,
+        )
+        return text, self.outputs(resources)
+
+    def _index(self) -> str:
+        rows = [
+            {
+                "number": page.number,
+                "question": page.about.get("question", page.title),
+                "minutes": page.minutes,
+                "needs": page.needs,
+                "href": page.path.stem + ".html",
+            }
+            for page in self.pages
+        ]
+        return self._frames.get_template("start.html.j2").render(
+            pages=rows, minutes=sum(page.minutes for page in self.pages), map=_map(self.pages)
+        )
+
+    @staticmethod
+    def _step(page: Page) -> dict[str, str]:
+        return {"href": page.path.stem + ".html", "name": page.name}
+
+
+@dataclass(frozen=True)
+class _Heading:
+    level: int
+    id: str
+    text: str  # HTML
+
+
+class _Cells(HTMLExporter):
+    """nbconvert's way from cells to HTML, without the links to elsewhere that its pages have."""
+
+    def convert(
+        self, notebook: NotebookNode, key: str, renderer: Callable[..., IPythonRenderer]
+    ) -> tuple[str, dict[str, Any]]:
+        """The HTML of the cells, and nbconvert's resources with the figures among them."""
+        self._renderer = renderer
+        text, resources = self.from_notebook_node(notebook, {"unique_key": key})
+        return text, resources
+
+    def default_filters(self) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """nbconvert's filters and ours."""
+        yield from super().default_filters()  # type: ignore[no-untyped-call]  # nbconvert's
+        yield "figure", _figure
+
+    @jinja2.pass_context
+    def markdown2html(self, context: jinja2.runtime.Context, source: str) -> str:
+        """Overrides nbconvert's, for links, headings, pictures and tables of our own."""
+        attachments = context.get("cell", {}).get("attachments", {})
+        return MarkdownWithMath(self._renderer(attachments=attachments)).render(source)
+
+
+def _figure(source: str, alt: str, width: int | None) -> str:
+    """A picture on white paper, which scrolls inside its frame where it would get too small."""
+    size = f' style="--width: {width}px"' if width else ""
+    return (
+        f'<span class="figure" tabindex="0" role="group" aria-label="Figure"{size}>'
+        f'<img src="{escape(source)}" alt="{escape(alt)}"></span>'
+    )
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown → HTML for one page of the site; notes the headings as it goes."""
+
+    def __init__(self, site: Site, page: Page, headings: list[_Heading], **options: Any) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True, **options)
+        self._site = site
+        self._page = page
+        self._headings = headings
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        # Jupyter's names for headings, so that links into a page lead to the same place.
+        name = unescape(re.sub(r"<[^>]+>", "", text)).strip().replace(" ", "-")
+        taken = [heading.id for heading in self._headings]
+        if name in taken:
+            name = f"{name}-{len(taken)}"
+        self._headings.append(_Heading(level, name, text))
+        return f'<h{level} id="{escape(name)}">{text}</h{level}>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        moved = self._site.link(self._page, url)
+        return super().link(text, moved, title) if moved else text
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        if url.startswith("attachment:"):
+            return super().image(text, url, title)
+        name = self._site.picture(self._page, url)
+        return _figure(name, text, self._site.width(name))
+
+    def table(self, text: str) -> str:
+        return (
+            '<div class="table" tabindex="0" role="group" aria-label="Table">'
+            f"<table>\n{text}</table></div>\n"
+        )
+
+
+@dataclass(frozen=True)
+class _Map:
+    width: float
+    height: float
+    paths: list[str]
+
+
+def _map(pages: Sequence[Page]) -> _Map:
+    """The arcs from each page to those that build on it, one row a page."""
+    width, row = 96.0, 57.6
+    at = {page.number: (i + 0.5) * row for i, page in enumerate(pages)}
+    arcs = [(at[need], at[page.number]) for page in pages for need in page.needs if need in at]
+    longest = max([abs(end - start) for start, end in arcs], default=row)
+    paths = []
+    for start, end in arcs:
+        bulge = width * (1 - 1.25 * (0.2 + 0.8 * (abs(end - start) / longest) ** 0.7))
+        paths.append(
+            f"M{width:g} {start:g}C{bulge:.1f} {start:g} {bulge:.1f} {end:g} {width:g} {end:g}"
+        )
+    return _Map(width, row * len(pages), paths)
