@@ -32,7 +32,7 @@ from labkit.lab.core import Core
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
 from labkit.lab.links import LinkVerbs, node_name, session_of
-from labkit.lab.lossy import LossyClient
+from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
@@ -51,7 +51,6 @@ from labkit.servers.base import (
     wait_until,
 )
 from labkit.servers.choice import choose
-from labkit.servers.links.forwarder import Forwarder
 from labkit.servers.zookeeper.txnlog import Transaction
 
 T = TypeVar("T")
@@ -122,8 +121,7 @@ class Lab(LinkVerbs):
         self.note = ""
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: KazooClient | None = None
-        self._forwarder: Forwarder | None = None  # of the reader's own clients
-        self._clients: list[LossyClient] = []
+        self._clients = LossyClients()
         self._crew: Crew | None = None
         self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
 
@@ -226,14 +224,7 @@ class Lab(LinkVerbs):
         if self._crew is not None:
             self._crew.close()
             self._crew = None
-        while self._clients:
-            client = self._clients.pop()
-            with suppress(Exception):
-                client.stop()
-                client.close()
-        if self._forwarder is not None:
-            self._forwarder.close()
-            self._forwarder = None
+        self._clients.close()
 
     def _destroy(self) -> None:
         backend = self._core.backend
@@ -311,14 +302,7 @@ class Lab(LinkVerbs):
 
         The lab closes it. `session_timeout` is in seconds.
         """
-        if self._forwarder is None:
-            self._forwarder = Forwarder().start()
-        client = LossyClient(
-            name, self.zookeeper, self._forwarder, session_timeout, self.timeline.now
-        )
-        self._clients.append(client)
-        client.start(timeout=15)
-        return client
+        return self._clients.connect(name, self.zookeeper, session_timeout, self.timeline.now)
 
     def crew(
         self, job: Callable[[Worker], object], names: str | Sequence[str], root: str,
@@ -331,11 +315,9 @@ class Lab(LinkVerbs):
         """
         if self._crew is not None:
             self._crew.close()
-        if self._forwarder is None:
-            self._forwarder = Forwarder().start()
         names = names.split() if isinstance(names, str) else names
         self._crew = Crew(
-            self._core, self.zookeeper, self._forwarder, job, names, root, session_timeout,
+            self._core, self.zookeeper, self._clients.forwarder, job, names, root, session_timeout,
             partial(self.crew, job, names, root, session_timeout),
         )  # fmt: skip
         return self._crew.start()

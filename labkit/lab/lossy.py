@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from labkit.lab.zookeeper import ZooKeeperHandle
@@ -131,3 +132,38 @@ class LossyClient(Session):
     def _fault(self, fault: LinkFault | None) -> None:
         for server in self._zookeeper.servers:
             self._forwarder.fault(self.name, server.name, fault)
+
+
+class LossyClients:
+    """The reader's own clients of one lab, and the links that they are on."""
+
+    def __init__(self) -> None:
+        self._forwarder: Forwarder | None = None
+        self._clients: list[LossyClient] = []
+
+    @property
+    def forwarder(self) -> Forwarder:
+        """What carries the links; it runs from the first use on."""
+        if self._forwarder is None:
+            self._forwarder = Forwarder().start()
+        return self._forwarder
+
+    def connect(
+        self, name: str, zookeeper: ZooKeeperHandle, timeout: float, clock: Callable[[], float]
+    ) -> LossyClient:
+        """A connected client, with a session timeout in seconds."""
+        client = LossyClient(name, zookeeper, self.forwarder, timeout, clock)
+        self._clients.append(client)
+        client.start(timeout=15)
+        return client
+
+    def close(self) -> None:
+        """Close them all; no thread and no port is left. Idempotent."""
+        while self._clients:
+            client = self._clients.pop()
+            with suppress(Exception):  # what kazoo cannot end in time ends with ZooKeeper
+                client.stop()
+                client.close()
+        if self._forwarder is not None:
+            self._forwarder.close()
+            self._forwarder = None
