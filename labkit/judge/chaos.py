@@ -6,6 +6,7 @@ import html
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from labkit.judge.schedule import (
     CUTS,
     FAULT_KINDS,
     LEADER,
+    TAKEOVERS,
     FaultKind,
     ScheduledFault,
     conflict,
     is_zookeeper,
     schedule,
 )
+from labkit.judge.takeover import Takeover
+from labkit.judge.volleys import Volleys
 from labkit.lab.clients import clients
 from labkit.lab.event import Event
 from labkit.lab.lab import Lab
@@ -69,6 +73,7 @@ class ChaosReport:
             "longest_silence": {node: round(gap, 3) for node, gap in self.silences.items()},
             "vacuous": bool(self.report.vacuous),
             "vacuous_because": list(self.report.vacuous),
+            "untested": dict(self.report.untested),
             "violations": [violation.to_json() for violation in self.report.violations],
         }
 
@@ -108,7 +113,7 @@ def run_chaos(
         session_timeout=session_timeout, request_deadline=session_timeout / 2,
     )  # fmt: skip
     with lab.start(progress):
-        return chaos(lab, seed=seed, seconds=seconds, faults=faults, progress=progress)
+        return chaos(lab, seed=seed, seconds=seconds, faults=faults, ids=True, progress=progress)
 
 
 def chaos(
@@ -117,14 +122,16 @@ def chaos(
     seed: int = 1,
     seconds: float = 20.0,
     faults: Sequence[FaultKind] = FAULT_KINDS,
+    ids: bool = False,
     progress: Progress | None = None,
 ) -> ChaosReport:
     """Break a running lab for `seconds` while clients ask all of its nodes, and judge the run.
 
     The faults are drawn from `seed`; a lab of the same shape gets the same ones. All of them are
-    healed and every server runs again when this returns or raises. The run is on `lab.timeline`,
-    together with ZooKeeper's transaction log; a run lasts a little longer than asked when the
-    healing did. Raises `ConfigError` when `seconds` are too few for the lab's session timeout.
+    healed and every server runs again when this returns or raises. With `ids` the nodes are asked
+    for IDs too, all at the same moment, once a second. The run is on `lab.timeline`, together with
+    ZooKeeper's transaction log; a run lasts a little longer than asked when the healing did.
+    Raises `ConfigError` when `seconds` are too few for the lab's session timeout.
     """
     nodes = lab.alive
     servers = [server.name for server in lab.zookeeper.servers]
@@ -142,6 +149,7 @@ def chaos(
     with (
         progress_bar("chaos") as report,
         clients(lab, nodes),
+        Volleys(lab, nodes) if ids else nullcontext(),
         _Breaker(lab, plan) as breaker,
     ):
         breaker.run(seconds, progress or report)
@@ -242,16 +250,26 @@ class _Breaker:
                 due = max(due, done.end - self._origin + fault.begin - earlier.end)
         if self._stop.wait(max(0.0, self._origin + due - self._lab.timeline.now())):
             return None
-        servers = [self._server(target) for target in fault.targets]
+        takeover = Takeover(self._lab, self._stop) if fault.kind in TAKEOVERS else None
+        chosen = takeover.choose() if takeover is not None else map(self._server, fault.targets)
+        if chosen is None:
+            return None  # too few hold a number: the judge says what was not tested
+        servers: list[Node | ZooKeeperServer] = list(chosen)
         subject = ",".join(server.name for server in servers)
         number = self._lab.new_id()
         link = {} if fault.link is None else asdict(fault.link)
         begin = self._record(subject, fault, phase="begin", id=number, **link)
         try:
-            self._break(fault, servers)
-            self._stop.wait(fault.end - fault.begin)
+            if takeover is not None:
+                takeover.break_(frozen=fault.kind == "pause-holder")
+            else:
+                self._break(fault, servers)
+                self._stop.wait(fault.end - fault.begin)
         finally:
-            self._mend(fault, servers)
+            if takeover is not None:
+                takeover.mend()
+            else:
+                self._mend(fault, servers)
             end = self._record(subject, fault, phase="end", id=number)
         return replace(fault, begin=begin, end=end, targets=tuple(subject.split(",")))
 

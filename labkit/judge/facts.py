@@ -57,6 +57,11 @@ class Request:
         return int(self.events[-1].data["number"])
 
     @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The IDs of an answer, as first and last of each row without a gap."""
+        return [(int(first), int(last)) for first, last in self.events[-1].data.get("runs", ())]
+
+    @property
     def token(self) -> int | None:
         token = self.events[-1].data.get("token")
         return None if token is None else int(token)
@@ -109,6 +114,7 @@ class History:
         self.end = max((event.t for event in events), default=0.0)
         self.requests = list(_requests(events))
         self.answered = [r for r in self.requests if r.phase == "ok"]
+        self.id_requests = list(_requests(events, "/ids"))
         changes = (event for event in events if event.kind == "transaction")
         # One change per zxid: nobody ever sees a multi half done.
         self.changes = [
@@ -231,11 +237,11 @@ def _lost(events: Sequence[Event]) -> _Lost:
     )
 
 
-def _requests(events: Sequence[Event]) -> Iterator[Request]:
+def _requests(events: Sequence[Event], path: str = "/sequence") -> Iterator[Request]:
     invoked: dict[tuple[str, Any], Event] = {}
     may_be_cut = "request" in _lost(events).kinds
     for event in events:
-        if event.kind != "request" or event.data.get("path", "/sequence") != "/sequence":
+        if event.kind != "request" or event.data.get("path", "/sequence") != path:
             continue
         key, phase = (event.subject, event.data.get("id")), event.data["phase"]
         if phase == "invoke":

@@ -6,13 +6,13 @@ import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from labkit.lab.event import Event
 
-Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets"]
+Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets", "ids"]
 
-RULES: tuple[Rule, ...] = ("answers", "unheld", "lowest-free", "liveness", "tickets")
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Report:
 
     `vacuous` holds a sentence for each reason why the run proves less than it seems to. `judged`
     counts what each rule was applied to; `during_faults` the requests that overlapped a fault.
+    `untested` holds, for each promise that the run could not have broken, what did not happen.
     """
 
     violations: tuple[Violation, ...]
@@ -57,6 +58,7 @@ class Report:
     during_faults: int
     faults: int
     judged: Mapping[Rule, int] = field(default_factory=dict)
+    untested: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -77,18 +79,27 @@ class Report:
         lines = [f"{self.verdict}: {requests}"]
         lines += [f"  {violation}" for violation in self.violations]
         lines += [f"  [vacuous] {reason}" for reason in self.vacuous]
+        lines += [f"  [not tested] {promise}: {why}" for promise, why in self._missed().items()]
         return "\n".join(lines)
 
+    def _missed(self) -> dict[str, str]:
+        """What was not tested, of a run that says more than that it is vacuous."""
+        return {} if self.vacuous else dict(self.untested)
+
     def _repr_html_(self) -> str:
+        missed = {name: f"not tested: {html.escape(why)}" for name, why in self._missed().items()}
         colour = "#1b7837" if self.ok else "#8c510a" if not self.violations else "#b2182b"
-        rows = [
+        rows: list[tuple[str, str, list[str]]] = [
             (rule, f"{self.judged.get(rule, 0):,}", [v.message for v in self.violations_of(rule)])
             for rule in RULES
+            if rule != "ids" or self.judged.get(rule)
         ]
+        if "lease" in missed:
+            rows.append(("lease", "", []))
         body = "".join(
             f"<tr><td>{rule}</td><td style='text-align:right'>{judged}</td>"
-            f"<td style='text-align:left'>{'<br>'.join(map(html.escape, found)) or 'holds'}</td>"
-            "</tr>"
+            f"<td style='text-align:left'>"
+            f"{'<br>'.join(map(html.escape, found)) or missed.get(rule) or 'holds'}</td></tr>"
             for rule, judged, found in rows
         )
         reasons = "".join(f"<p>Vacuous: {html.escape(reason)}</p>" for reason in self.vacuous)

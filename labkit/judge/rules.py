@@ -1,7 +1,7 @@
 """The checker: what may never be true of a run, judged from its events alone.
 
 `check` is pure. It takes a timeline that holds requests, faults and ZooKeeper's transaction log,
-and looks for breaches of five rules:
+and looks for breaches of its rules:
 
 - *answers*: a request that was invoked after an answer with a newer token had completed is
   answered with an older one for the same number; or two nodes answer one number and no token
@@ -12,6 +12,7 @@ and looks for breaches of five rules:
 - *liveness*: after the last fault was healed, a live node does not answer within the session
   timeout and a second.
 - *tickets*: one is left when nobody is claiming.
+- *ids*, where the run has asked for some: one was made twice.
 
 A request is an interval, because the client knows when it asked and when it was answered but not
 when the node looked. A request without an answer proves nothing either way. ZooKeeper's log is
@@ -27,8 +28,10 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life, Request
+from labkit.judge.promises import untested
 from labkit.judge.report import Report, Violation, counted
 from labkit.judge.schedule import is_zookeeper
 from labkit.lab.event import Event
@@ -54,6 +57,7 @@ def check(
         *_lowest_free(history),
         *_liveness(history),
         *_tickets(history),
+        *_ids(history),
     ]
     return Report(
         violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
@@ -71,7 +75,9 @@ def check(
             "lowest-free": 0 if "transaction" in history.lost.kinds else len(history.claims),
             "liveness": len(history.live_nodes) - len(unjudged),
             "tickets": 0 if history.lost.kinds & BREAKS else len(history.tickets),
+            "ids": sum(b - a + 1 for r in history.id_requests for a, b in r.runs),
         },
+        untested=untested(history),
     )
 
 
@@ -277,7 +283,7 @@ def _claim_begin(history: History, life: Life) -> int:
     begin = history.sessions.get(life.session, -1)
     asked = [
         r.invoke
-        for r in history.requests
+        for r in (*history.requests, *history.id_requests)
         if r.node == life.owner
         and r.invoke <= life.begin + history.tolerance
         and (r.phase == "unknown" or r.done >= life.begin - history.tolerance)
@@ -369,6 +375,24 @@ def _tickets(history: History) -> Iterator[Violation]:
                     (ticket.event,),
                 )
                 break
+
+
+def _ids(history: History) -> Iterator[Violation]:
+    made = sorted(((a, b, r) for r in history.id_requests for a, b in r.runs), key=lambda m: m[:2])
+    for (_, last, one), (first, _, other) in pairwise(made):
+        if first <= last:
+            yield Violation(
+                "ids",
+                min(one.invoke, other.invoke),
+                max(one.done, other.done),
+                ",".join(sorted({one.node, other.node})),
+                f"{one.node} and {other.node} both made the ID {first}, at {one.done:.2f} s and "
+                f"{other.done:.2f} s."
+                if one.node != other.node
+                else f"{one.node} made the ID {first} twice, at {one.done:.2f} s and "
+                f"{other.done:.2f} s.",
+                (*one.events, *other.events),
+            )
 
 
 def _calm(history: History) -> Iterator[tuple[float, float]]:

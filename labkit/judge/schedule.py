@@ -10,9 +10,14 @@ from typing import Literal, get_args
 from labkit.errors import ConfigError
 from labkit.servers.links.fault import LinkFault
 
-FaultKind = Literal["kill", "pause", "partition", "restart-zookeeper", "kill-leader"]
+FaultKind = Literal[
+    "kill", "pause", "partition", "restart-zookeeper", "kill-leader", "pause-holder", "cut-holder"
+]
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+#: Those by which another node takes the number of a silent one; see `takeover`.
+TAKEOVERS: tuple[FaultKind, ...] = ("pause-holder", "cut-holder")
 
 #: The ways in which a partition can cut a link; containers know only the first.
 CUTS = (
@@ -25,6 +30,9 @@ CUTS = (
 #: As a target: whichever ZooKeeper server leads when the fault begins.
 LEADER = "leader"
 
+#: As a target: a node that has a number when the fault begins, and one that will take it.
+HOLDER = "holder"
+
 _WARM_UP = 1.0  # seconds before the first fault, in which every node claims
 
 _SHORTEST = 0.3  # seconds; a fault that would be cut shorter is not worth it
@@ -35,7 +43,7 @@ class ScheduledFault:
     """What is to be broken, from `begin` to `end` in seconds from the start of the run.
 
     kill, restart-zookeeper and kill-leader end with a start, pause with a resume, and partition,
-    which says by `link` what it is, with a heal.
+    which says by `link` what it is, with a heal. pause-holder and cut-holder are takeovers.
     """
 
     begin: float
@@ -68,14 +76,23 @@ def schedule(
     all of the nodes (or servers), or the leader. Faults last for less or more than the session
     timeout, because both teach, and may overlap on different targets. All end early enough for
     what must be true afterwards: a session timeout and two seconds before the end of the run.
+
+    Takeovers need a while of their own, and two nodes. A run that is long enough for them and for
+    others has them among its first faults, pause-holder before cut-holder if only one fits.
     Raises `ConfigError` when that leaves no time, or for an unknown kind.
     """
     if unknown := [kind for kind in kinds if kind not in FAULT_KINDS]:
         known = ", ".join(FAULT_KINDS)
         raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
     last = seconds - session_timeout - 2.0
-    if kinds and last < _WARM_UP + _SHORTEST:
-        least = session_timeout + 2.0 + _WARM_UP + _SHORTEST
+    others = [kind for kind in kinds if kind not in TAKEOVERS]
+    room = _takeover(session_timeout)
+    # Each has as much time beside it for the other faults.
+    most = int((last - _WARM_UP) // (2 * room if others else room)) if len(nodes) > 1 else 0
+    takeovers = [kind for kind in TAKEOVERS if kind in kinds][: max(most, 0)]
+    room = _WARM_UP + (_SHORTEST if others else room)
+    if kinds and last < room:
+        least = session_timeout + 2.0 + room
         raise ConfigError(
             f"{seconds:g} s leave no time for a fault and for the recovery from it with a session "
             f"timeout of {session_timeout:g} s: take {least:.1f} s or more, better 20."
@@ -83,14 +100,18 @@ def schedule(
     rng = random.Random(f"{seed}:{seconds}:{session_timeout}")
     drawn: list[ScheduledFault] = []
     at = _WARM_UP
-    while kinds:
-        for kind in rng.sample(list(kinds), len(kinds)):
+    while others or takeovers:
+        turn = rng.sample(others, len(others))
+        for place, kind in enumerate(takeovers):
+            turn.insert(rng.randint(0, min(place + len(takeovers) - 1, len(turn))), kind)
+        for kind in turn:
             fault = _draw(rng, kind, at, nodes, servers, session_timeout, cuts)
             # After a fault of ZooKeeper's, let the nodes come back before the next such fault.
             respite = session_timeout * rng.uniform(0.75, 1.5) if _hits_zookeeper(fault) else 0.2
             begin = max([at, *(f.end + respite for f in drawn if conflict(f, fault))])
-            length = min(fault.end - fault.begin, last - begin)
-            if length < _SHORTEST:
+            wanted = fault.end - fault.begin
+            length = min(wanted, last - begin)
+            if length < (wanted if kind in TAKEOVERS else min(wanted, _SHORTEST)):
                 return drawn
             fault = replace(fault, begin=round(begin, 3), end=round(begin + length, 3))
             drawn.append(fault)
@@ -110,6 +131,8 @@ def _draw(
     session_timeout: float,
     cuts: Sequence[LinkFault],
 ) -> ScheduledFault:
+    if kind in TAKEOVERS:
+        return ScheduledFault(begin, begin + _takeover(session_timeout), kind, (HOLDER,))
     # A server that is alone has no link to the others that could be cut.
     hits_leader = ("pause", "partition") if len(servers) > 1 else ("pause",)
     if kind == "kill-leader":
@@ -131,6 +154,11 @@ def _draw(
     return ScheduledFault(begin, begin + length, kind, targets, link)
 
 
+def _takeover(session_timeout: float) -> float:
+    """How long a takeover lasts, about: till the session is over, and the rival answers."""
+    return 1.25 * session_timeout + 0.75
+
+
 def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
     """One of them, a minority, a majority, or all."""
     total = len(servers)
@@ -140,7 +168,12 @@ def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
 
 
 def conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
-    """Two faults may not hold one server; one of ZooKeeper's at a time, for the leader changes."""
+    """Two faults may not hold one server, and a takeover goes with no other.
+
+    One of ZooKeeper's at a time, for the leader changes.
+    """
+    if one.kind in TAKEOVERS or other.kind in TAKEOVERS:
+        return True
     if _hits_zookeeper(one) and _hits_zookeeper(other):
         return True
     return bool(set(one.targets) & set(other.targets))

@@ -9,7 +9,7 @@ import pytest
 from labkit.errors import ConfigError
 from labkit.judge.chaos import chaos
 from labkit.judge.report import RULES
-from labkit.judge.schedule import FAULT_KINDS, schedule
+from labkit.judge.schedule import FAULT_KINDS, TAKEOVERS, schedule
 from labkit.lab.event import Event
 from labkit.lab.lab import Lab
 from labkit.see.verdict import verdict
@@ -26,7 +26,7 @@ def target() -> Iterator[Lab]:
 
 def test_the_lowest_free_number_survives_every_kind_of_fault(target: Lab) -> None:
     said: list[tuple[str, float | None]] = []
-    result = chaos(target, seed=7, seconds=10, progress=lambda *what: said.append(what))
+    result = chaos(target, seed=7, seconds=10, ids=True, progress=lambda *what: said.append(what))
     assert result.ok, str(result)
     assert result.report.answered > 200
     assert result.report.during_faults > 100
@@ -80,6 +80,34 @@ def test_whatever_ends_a_run_everything_is_healed(target: Lab) -> None:
         target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
     phases = [event.data["phase"] for event in _faults(target)]
     assert phases.count("begin") == phases.count("end") >= 3
+
+
+def test_takeovers_test_the_lease(target: Lab) -> None:
+    before = {node.sequence() for node in target.nodes}
+    result = chaos(target, seed=1, seconds=13, faults=list(TAKEOVERS))
+    assert result.ok, str(result)
+    assert {fault.kind for fault in result.faults} == set(TAKEOVERS)
+    assert "lease" not in result.report.untested
+    assert result.to_json()["untested"] == result.report.untested
+    for fault in result.faults:
+        holder, rival = fault.targets
+        assert holder != rival
+    assert {node.state for node in target.nodes} == {ServerState.RUNNING}
+    assert {node.sequence() for node in target.nodes} == before
+
+
+def test_a_takeover_that_is_interrupted_is_healed(target: Lab) -> None:
+    class Enough(Exception):
+        pass
+
+    def interrupt(what: str, fraction: float | None) -> None:
+        if fraction and fraction > 0.3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        chaos(target, seed=1, seconds=9, faults=["pause-holder"], progress=interrupt)
+    assert {node.state for node in target.nodes} == {ServerState.RUNNING}
+    target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
 
 
 def test_a_run_without_faults_is_vacuous(target: Lab) -> None:

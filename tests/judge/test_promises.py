@@ -1,0 +1,146 @@
+"""Which promises a run has tested: each is told apart from a run that lacks just that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from story import SESSION_TIMEOUT, Story
+
+from labkit.judge.report import Report
+from labkit.judge.rules import check
+from labkit.judge.volleys import as_runs
+from labkit.lab.event import Event
+
+ALL = {"answers", "unheld", "lowest-free", "liveness", "tickets", "lease"}
+
+
+def judge(events: list[Event]) -> Report:
+    return check(events, session_timeout=SESSION_TIMEOUT)
+
+
+def a_takeover(
+    *, asleep: bool = True, taken: bool = True, answered: bool = True, queued: bool = True
+) -> list[Event]:
+    """node1 loses its number while it sleeps, node2 takes it, and a request waits for node1."""
+    story = Story()
+    story.settle("node1")
+    story.settle("node2")
+    story.ask("node1")
+    story.ask("node2")
+    if asleep:
+        story.verb("pause", "node1")
+    else:
+        story.verb("partition", "node1")
+    story.leave("node1")
+    if taken:
+        story.leave("node2")
+        story.settle("node2")
+        if answered:
+            story.ask("node2")
+    request = next(story.ids)
+    if queued:
+        story.record("request", "node1", phase="invoke", id=request, path="/sequence")
+    story.verb("resume" if asleep else "heal", "node1")
+    if not queued:
+        story.record("request", "node1", phase="invoke", id=request, path="/sequence")
+    story.record("request", "node1", phase="fail", id=request, status=503, reason="lease-lapsed")
+    return story.end("node1", "node2")
+
+
+def test_a_takeover_tests_everything() -> None:
+    report = judge(a_takeover())
+    assert report.ok
+    assert report.untested == {}
+    assert "not tested" not in str(report)
+    assert "not tested" not in report._repr_html_()
+
+
+def test_a_lease_is_not_tested_without_each_part_of_a_takeover() -> None:
+    for lacking in ("asleep", "taken", "answered", "queued"):
+        report = judge(a_takeover(**{lacking: False}))
+        assert report.ok, lacking  # it says what it does not prove, and is no failure
+        assert "lease" in report.untested, lacking
+        assert "[not tested] lease: no node slept past its session's end" in str(report)
+        assert "<td>lease</td>" in report._repr_html_()
+
+
+def test_who_never_woke_has_shown_nothing() -> None:
+    events = a_takeover()
+    silent = [e for e in events if e.subject != "node1" or "reason" not in e.data]
+    assert "lease" in judge(silent).untested
+
+
+def test_a_quiet_run_has_tested_nothing() -> None:
+    story = Story()
+    for name in ("node1", "node2"):
+        story.settle(name)
+        story.ask(name)
+    report = judge(story.events)
+    assert set(report.untested) == ALL
+    assert report.vacuous
+    assert "not tested" not in str(report)  # that it is vacuous says it all
+
+
+def test_two_claims_at_a_time_give_a_choice() -> None:
+    story = Story()
+    for _ in range(2):
+        story.progress("node1")
+    for name in ("node2", "node1"):
+        story.settle(name)
+    assert "lowest-free" not in judge(story.end("node1", "node2")).untested
+
+
+# --- IDs --------------------------------------------------------------------------------------
+
+
+def test_rows_of_ids() -> None:
+    assert as_runs([]) == []
+    assert as_runs([5]) == [(5, 5)]
+    assert as_runs([1, 2, 3, 10, 11, 5]) == [(1, 3), (10, 11), (5, 5)]
+    assert as_runs([1, 1]) == [(1, 1), (1, 1)]
+
+
+def with_ids(*made: tuple[str, list[int]]) -> list[Event]:
+    story = Story()
+    story.settle("node1")
+    story.settle("node2")
+    fault = story.fault("pause", "node3")
+    for name, ids in made:
+        request = next(story.ids)
+        story.record("request", name, phase="invoke", id=request, path="/ids")
+        story.record("request", name, phase="ok", id=request, path="/ids", runs=as_runs(ids))
+    story.ask("node1")
+    story.heal(fault, "pause", "node3")
+    return story.end("node1", "node2")
+
+
+def test_ids_that_are_all_different() -> None:
+    report = judge(with_ids(("node1", [*range(100)]), ("node2", [*range(100, 200)])))
+    assert report.ok
+    assert report.judged["ids"] == 200
+    assert "<td>ids</td><td style='text-align:right'>200</td>" in report._repr_html_()
+
+
+def test_an_id_that_two_have_made_is_told() -> None:
+    report = judge(with_ids(("node1", [*range(100)]), ("node2", [99, 500])))
+    (violation,) = report.violations
+    assert (violation.rule, violation.subject) == ("ids", "node1,node2")
+    assert violation.message.startswith("node1 and node2 both made the ID 99, at ")
+
+
+def test_an_id_that_one_has_made_twice_is_told() -> None:
+    for made in ([("node1", [7, 8, 7])], [("node1", [7, 8]), ("node1", [8])]):
+        (violation,) = judge(with_ids(*made)).violations
+        assert violation.rule == "ids"
+        assert violation.subject == "node1"
+        assert "twice" in violation.message
+
+
+def test_ids_of_one_worker_at_two_nodes_are_what_tests_them() -> None:
+    worker = 5 << 12
+    apart = with_ids(("node1", [worker]), ("node2", [worker + 4096]))
+    assert "ids" in judge(apart).untested
+    same = with_ids(("node1", [worker]), ("node2", [worker + 1]))
+    assert "ids" not in judge(same).untested
+    nobody = [replace(e) for e in apart if e.data.get("path") != "/ids"]
+    assert "ids" not in judge(nobody).untested  # nobody asked for any: nothing to say of them
