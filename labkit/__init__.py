@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from labkit.course.task import exercise, progress
     from labkit.errors import LabError
     from labkit.judge.chaos import chaos
+    from labkit.judge.facts import silences
     from labkit.judge.rules import check
     from labkit.lab.clients import clients
     from labkit.lab.lab import Lab
     from labkit.lab.timeline import Timeline
     from labkit.node.custom import Unavailable
     from labkit.see.controls import controls
-    from labkit.see.curves import latency, storm, times_to_free
+    from labkit.see.curves import latency, seen, storm, times_to_free
     from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, numbers, quorum
     from labkit.see.replay import replay
@@ -44,6 +45,8 @@ __all__ = [
     "progress",
     "quorum",
     "replay",
+    "seen",
+    "silences",
     "states",
     "storm",
     "times_to_free",
@@ -65,6 +68,8 @@ _HOMES = {
     "predict": "course.predict",
     "progress": "course.task",
     "replay": "see.replay",
+    "seen": "see.curves",
+    "silences": "judge.facts",
     "states": "see.states",
     "storm": "see.curves",
     "times_to_free": "see.curves",

@@ -15,11 +15,16 @@ from labkit.judge.schedule import is_zookeeper
 from labkit.lab.event import Event, owner
 
 
-def silences(events: Iterable[Event]) -> dict[str, float]:
-    """For each node, the longest time in seconds for which nobody got an answer from it."""
+def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
+    """For each node, the longest time in seconds for which nobody got an answer from it.
+
+    Counts what was asked from `since` on, in seconds of the timeline.
+    """
     answers: dict[str, list[float]] = {}
     until: dict[str, float] = {}
     for request in _requests(list(events)):
+        if request.invoke < since:
+            continue
         # Whoever asks first and last marks the ends of the time in which there was anybody to ask.
         times = answers.setdefault(request.node, [request.invoke])
         times += [request.done] if request.phase == "ok" else []

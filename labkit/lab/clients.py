@@ -30,13 +30,14 @@ def clients(lab: Lab, nodes: Sequence[Node] | None = None) -> Clients:
 class Clients:
     """Asks every node for its number, again and again, and writes down what came of it.
 
-    Use it as a context manager, or call `start` and `stop`. All connections live in one event loop
-    in one thread. A client gives a request up half a second after the node's deadline: it is then
-    of unknown outcome, and so is its connection. A connection that is refused is a failure: nobody
-    took the request.
+    Use it as a context manager, or call `start` and `stop`; `answered` counts the numbers they got.
+    All connections live in one event loop in one thread. A client gives a request up half a second
+    after the node's deadline: it is then of unknown outcome, and so is its connection. A connection
+    that is refused is a failure: nobody took the request.
     """
 
     def __init__(self, lab: Lab, nodes: Sequence[Node] | None) -> None:
+        self.answered = 0
         self._lab = lab
         self._nodes = nodes
         self._patience = lab.request_deadline + 0.5
@@ -116,6 +117,7 @@ class Clients:
                 record(phase="fail" if refused else "unknown", error=type(error).__name__)
                 continue
             if status == 200:
+                self.answered += 1
                 token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
                 record(
                     phase="ok",

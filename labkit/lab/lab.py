@@ -37,7 +37,7 @@ from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
 from labkit.lab.tree import Tree, walk
-from labkit.lab.zookeeper import ZooKeeperHandle
+from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.session import Session
 from labkit.progressbar import progress_bar
 from labkit.servers import registry
@@ -297,12 +297,18 @@ class Lab(LinkVerbs):
         assert self._zk is not None
         return self._zk
 
-    def client(self, name: str = "you", session_timeout: float = 10.0) -> LossyClient:
+    def client(
+        self, name: str = "you", session_timeout: float = 10.0,
+        server: ZooKeeperServer | None = None,
+    ) -> LossyClient:  # fmt: skip
         """A connected client of yours, over a link of its own that can lose an answer.
 
-        The lab closes it. `session_timeout` is in seconds.
+        The lab closes it. `session_timeout` is in seconds. Of an ensemble it connects to any
+        server, or only to the one given.
         """
-        return self._clients.connect(name, self.zookeeper, session_timeout, self.timeline.now)
+        return self._clients.connect(
+            name, self.zookeeper, session_timeout, self.timeline.now, server
+        )
 
     def crew(
         self, job: Callable[[Worker], object], names: str | Sequence[str], root: str,

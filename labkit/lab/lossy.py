@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from labkit.lab.zookeeper import ZooKeeperHandle
+from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.session import Session
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
@@ -34,6 +34,7 @@ class LossyClient(Session):
         forwarder: Forwarder,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
+        server: ZooKeeperServer | None = None,
     ) -> None:
         self.name = name
         #: What kazoo has said of the connection, and when by `clock`: (seconds, state).
@@ -42,12 +43,13 @@ class LossyClient(Session):
         self.cuts: list[tuple[float, float | None]] = []
         self.clock = clock
         self._zookeeper = zookeeper
+        self._servers = zookeeper.servers if server is None else [server]
         self._forwarder = forwarder
         self._to_lose: list[Callable[[str], None]] = []
         self._breakers: list[threading.Thread] = []
         ports = [
             forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
-            for server in zookeeper.servers
+            for server in self._servers
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         super().__init__(hosts, timeout, logging.getLogger("labkit.kazoo"))
@@ -130,7 +132,7 @@ class LossyClient(Session):
         return (leader.zxid or 0) if leader else 0
 
     def _fault(self, fault: LinkFault | None) -> None:
-        for server in self._zookeeper.servers:
+        for server in self._servers:
             self._forwarder.fault(self.name, server.name, fault)
 
 
@@ -149,10 +151,15 @@ class LossyClients:
         return self._forwarder
 
     def connect(
-        self, name: str, zookeeper: ZooKeeperHandle, timeout: float, clock: Callable[[], float]
+        self,
+        name: str,
+        zookeeper: ZooKeeperHandle,
+        timeout: float,
+        clock: Callable[[], float],
+        server: ZooKeeperServer | None,
     ) -> LossyClient:
-        """A connected client, with a session timeout in seconds."""
-        client = LossyClient(name, zookeeper, self.forwarder, timeout, clock)
+        """A connected client, of any server or of one, with a session timeout in seconds."""
+        client = LossyClient(name, zookeeper, self.forwarder, timeout, clock, server)
         self._clients.append(client)
         client.start(timeout=15)
         return client

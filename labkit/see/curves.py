@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 
 import matplotlib as mpl
@@ -13,6 +14,8 @@ from labkit.lab.event import Event
 from labkit.see import style
 from labkit.see.chart import WIDTH, Chart
 from labkit.see.spans import Story
+
+_GAP = 0.25  # seconds without a read that a reader's line has a gap for
 
 
 def storm(
@@ -28,7 +31,7 @@ def storm(
     straight line is a power and its steepness the exponent, which is written at its end. `of` says
     what is counted where it is not claimants.
     """
-    title = title or f"{measure[:1].upper()}{measure[1:]}, as more nodes start at once"
+    title = title or f"{measure[:1].upper()}{measure[1:]}, by {of}"
     with mpl.rc_context(style.SETTINGS):
         chart = Chart(figsize=(WIDTH, 4.2), layout="constrained")
         axes = chart.add_subplot(xscale="log", yscale="log")
@@ -71,6 +74,70 @@ def storm(
         for name, curve in curves.items()
     )
     return chart
+
+
+def seen(
+    readers: Mapping[str, Sequence[tuple[float, float]]], *, title: str | None = None
+) -> Chart:
+    """What each of some readers saw of one value over time: a line of steps for each.
+
+    `readers` maps a name to (time in seconds, value). Where a reader got nothing for a quarter of
+    a second, its line has a gap.
+    """
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 4.2), layout="constrained")
+        axes = chart.add_subplot()
+        axes.set(xlabel="seconds since the lab was made", ylabel="value that was read")
+        axes.set_title(title or "What each reader saw, and when")
+        axes.spines["left"].set_visible(True)
+        axes.grid(axis="y", color=style.LINE, linewidth=0.6)
+        for i, (name, samples) in enumerate(readers.items()):
+            times, values = _with_gaps(samples)
+            axes.plot(
+                times, values, drawstyle="steps-post", label=name, linewidth=4.5 - 1.4 * i,
+                color=[style.PALETTE[at] for at in (3, 4, 0, 2)][i % 4],
+                linestyle=("-", "-", "--", ":")[i % 4],
+            )  # fmt: skip
+        if readers:
+            axes.legend(loc="upper left", frameon=False)
+    chart.alt = "What each reader saw. " + " ".join(
+        f"{name}: {_steps(samples)}." for name, samples in readers.items()
+    )
+    return chart
+
+
+def _with_gaps(samples: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    times: list[float] = []
+    values: list[float] = []
+    for t, value in samples:
+        if times and t - times[-1] > _GAP:
+            times.append(times[-1])
+            values.append(math.nan)
+        times.append(t)
+        values.append(value)
+    return times, values
+
+
+def _steps(samples: Sequence[tuple[float, float]]) -> str:
+    """How often, what, and where it stood still for longer than the others' steps."""
+    if not samples:
+        return "nothing"
+    stood = max(
+        (later - begin for (begin, _), (later, _) in pairwise(_changes(samples))), default=0.0
+    )
+    return (
+        f"{samples[0][1]:g} to {samples[-1][1]:g} in {len(samples)} reads, the same one for "
+        f"{stood:.1f} s at most"
+    )
+
+
+def _changes(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """When a value was first seen; and the last sample."""
+    found = [samples[0]]
+    for sample in samples:
+        if sample[1] != found[-1][1]:
+            found.append(sample)
+    return [*found, samples[-1]]
 
 
 def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> Chart:

@@ -150,7 +150,7 @@ def _modes(lanes: Lanes, server: str, lane: int) -> None:
         if shade is None:
             box.set(hatch="///", edgecolor=style.LINE)
         else:
-            lanes.label([mode.what, mode.what[0]], start, end, middle, style.ink(shade))
+            lanes.label([mode.what], start, end, middle, style.ink(shade))
 
 
 def _quorum_in_words(story: Story, nodes: Sequence[str], lanes: Lanes) -> str:

@@ -72,7 +72,7 @@ def defined(source: str, name: str) -> Callable[..., Any]:
 
 def test_there_are_some_on_every_page() -> None:
     assert len(ALL) >= 24
-    for page in (f"{number:02}" for number in range(14)):
+    for page in (*(f"{number:02}" for number in range(14)), "09b"):
         assert 1 <= sum(exercise.page == page for exercise in ALL) <= 3
     assert [exercise.page for exercise in ALL] == sorted(exercise.page for exercise in ALL)
     assert len({exercise.id for exercise in ALL}) == len(ALL)
@@ -326,6 +326,14 @@ def test_a_follower_that_is_behind(ensemble: Lab) -> None:
         verdict = judge(ensemble, exercise, wrong)
         assert verdict.outcome == "failed"
         assert "It returned 'old'; 'new' is right" in verdict.message
+
+
+def test_a_follower_that_knows_too_little_of_a_write(ensemble: Lab) -> None:
+    exercise = exercises.find("read-since")
+    for answer, outcome in ((exercise.answer, "passed"), *((w, "failed") for w in exercise.wrong)):
+        ensemble.wait_until(lambda: len(ensemble.zookeeper.followers) == 2)
+        verdict = judge(ensemble, exercise, answer)
+        assert verdict.outcome == outcome, repr(verdict)
 
 
 @pytest.mark.parametrize("name", ["claim", "claim-by-ticket", "acquire", "release", "work-one"])

@@ -328,7 +328,7 @@ def test_a_page_shows_its_exercises_and_their_stubs(page: Path) -> None:
     assert named, "every page has an exercise"
     for name in named:
         wanted = exercises.find(name)
-        assert wanted.page == page.stem[:2]
+        assert wanted.page == page.stem.split("-")[0]
         stubs = [s for s in sources if s.startswith(wanted.stub + "\n")]
         assert len(stubs) == 1, f"{name}: {wanted.stub}"
         last = ast.parse(stubs[0]).body[-1]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from story import BOUND, SESSION_TIMEOUT, Story
 
 from labkit.errors import HistoryError
+from labkit.judge.facts import silences
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.lab.event import Event
@@ -795,3 +796,15 @@ def test_a_long_run_is_judged_quickly() -> None:
     assert report.ok
     assert report.answered > 10_000
     assert time.process_time() - begin < 3
+
+
+def test_a_silence_is_counted_from_a_moment_on() -> None:
+    story = told()
+    story.ask("node1")
+    story.t += 60.0  # nobody asks meanwhile
+    since = story.t
+    story.ask("node1")
+    story.t += 2.0
+    story.ask("node1")
+    assert silences(story.events)["node1"] > 60
+    assert silences(story.events, since)["node1"] == pytest.approx(2.01, abs=0.02)

@@ -114,3 +114,17 @@ def test_a_cut_longer_than_the_session_is_told_when_it_is_healed(lab: Lab) -> No
 def _expired(lab: Lab, session: int | None) -> bool:
     closed = [t for t in lab.zookeeper.transactions() if t.op == "closeSession"]
     return session in [t.session for t in closed]
+
+
+def test_a_client_of_one_server_of_an_ensemble() -> None:
+    with Lab(nodes=0, ensemble=3, backend="process") as lab:
+        for server in lab.zookeeper.servers:
+            client = lab.client(f"of-{server.name}", server=server)
+            assert client.client_id is not None
+            session = f"0x{client.client_id[0]:x}"
+            assert session in server.four_letter("cons")
+        client.lose_reply()
+        with pytest.raises(ConnectionLoss):
+            client.create("/mine")
+        lab.zk.sync("/mine")  # its own server may be behind
+        assert lab.zk.exists("/mine")

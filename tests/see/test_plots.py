@@ -252,6 +252,20 @@ def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_what_each_reader_saw_has_steps_and_gaps() -> None:
+    quick = [(t / 10, float(t // 5)) for t in range(40)]
+    late = [(t / 10, 1.0 if t < 20 else float(t // 5)) for t in range(5, 40) if not 10 <= t < 20]
+    chart = curves.seen({"leader": quick, "late": late})
+    lines = {line.get_label(): line for line in axes_of(chart).lines}
+    assert list(lines) == ["leader", "late"]
+    assert not np.isnan(lines["leader"].get_ydata()).any()
+    assert np.isnan(lines["late"].get_ydata()).sum() == 1  # it got nothing for a second
+    assert "leader: 0 to 7 in 40 reads, the same one for 0.5 s at most." in chart.alt
+    assert "late: 1 to 7 in 25 reads, the same one for 1.5 s at most." in chart.alt
+    assert curves.seen({}).png()
+    assert "nobody: nothing." in curves.seen({"nobody": []}).alt
+
+
 def test_times_to_free_and_their_picture() -> None:
     freed = curves.times_to_free(runs.passing_on())
     assert freed == {"kill": [pytest.approx(5.05), pytest.approx(5.0)]}
