@@ -155,7 +155,7 @@ def _tour_table(steps: list[Any], title: str, note: str) -> None:
 def chaos(
     seed: Annotated[int, typer.Option(help="Draws the faults; the same seed, the same ones.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long.")] = 20.0,
-    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 8,
+    nodes: Annotated[int, typer.Option(min=1, max=1023, help="How many nodes.")] = 8,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     claim: Claim = "lowest-free",
     faults: Annotated[
@@ -236,7 +236,7 @@ def _ladder_table(result: Any) -> None:
 
 @app.command()
 def up(
-    nodes: Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")] = 4,
+    nodes: Annotated[int, typer.Option(min=1, max=1023, help="How many nodes.")] = 4,
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     session_timeout: Timeout = 5.0,
     claim: Claim = "lowest-free",

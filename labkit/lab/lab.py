@@ -55,7 +55,7 @@ from labkit.servers.zookeeper.txnlog import Transaction
 
 T = TypeVar("T")
 
-MAX_NODES = 64
+MAX_NODES = 1023  # as many as there are numbers for a Snowflake ID's worker
 _FIRST_PORT = 5001
 _CLOCKS_AGREE = 0.05  # seconds that two clocks, or two looks at one, may differ
 _KEPT_DEAD = 8  # nodes that can be started again, however many have died
@@ -180,6 +180,7 @@ class Lab(LinkVerbs):
         else:
             self._core.backend = self._wanted_backend
             self._core.backend.prepare(progress)
+        self._core.backend.require_room(self._wanted_nodes, self._wanted_servers)
         names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
         progress("starting ZooKeeper", None)
         endpoints = self._core.backend.create_zookeeper(names, ZooKeeperSettings())
@@ -433,7 +434,7 @@ class Lab(LinkVerbs):
         for node in sorted(dead, key=lambda n: self._core.born.get(n.name, 0))[:-_KEPT_DEAD]:
             with suppress(InvalidTransition, ServerNotFound):  # somebody starts it, or removes it
                 self._core.running.remove(node.name)
-                del self._nodes[node.name]
+                self._nodes.pop(node.name, None)
                 node.close()
 
     @property
@@ -464,11 +465,28 @@ class Lab(LinkVerbs):
         return node
 
     def _add_nodes(self, count: int, own: Mapping[str, str] | None = None) -> list[Node]:
-        nodes = [self._create_node(own) for _ in range(count)]
-        each(Node.start, nodes)
-        if nodes:
+        if not count:
+            return []
+        _check("nodes", len(self.alive) + count, 0, MAX_NODES)
+        self._core.running.require_room(count)
+        nodes: list[Node] = []
+        try:
+            for _ in range(count):
+                nodes.append(self._create_node(own))
+            each(Node.start, nodes)
             self._register()
+        except BaseException:
+            each(self._remove, nodes)
+            raise
         return nodes
+
+    def _remove(self, node: Node) -> None:
+        """Remove a node, in whatever state; what cannot be removed goes with the lab."""
+        with suppress(BackendError):
+            self._core.running.kill(node.name)
+            self._core.running.remove(node.name)
+        self._nodes.pop(node.name, None)
+        node.close()
 
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.

@@ -136,6 +136,9 @@ class Backend(Protocol):
         Raises `BackendUnavailable` with the command that fixes it.
         """
 
+    def require_room(self, nodes: int, zookeepers: int = 0) -> None:
+        """Raise `ConfigError` if the machine has no room for so many servers more."""
+
     @property
     def zookeeper_version(self) -> str:
         """Such as "3.8.0"; known after `prepare`."""

@@ -119,7 +119,9 @@ class Helper:
         assert process.stdout is not None
         for line in process.stdout:
             said = json.loads(line)
-            answer = waiting.pop(said["order"])
+            answer = waiting.pop(said["order"], None)
+            if answer is None:
+                continue  # a fork of this process has given that order
             if "error" in said:
                 answer.set_exception(HelperError(said["message"], said["error"]))
             else:

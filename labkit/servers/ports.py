@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import random
 import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from labkit.errors import PortInUse
 
@@ -16,12 +17,13 @@ _LOOPBACK = "127.0.0.1"
 class Ports:
     """Ports that belong to one lab for its life, also while the server behind one is stopped.
 
-    A lock on a file a port keeps two labs apart; the system releases it however a lab ends.
+    The bytes of one file stand for the ports, and a lock on its byte for a port that a lab has.
+    The system releases the locks of a process however it ends; the file stays empty.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._locks: dict[int, IO[bytes]] = {}
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._mine: set[int] = set()
 
     def reserve(self, preferred: int | None = None) -> int:
         """The preferred port if nobody has it, else any free one."""
@@ -35,35 +37,83 @@ class Ports:
         raise PortInUse("A thousand ports were tried and none is free. Close other labs first.")
 
     def _take(self, port: int) -> bool:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = open(self._directory / str(port), "wb")  # noqa: SIM115 — held until the lab ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return False
-        if not is_free(port):
-            lock.close()
-            return False
-        self._locks[port] = lock
-        return True
+        with _guard:
+            locks = _Locks.of(self._file)
+            if locks.take(port):
+                if is_free(port):
+                    self._mine.add(port)
+                    return True
+                locks.give_back(port)
+        return False
 
     def release(self, port: int) -> None:
-        if (lock := self._locks.pop(port, None)) is not None:
-            lock.close()
+        """Let others have the port. Idempotent."""
+        with _guard:
+            if port in self._mine:
+                self._mine.remove(port)
+                _Locks.of(self._file).give_back(port)
 
     def close(self) -> None:
-        for port in list(self._locks):
+        """Release every port."""
+        for port in list(self._mine):
             self.release(port)
+
+
+_guard = threading.Lock()
+
+
+class _Locks:
+    """All the locks that this process has on one file. Used by one thread at a time.
+
+    The file is open once for all labs of the process, as long as there is a lock: such locks
+    belong to the process, and it loses all of them when it closes the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._path = file
+        self._file = open(file, "ab")  # noqa: SIM115 — held until there is no lock any more
+        self._taken: set[int] = set()
+
+    @classmethod
+    def of(cls, file: Path) -> _Locks:
+        """The locks on the file, which may be none yet."""
+        if file not in _open:
+            _open[file] = cls(file)
+        return _open[file]
+
+    def take(self, port: int) -> bool:
+        """Lock the port's byte; False if another lab has it."""
+        if port in self._taken:
+            return False
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            self._close_unused()
+            return False
+        self._taken.add(port)
+        return True
+
+    def give_back(self, port: int) -> None:
+        """Unlock the port's byte."""
+        self._taken.discard(port)
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, port)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if not self._taken:
+            self._file.close()
+            del _open[self._path]
+
+
+_open: dict[Path, _Locks] = {}
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen there now, on loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with suppress(OSError):
             probe.bind((_LOOPBACK, port))
             probe.listen(1)
-        except OSError:
-            return False
-    return True
+            return True
+    return False

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import ConfigError
+from labkit.servers.system import explained
 
 _CLOCK_STEP = 60.0  # seconds
 _LAB_ID = re.compile("[0-9a-f]+")
@@ -88,6 +89,7 @@ def home() -> Path:
     return path
 
 
+@explained()
 def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
     """Write down (or update) that this process owns the lab."""
     me = psutil.Process()
@@ -111,6 +113,7 @@ def registered() -> list[Registration]:
     return found
 
 
+@explained()
 def arm(lab_id: str, backend: str) -> None:
     """Register the lab and start the process that removes it when this one ends, however it ends.
 

@@ -35,7 +35,7 @@ class Run:
             self.seconds = time.monotonic() - began
             self.processes = _until_empty(lambda: _processes(home))
             self.directories = _until_empty(
-                lambda: [str(p) for p in Path(home).glob("labkit-*/*") if p.name != "ports"]
+                lambda: [str(p) for p in Path(home).glob("labkit-*/*") if p.name != "ports.lock"]
             )
         self.containers = _until_empty(leftovers.leftovers) if backend == "docker" else []
 

@@ -37,7 +37,7 @@ from labkit.errors import (
     BackendUnavailable,
     UnsupportedFault,
 )
-from labkit.servers import registry
+from labkit.servers import registry, system
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
@@ -53,7 +53,13 @@ from labkit.servers.base import (
     require_new,
     require_running,
 )
-from labkit.servers.docker.engine import LOOPBACK, connect, explained, published_address
+from labkit.servers.docker.engine import (
+    LOOPBACK,
+    connect,
+    explained,
+    is_elsewhere,
+    published_address,
+)
 from labkit.servers.docker.images import (
     inspect_image,
     node_image,
@@ -76,6 +82,10 @@ from labkit.servers.zookeeper.config import CLIENT_PORT
 from labkit.servers.zookeeper.words import cli_answer
 
 _HTTP_PORT = 80
+
+# What a container costs, measured.
+_NODE_MEMORY = 60 * system.MEGABYTE
+_ZOOKEEPER_MEMORY = 200 * system.MEGABYTE
 
 _STATES = {
     "created": ServerState.STOPPED,
@@ -104,7 +114,7 @@ class DockerBackend:
         self.lab_id = lab_id
         self._engine: docker.DockerClient | None = None
         self._labels = labels_of(lab_id)
-        self._ports = Ports(registry.home() / "ports")
+        self._ports = Ports(registry.home() / "ports.lock")
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
         self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server
@@ -125,6 +135,15 @@ class DockerBackend:
             self._zookeeper_image = inspect_image(self._engine, zookeeper_image()) or {}
             self._node_image = node_image(self._engine, progress)
         registry.arm(self.lab_id, self.name)
+
+    def require_room(self, nodes: int, zookeepers: int = 0) -> None:
+        what = f"{nodes} nodes" if nodes != 1 else "one node more"
+        with explained():
+            memory: int = self._api.info()["MemTotal"]
+        if not is_elsewhere():  # an engine in a virtual machine has a part of ours
+            memory = min(memory, system.free_memory())
+        needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
+        system.require_memory(needed, what, memory)
 
     @property
     def zookeeper_version(self) -> str:

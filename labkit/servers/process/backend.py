@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import BackendError, PortInUse
-from labkit.servers import reaper, registry
+from labkit.servers import reaper, registry, system
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
@@ -42,10 +42,17 @@ from labkit.servers.helper import ENDED, LAB_VARIABLE, Answer, Helper, HelperErr
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.remote import RemoteForwarder
 from labkit.servers.ports import Ports, is_free
+from labkit.servers.system import MEGABYTE, explained, raise_file_limit
 from labkit.servers.zookeeper import config, install
 from labkit.servers.zookeeper.words import cli_answer
 
 _LOOPBACK = "127.0.0.1"
+
+# What a server costs, measured: a node shares with the others what their parent has loaded.
+_NODE_MEMORY = 17 * MEGABYTE
+_ZOOKEEPER_MEMORY = 150 * MEGABYTE
+_OTHER_FILES = 200  # that a notebook's kernel has open, or ZooKeeper's Java
+
 _LOOK = 0.002  # seconds between two looks at a fact that the system announces to nobody
 
 
@@ -84,15 +91,27 @@ class ProcessBackend:
         self._zookeepers: dict[str, Endpoint] = {}
         self._forwarder = RemoteForwarder(lab_id, self._directory / "links.log")
         self._zygote = _Zygote(lab_id, self._directory)
-        self._ports = Ports(registry.home() / "ports")
+        self._ports = Ports(registry.home() / "ports.lock")
         self._installation: install.Installation | None = None
 
+    @explained()
     def prepare(self, progress: Progress) -> None:
         progress("finding ZooKeeper", None)
+        raise_file_limit()
         self._installation = install.find_installation()
         registry.arm(self.lab_id, self.name)
         self._forwarder.start()
         self._zygote.launch()  # loads what nodes need while ZooKeeper starts
+
+    def require_room(self, nodes: int, zookeepers: int = 0) -> None:
+        what = f"{nodes} nodes" if nodes != 1 else "one node more"
+        all_zookeepers = zookeepers + len(self._zookeepers)
+        all_nodes = nodes + len(self._servers) - len(self._zookeepers)
+        # A link listens, and has two ends; whoever asks has a connection or two to every node.
+        links = 3 * all_zookeepers * (all_nodes + 2 * all_zookeepers)
+        system.require_files(max(links, 3 * all_nodes) + _OTHER_FILES, what)
+        needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
+        system.require_memory(needed, what, system.free_memory())
 
     @property
     def zookeeper_version(self) -> str:
@@ -106,9 +125,11 @@ class ProcessBackend:
 
     # --- creating -----------------------------------------------------------------------------
 
+    @explained()
     def create_zookeeper(
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
+        system.require_space()
         clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
         peers = self._peers(names) if len(names) > 1 else {}
         for number, name in enumerate(names, start=1):
@@ -153,8 +174,10 @@ class ProcessBackend:
             )
         return {name: list(peers.values()) for name, peers in seen.items()}
 
+    @explained()
     def create_node(self, spec: NodeSpec) -> Endpoint:
         require_new(spec.name, self._servers)
+        system.require_space()
         endpoint = Endpoint(_LOOPBACK, self._ports.reserve(spec.port))
         try:
             links = [
@@ -186,9 +209,11 @@ class ProcessBackend:
 
     # --- verbs --------------------------------------------------------------------------------
 
+    @explained()
     def start(self, name: str) -> None:
         with self._changing("start", name) as server:
             if server is not None:
+                system.require_space()
                 _require_free(server)
                 server.process = server.launch()
 
@@ -238,8 +263,10 @@ class ProcessBackend:
             return ""
         return "\n".join(lines[-tail:])
 
+    @explained()
     def zkcli(self, command: str, timeout: float = 30.0) -> str:
         words = cli_words(command)
+        system.require_space()
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(map(str, self._zookeepers.values()))
         home = self._directory / name

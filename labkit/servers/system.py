@@ -1,0 +1,115 @@
+"""What this machine's system gives a lab: files, memory and disk; and what it means if it does not.
+
+Sizes are in bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from labkit.errors import BackendError, ConfigError
+
+MEGABYTE = 1_000_000
+
+_MANY_FILES = (65_536, 10_240)  # macOS grants no more than the second
+_LEAST_SPACE = 4 * MEGABYTE  # ZooKeeper's log alone grows by one at a time
+
+_CGROUPS = (  # (limit, usage) of a container, by version
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+def raise_file_limit() -> int:
+    """Let this process, and those that it starts, open many files; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in _MANY_FILES:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft == resource.RLIM_INFINITY or soft >= most:
+            break
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            break
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def require_files(needed: int, what: str) -> None:
+    """Raise `ConfigError` if a process may not open so many files."""
+    allowed = raise_file_limit()
+    if allowed not in (resource.RLIM_INFINITY, -1) and needed > allowed:
+        raise ConfigError(
+            f"Too few open files for {what}: one process needs {needed}, the system allows "
+            f"{allowed}. Raise its limit before Jupyter or labkit starts (`ulimit -n {needed}`; an "
+            "administrator may have to raise the hard limit first), or start fewer nodes."
+        )
+
+
+def require_memory(needed: int, what: str, free: int) -> None:
+    """Raise `ConfigError` if there is not so much memory."""
+    if needed > free:
+        raise ConfigError(
+            f"Too little memory for {what}: about {needed // MEGABYTE:,} MB are needed, and "
+            f"{free // MEGABYTE:,} MB are free. Close other labs (`labkit ps` lists them) or "
+            "programs, or start fewer nodes."
+        )
+
+
+def free_memory() -> int:
+    """What can still be used, on this machine and, in a container, within its limit."""
+    free: int = psutil.virtual_memory().available
+    for limit, usage in _CGROUPS:
+        with suppress(OSError, ValueError):  # "max": no limit
+            free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()))
+    return max(free, 0)
+
+
+def require_space() -> None:
+    """Raise `BackendError` if the disk with the labs' files is full."""
+    disk = os.statvfs(tempfile.gettempdir())
+    if disk.f_bavail * disk.f_frsize < _LEAST_SPACE:
+        raise BackendError(_disk_full())
+
+
+def _disk_full() -> str:
+    return (
+        f"The disk with the labs' files, in {tempfile.gettempdir()}, is full. Remove something "
+        "there, or set TMPDIR to a directory on another disk before Python starts."
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the system's refusals into the lab's errors."""
+    try:
+        yield
+    except OSError as error:
+        raise BackendError(_explain(error)) from error
+
+
+def _explain(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disk_full()
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return (
+            f"The system opens no more files for this process, which may have {allowed}. Close "
+            "other labs, or raise the limit before Jupyter or labkit starts (`ulimit -n 4096`)."
+        )
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return (
+            f"The system starts no more processes ({error.strerror}). Close other labs "
+            "(`labkit ps` lists them) or programs, or start fewer nodes."
+        )
+    at = f": {error.filename}" if error.filename else ""
+    return f"The system refuses a file of the lab ({error.strerror or error}{at})."
