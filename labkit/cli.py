@@ -221,7 +221,7 @@ def ladder(
 def _ladder_table(result: Any) -> None:
     from labkit.judge.ladder import told
 
-    title = f"ZooKeeper {result.zookeeper}, backend {result.backend}, seed {result.seed}"
+    title = f"{result.where}, seed {result.seed}"
     table = Table("rung", "what was done", "", "verdict", "measured", "s", "page", title=title)
     for step in result.steps:
         mark = "✓" if step.ok else "✗" if step.finding is not None else "–"

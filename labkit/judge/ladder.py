@@ -32,6 +32,8 @@ class Step:
     finding: Finding | None
     untested: tuple[str, ...]
     figures: dict[str, Any]
+    backend: str
+    zookeeper: str  # its version
     events: tuple[Event, ...] = field(default=(), repr=False)  # where something was found
 
     @property
@@ -64,8 +66,6 @@ class Climb:
 
     name: str
     seed: int
-    backend: str
-    zookeeper: str  # its version
     goal: int
     steps: tuple[Step, ...]
 
@@ -82,6 +82,12 @@ class Climb:
     def first_red(self) -> Step | None:
         """The first rung that was not green."""
         return next((step for step in self.steps if not step.ok), None)
+
+    @property
+    def where(self) -> str:
+        """On what it ran, in a few words."""
+        last = self.steps[-1]
+        return f"ZooKeeper {last.zookeeper}, backend {last.backend}"
 
     @property
     def summary(self) -> str:
@@ -101,8 +107,8 @@ class Climb:
             "ok": self.ok,
             "reached": self.reached,
             "seed": self.seed,
-            "backend": self.backend,
-            "zookeeper": self.zookeeper,
+            "backend": self.steps[-1].backend,
+            "zookeeper": self.steps[-1].zookeeper,
             "rungs": [step.to_json() for step in self.steps],
         }
 
@@ -146,15 +152,16 @@ def climb(
     if not 1 <= goal <= TOP:
         raise ConfigError(f"There are rungs 1 to {TOP}, and not {goal}.")
     steps: list[Step] = []
-    where = ("", "")
     with progress_bar("ladder") as report:
-        for one in RUNGS[:goal]:
-            trial = Trial(claim, seed, one.number, backend)
-            steps.append(_try(one, trial, goal, progress or report))
-            where = trial.where
+
+        def told(what: str, fraction: float | None) -> None:
+            (progress or report)(what, len(steps) / goal)
+
+        for number in range(1, goal + 1):
+            steps.append(attempt(number, claim, seed=seed, backend=backend, progress=told))
             if not (steps[-1].ok or every):
                 break
-    return Climb(named(claim), seed, *where, goal, tuple(steps))
+    return Climb(named(claim), seed, goal, tuple(steps))
 
 
 def named(claim: Claim) -> str:
@@ -162,13 +169,25 @@ def named(claim: Claim) -> str:
     return claim.__name__ if isinstance(claim, type) else str(claim)
 
 
-def _try(rung: Rung, trial: Trial, goal: int, progress: Progress) -> Step:
-    """Run one trial in a thread of its own, so that an interrupt need not wait for it."""
+def attempt(
+    rung: int,
+    claim: Claim,
+    *,
+    seed: int = 1,
+    backend: str | None = None,
+    progress: Progress = lambda what, fraction: None,
+) -> Step:
+    """Try one rung alone.
+
+    The trial runs in a thread of its own, so that an interrupt need not wait for it.
+    """
+    one = RUNGS[rung - 1]
+    trial = Trial(claim, seed, rung, backend)
     outcome: list[BaseException | None] = []
 
     def work() -> None:
         try:
-            rung.trial(trial)
+            one.trial(trial)
         except BaseException as error:
             outcome.append(error)
         else:
@@ -180,7 +199,7 @@ def _try(rung: Rung, trial: Trial, goal: int, progress: Progress) -> Step:
     try:
         while thread.is_alive():
             thread.join(_LOOK)
-            progress(f"{rung.number} {rung.name}: {trial.doing}", (rung.number - 1) / goal)
+            progress(f"{rung} {one.name}: {trial.doing}", None)
     except BaseException:
         trial.cancel()
         thread.join(_LEAVE)
@@ -190,5 +209,6 @@ def _try(rung: Rung, trial: Trial, goal: int, progress: Progress) -> Step:
         raise error
     finding = error.finding if error is not None else None
     return Step(
-        rung, time.monotonic() - began, finding, tuple(trial.untested), trial.figures, trial.events
+        one, time.monotonic() - began, finding, tuple(trial.untested), trial.figures,
+        *trial.where, trial.events,
     )  # fmt: skip

@@ -41,7 +41,7 @@ class _Shown(Climb):
         )
         return (
             f"<p><b>{escape(self.summary)}</b></p><table>{head}{rows}</table>{self._picture()}"
-            f"<p>ZooKeeper {escape(self.zookeeper)}, backend {self.backend}. To repeat it: "
+            f"<p>{escape(self.where)}. To repeat it: "
             f"<code>seed={self.seed}</code>.</p>"
         )
 

@@ -74,12 +74,12 @@ def test_a_rung_that_is_not_there_is_refused(rung: int) -> None:
 
 def _step(number: int, *, red: bool = False, untested: tuple[str, ...] = ()) -> Step:
     finding = Finding("measured", 1.0, 2.0, "node1", "It was wrong.") if red else None
-    return Step(RUNGS[number - 1], 1.0, finding, untested, {"servers": 3})
+    return Step(RUNGS[number - 1], 1.0, finding, untested, {"servers": 3}, "process", "3.8.0")
 
 
 def test_a_rung_that_could_not_test_its_promise_is_not_green() -> None:
     steps = (_step(1), _step(2, untested=("nobody was asked",)), _step(3))
-    result = Climb("mine", 1, "process", "3.8.0", 3, steps)
+    result = Climb("mine", 1, 3, steps)
     assert not result.ok
     assert result.reached == 1
     rung = result.to_json()["rungs"][1]
@@ -91,7 +91,7 @@ def test_a_rung_that_could_not_test_its_promise_is_not_green() -> None:
 
 def test_reached_is_the_end_of_the_unbroken_row() -> None:
     def reached(*steps: Step) -> int:
-        return Climb("mine", 1, "process", "3.8.0", 3, steps).reached
+        return Climb("mine", 1, 3, steps).reached
 
     assert reached(_step(1, red=True), _step(2), _step(3)) == 0
     assert reached(_step(1), _step(2), _step(3, red=True)) == 2

@@ -1,6 +1,6 @@
 """The rungs of the ladder: seeded trials, each with a lab of its own."""
 
-from labkit.judge.trials import claiming, outages, replies
+from labkit.judge.trials import claiming, costs, ensembles, outages, replies
 from labkit.judge.trials.trial import Rung
 
 RUNGS = (
@@ -23,7 +23,29 @@ RUNGS = (
         8,
         "lost replies",
         "each reply of a claim is lost once, then two of them",
-        "05",
+        "03b",
         replies.lost_replies,
     ),
+    Rung(
+        9,
+        "ensemble",
+        "one of three ZooKeeper servers dies, freezes, is isolated",
+        "09",
+        ensembles.ensemble,
+    ),
+    Rung(
+        10,
+        "everything",
+        "everything at random, 30 s on one ZooKeeper server, 30 s on three",
+        "13",
+        ensembles.everything,
+    ),
+    Rung(
+        11,
+        "cheap",
+        "8 and 63 servers claim at once, and requests are counted",
+        "05",
+        costs.cheap,
+    ),
+    Rung(12, "fast", "servers start by turns with the lab's own", "04", costs.fast),
 )

@@ -86,13 +86,13 @@ class Trial:
         self, nodes: int, *, session_timeout: float = 2.0, claim: Claim | None = None, **more: Any
     ) -> Iterator[Lab]:
         """A lab of the trial's own, running; what was found in it can be drawn afterwards."""
-        deadline = min(1.0, session_timeout / 2)
+        settings = {"request_deadline": min(1.0, session_timeout / 2), **more}
         lab = Lab(
             nodes, backend=self.backend, claim=self.claim if claim is None else claim,
-            session_timeout=session_timeout, request_deadline=deadline, **more,
+            session_timeout=session_timeout, **settings,
         )  # fmt: skip
         self._labs.append(lab)
-        with lab.start(self._starting):
+        with lab.start(self.progress):
             self.where = (lab.backend, lab.zookeeper.version)
             try:
                 yield lab
@@ -102,7 +102,8 @@ class Trial:
                 self.events = tuple(lab.timeline)
                 raise
 
-    def _starting(self, what: str, fraction: float | None) -> None:
+    def progress(self, what: str, fraction: float | None) -> None:
+        """For whatever reports its progress; raises `Cancelled` once the climb is interrupted."""
         self._stop_if_cancelled()
         self.doing = what
 
@@ -193,6 +194,10 @@ class Trial:
         finish = lab.timeline.now() if end is None else end
         raise Red(Finding("measured", begin, finish, subject, message))
 
+    def fall(self, message: str) -> NoReturn:
+        """Say that a promise is broken about which there is no moment to show."""
+        raise Red(Finding("measured", 0.0, 0.0, "", message))
+
     def require(
         self, fact: object, message: str, lab: Lab, begin: float, subject: str = ""
     ) -> None:
@@ -200,15 +205,20 @@ class Trial:
         if not fact:
             self.fail(message, lab, begin, subject)
 
-    def judge(self, lab: Lab) -> Report:
-        """Hold every answer so far against ZooKeeper's transaction log."""
+    def judge(self, lab: Lab) -> None:
+        """Hold every answer so far against ZooKeeper's transaction log.
+
+        Whether everybody answers again in time is for `ask` to say, which knows how long it waits.
+        """
         self.doing = "reading ZooKeeper's log"
-        events = list(lab.history())
-        report = check(events, session_timeout=lab.session_timeout)
-        if report.violations:
-            first = report.violations[0]
-            raise Red(Finding(first.rule, first.begin, first.end, first.subject, first.message))
-        return report
+        report = check(list(lab.history()), session_timeout=lab.session_timeout)
+        self.blame(report, but="liveness")
+
+    def blame(self, report: Report, but: str = "") -> None:
+        """Fail by the first violation of a report, if there is one of another rule than `but`."""
+        for first in report.violations:
+            if first.rule != but:
+                raise Red(Finding(first.rule, first.begin, first.end, first.subject, first.message))
 
     def learn(self, lab: Lab) -> None:
         """Have it written down whose session is whose, before somebody ends.
@@ -220,6 +230,33 @@ class Trial:
     def claims(self, lab: Lab) -> list[Life]:
         """Every number that was ever held, from creation to end, by ZooKeeper's log."""
         return History(list(lab.history()), _TOLERANCE, lab.session_timeout).claims
+
+    def require_same(
+        self, lab: Lab, before: Mapping[str, Answer], after: Mapping[str, Answer], began: float,
+        why: str,
+    ) -> None:  # fmt: skip
+        """Fail if somebody has another number than before, though its session has not ended.
+
+        `why` begins the sentence: what happened, which ends no session.
+        """
+        changed = [name for name in after if after[name].number != before[name].number]
+        if not changed:
+            return
+        closed = {t.session for t in lab.zookeeper.transactions() if t.op == "closeSession"}
+        lives = {(life.owner, life.order): life for life in self.claims(lab)}
+        for name in changed:
+            old = lives.get((name, before[name].number))
+            if old is not None and int(old.session, 16) in closed:
+                continue  # it did not get back in time; the others may prove something
+            self.fail(
+                f"{why}, and {name} came back with number {after[name].number} instead of "
+                f"{before[name].number}.", lab, began, name,
+            )  # fmt: skip
+        if len(changed) > len(after) / 2:
+            self.untested.append(
+                f"{listed(changed)} were not back in time, and lost their sessions: is this "
+                "machine overloaded?"
+            )
 
     def held(self, lab: Lab) -> set[int]:
         """The numbers that ZooKeeper holds now."""

@@ -1,0 +1,198 @@
+"""Rungs 9 and 10: three ZooKeeper servers, one of which fails; and everything at random."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kazoo.client import KazooClient
+
+from labkit.judge.chaos import chaos
+from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.lab.clients import clients
+from labkit.lab.event import CLAIMS
+from labkit.lab.lab import Lab
+from labkit.lab.node import Answer, Node
+from labkit.lab.zookeeper import ZooKeeperServer
+from labkit.servers.base import each
+
+_PATIENCE = 10.0  # seconds for a claim when nothing is in its way
+_RECOVERY = 5.0  # seconds, beside a timeout, in which an ensemble elects and everybody returns
+_FOLLOWERS = 2.0  # seconds for which a follower waits for its leader: ten ticks
+_ON_ITS_WAY = 0.015  # seconds in which an answer gets from a server to its client
+_SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
+
+
+def ensemble(trial: Trial) -> None:
+    """The leader dies, freezes, is isolated; then a follower is, alone and with its clients."""
+    with trial.lab(8, session_timeout=1.5, ensemble=3) as lab:
+        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        with clients(lab, lab.nodes):
+            _leader_dies(trial, lab, said)
+            _leader_freezes(trial, lab)
+            _leader_is_isolated(trial, lab)
+        trial.judge(lab)
+        _follower_is_isolated(trial, lab)
+    with trial.lab(8, session_timeout=6.0, ensemble=3) as lab:
+        trial.ask(lab, lab.nodes, _PATIENCE)
+        for _ in range(2):
+            _rack_is_isolated(trial, lab)
+
+
+def everything(trial: Trial) -> None:
+    """All faults at random, for half the time on one ZooKeeper server, for half on three."""
+    for servers in (1, 3):
+        with trial.lab(8, ensemble=servers) as lab:
+            result = chaos(
+                lab, seed=trial.rng.randrange(1_000_000), seconds=30.0, progress=trial.progress
+            )
+            trial.figures[f"answers_on_{servers}"] = result.report.answered
+            trial.figures[f"faults_on_{servers}"] = result.report.faults
+            trial.untested += result.report.vacuous
+            trial.blame(result.report)
+
+
+def _leader(trial: Trial, lab: Lab) -> ZooKeeperServer:
+    """The leader, once there is one."""
+    trial.until(lambda: lab.zookeeper.leader, _PATIENCE)
+    return lab.zookeeper.leader or lab.zookeeper.servers[0]
+
+
+def _answer_again(trial: Trial, lab: Lab, nodes: Sequence[Node]) -> dict[str, Answer]:
+    return trial.ask(lab, nodes, lab.session_timeout + _RECOVERY)
+
+
+def _leader_dies(trial: Trial, lab: Lab, said: dict[str, Answer]) -> None:
+    leader = _leader(trial, lab)
+    trial.doing = f"killing the leader, {leader.name}"
+    began = lab.timeline.now()
+    leader.kill()
+    after = _answer_again(trial, lab, lab.nodes)
+    trial.figures["answering_after_the_leaders_death_s"] = round(lab.timeline.now() - began, 2)
+    trial.require_same(lab, said, after, began, "The leader died, which ends no session")
+    leader.start()
+
+
+def _leader_freezes(trial: Trial, lab: Lab) -> None:
+    """For less than its followers wait: when it wakes up, it may end everybody's session."""
+    leader = _leader(trial, lab)
+    trial.doing = f"freezing the leader, {leader.name}"
+    leader.pause()
+    trial.pause(trial.rng.uniform(0.7, 0.95) * _FOLLOWERS)
+    leader.resume()
+    _answer_again(trial, lab, lab.nodes)
+
+
+def _leader_is_isolated(trial: Trial, lab: Lab) -> None:
+    leader = _leader(trial, lab)
+    trial.doing = f"isolating the leader, {leader.name}"
+    lab.partition(leader.name)
+    trial.pause(_FOLLOWERS + lab.session_timeout + trial.rng.uniform(0.0, 0.5))
+    lab.heal()
+    _answer_again(trial, lab, lab.nodes)
+
+
+def _follower_is_isolated(trial: Trial, lab: Lab) -> None:
+    """A follower is cut off from the others: it serves on for a while, and knows of no ends."""
+    with _cut_follower(trial, lab) as cut:
+        trial.until(lambda: cut.number not in _numbers(cut.zk), _FOLLOWERS)
+        trial.ask(lab, cut.rivals, _PATIENCE)
+        trial.pause(0.6)
+
+
+def _rack_is_isolated(trial: Trial, lab: Lab) -> None:
+    """A follower and its clients are cut off, and the clients sleep until their numbers are taken.
+
+    What the follower had no time to pass on is that they are alive, so their sessions end early:
+    up to a tenth of a timeout and half a tick before a timeout has passed since their last write.
+    """
+    with _cut_follower(trial, lab) as cut:
+        each(Node.pause, cut.victims)
+        each(lambda node: lab.partition(node.name), cut.victims)
+        trial.until(lambda: cut.number not in _numbers(cut.zk), lab.session_timeout + 4 * TICK)
+        new = trial.ask(lab, cut.rivals, _PATIENCE)
+        queued = trial.ask_once(cut.victims, 4)
+        trial.pause(0.02)
+        each(Node.resume, cut.victims)
+        wait(queued)
+        if cut.number not in {answer.number for answer in new.values()}:
+            trial.untested.append("nobody else got the number of a server that was cut off")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A follower that was cut off right after the holder of `number` had written something."""
+
+    number: int
+    victims: Sequence[Node]  # those connected to the follower
+    rivals: Sequence[Node]  # that have not claimed yet, and are connected to others
+    zk: KazooClient  # a client of the leader's
+
+
+@contextmanager
+def _cut_follower(trial: Trial, lab: Lab) -> Iterator[_Cut]:
+    """Cut a follower off, and heal it; then all have to answer, and the log has to agree."""
+    holders = _answer_again(trial, lab, lab.nodes)
+    _leader(trial, lab)
+    follower = max(lab.zookeeper.followers, key=lambda s: len(_on(s, lab, holders)))
+    while not (victims := _on(follower, lab, holders)):  # all are with another one
+        holders |= trial.ask(lab, [lab.add_node()], _PATIENCE)
+    rivals = _rivals(lab, follower, len(victims))
+    trial.doing = f"isolating {follower.name} and {listed(node.name for node in victims)}"
+    number = holders[victims[0].name].number
+    with clients(lab, [lab.node(name) for name in holders]), _elsewhere(lab, follower) as zk:
+        _await_write(zk, number)
+        trial.pause(_ON_ITS_WAY)
+        lab.partition(follower.name)
+        yield _Cut(number, victims, rivals, zk)
+        lab.heal()
+        _answer_again(trial, lab, lab.nodes)
+    said = _answer_again(trial, lab, lab.nodes)
+    trial.judge(lab)
+    trial.require_no_leak(lab, said, lab.session_timeout + _RECOVERY)
+
+
+def _on(server: ZooKeeperServer, lab: Lab, names: dict[str, Answer]) -> list[Node]:
+    """Those of the nodes that are connected to a ZooKeeper server."""
+    sessions = set(_SESSION.findall(server.four_letter("cons")))
+    return [node for node in map(lab.node, names) if node.status()["session"] in sessions]
+
+
+def _rivals(lab: Lab, follower: ZooKeeperServer, count: int) -> list[Node]:
+    """New servers that have not claimed yet, connected to the others."""
+    rivals: list[Node] = []
+    while len(rivals) < count:
+        node = lab.add_node()
+        if node.status()["session"] not in _SESSION.findall(follower.four_letter("cons")):
+            rivals.append(node)
+    return rivals
+
+
+@contextmanager
+def _elsewhere(lab: Lab, follower: ZooKeeperServer) -> Iterator[KazooClient]:
+    """A client of the leader's, which sees what happens while the follower is cut off."""
+    others = [s for s in lab.zookeeper.servers if s.name != follower.name]
+    server = next((s for s in others if s.mode == "leader"), others[0])
+    zk = KazooClient(str(server.endpoint), logger=logging.getLogger("labkit.kazoo"))
+    zk.start(timeout=_PATIENCE)
+    try:
+        yield zk
+    finally:
+        zk.stop()
+        zk.close()
+
+
+def _numbers(zk: KazooClient) -> set[int]:
+    return {int(name) for name in zk.get_children(CLAIMS) if name.isdigit()}
+
+
+def _await_write(zk: KazooClient, number: int) -> None:
+    """Wait for the next write on a claim, if its holder writes at all."""
+    written = threading.Event()
+    zk.get(f"{CLAIMS}/{number}", watch=lambda _: written.set())
+    written.wait(1.0)
