@@ -31,6 +31,11 @@ ALT = {
         "make it 1 and 2; the fourth deletes it. The fifth creates it anew: version 0 again, but "
         "another czxid."
     ),
+    "02-a-session": (
+        "A client and ZooKeeper share a session, with an id and a timeout; heartbeats go from the "
+        "client to ZooKeeper. An ephemeral znode names the session as its owner; another znode has "
+        "no owner."
+    ),
     "02-sessions-and-ephemerals": (
         "A client's session lives as long as its heartbeats reach ZooKeeper. Closed in order, it "
         "ends at once, and its ephemeral znode with it; killed, only after a session timeout of "
@@ -316,6 +321,26 @@ def znodes() -> Sheet:
         s.text((start + end) / 2, 2.2, str(token), 11, bold=True)
         s.line((start, 1.6), (start, 2.35), style.LINE, dashed=True)
         s.line((end, 1.6), (end, 2.35), style.LINE, dashed=True)
+    return s
+
+
+def a_session() -> Sheet:
+    s = Sheet(2.3)
+    s.box(0.35, 0.75, 1.35, 0.8, style.PAPER, radius=0.18)
+    s.text(1.02, 1.15, "a client", 10.5, bold=True)
+    s.box(3.75, 0.25, 3.15, 1.8, style.PAPER, line=1.6)
+    s.text(5.32, 0.47, "ZooKeeper", 11, bold=True)
+    s.box(2.1, 0.78, 2.95, 0.42, style.pale(style.PALETTE[5], 0.35), radius=0.1, z=3)
+    s.text(3.57, 0.99, "a session: id and timeout", 9.5, bold=True)
+    for i in range(3):
+        s.arrow((2.15 + 0.55 * i, 1.42), (2.55 + 0.55 * i, 1.42), shade=style.QUIET)
+    s.text(2.9, 1.65, "heartbeats", 9, shade=style.QUIET)
+    s.line((1.7, 0.99), (2.1, 0.99), style.INK)
+    s.line((4.3, 1.2), (4.3, 1.46), style.INK, z=4)
+    s.text(3.95, 1.58, "/here", 10, at="left", mono=True)
+    s.text(4.65, 1.58, "ephemeral, of this session", 9, at="left")
+    s.text(3.95, 1.86, "/stays", 10, at="left", mono=True)
+    s.text(4.65, 1.86, "of nobody", 9, at="left", shade=style.QUIET)
     return s
 
 
@@ -703,6 +728,7 @@ def logo() -> Sheet:
 DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "00-start-here": start_here,
     "01-znodes-and-versions": znodes,
+    "02-a-session": a_session,
     "02-sessions-and-ephemerals": sessions,
     "03-watches": watches,
     "03b-did-it-happen": did_it_happen,

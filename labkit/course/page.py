@@ -84,7 +84,7 @@ class Page:
         """How long it takes to read, to run, and to do the exercises."""
         prose = [c for c in self.notebook.cells if c.cell_type == "markdown" and not _made(c)]
         words = sum(len(_IMAGE.sub("", cell.source).split()) for cell in prose)
-        lines = sum(len(cell.source.split("\n")) for cell in self.code)
+        lines = sum(bool(line.strip()) for c in self.code for line in c.source.split("\n"))
         exercises = sum(len(calls(cell, "exercise")) for cell in self.code)
         return max(1, round(words / _WORDS + lines / _LINES + exercises * _EXERCISE))
 
