@@ -387,8 +387,8 @@ class Lab(LinkVerbs):
     ) -> T:
         """Wait until `condition()` is true, and return what it returned.
 
-        A condition that raises `LabError` is not true yet. Raises `WaitTimeout` after `timeout`
-        seconds.
+        A condition that raises `LabError` is not true yet, unless the lab is being closed. Raises
+        `WaitTimeout` after `timeout` seconds.
         """
         value: T | None = None
         last: LabError | None = None
@@ -398,6 +398,8 @@ class Lab(LinkVerbs):
             try:
                 value, last = condition(), None
             except LabError as error:
+                if self._core.closing:  # it will not come true any more
+                    raise
                 value, last = None, error
             return value
 
