@@ -7,11 +7,12 @@ dashed one held without an answer, a hatched one answered without being held.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib as mpl
+import typer
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
@@ -768,8 +769,12 @@ def draw(name: str, folder: Path = HERE) -> list[Path]:
     return paths
 
 
-def main(names: Sequence[str]) -> None:
-    """Draw those whose names begin with one of `names`, or all."""
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Beginnings of names, such as 04; by default all.")
+    ] = None,
+) -> None:
+    """Draw the course's diagrams again."""
     for name in DRAWINGS:
         if not names or any(name.startswith(wanted) for wanted in names):
             for path in draw(name):
@@ -777,4 +782,4 @@ def main(names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    typer.run(main)

@@ -35,14 +35,27 @@ app = typer.Typer(
 )
 
 
+def _usable_streams() -> None:
+    """Print somehow on an output that is closed, or that lacks some letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 — open as long as we run
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def _console(stderr: bool = False) -> Console:
     """A console that breaks no lines of what goes to a file or another program."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 1000)
 
 
+_usable_streams()
 out = _console()
 err = _console(stderr=True)
+_PLAIN = not out.encoding.startswith("utf")
+_YES, _NO = ("yes", "NO") if _PLAIN else ("✓", "✗")
 
 Backend = Annotated[
     str | None,
@@ -133,7 +146,7 @@ def tour(backend: Backend = None, as_json: Json = False) -> None:
                 steps.append(step)
                 report(step.step, number / 11)
                 if not as_json:
-                    mark = "[green]✓[/]" if step.ok else "[bold red]✗[/]"
+                    mark = f"[green]{_YES}[/]" if step.ok else f"[bold red]{_NO}[/]"
                     progress.console.print(f"{mark} {step.step}", highlight=False)
     ok = all(step.ok for step in steps)
     if as_json:
@@ -147,7 +160,9 @@ def tour(backend: Backend = None, as_json: Json = False) -> None:
 def _tour_table(steps: list[Any], title: str, note: str) -> None:
     table = Table("step", "expected", "observed", "", title=title, caption=escape(note))
     for step in steps:
-        table.add_row(step.step, step.expected, step.observed, "✓" if step.ok else "✗ differs")
+        table.add_row(
+            step.step, step.expected, step.observed, _YES if step.ok else f"{_NO} differs"
+        )
     out.print(table)
 
 
@@ -224,7 +239,7 @@ def _ladder_table(result: Any) -> None:
     title = f"{result.where}, seed {result.seed}"
     table = Table("rung", "what was done", "", "verdict", "measured", "s", "page", title=title)
     for step in result.steps:
-        mark = "✓" if step.ok else "✗" if step.finding is not None else "–"
+        mark = _YES if step.ok else _NO if step.finding is not None else "-"
         name = f"{step.rung.number} {step.rung.name}"
         table.add_row(
             name, step.rung.done, mark, escape(step.verdict), told(step.figures),
@@ -318,7 +333,7 @@ def doctor() -> None:
     findings = examination.examine()
     table = Table("what", "", "found", "what to do")
     for finding in findings:
-        mark = "[green]✓[/]" if finding.ok else ("[red]✗[/]" if finding.required else "–")
+        mark = f"[green]{_YES}[/]" if finding.ok else f"[red]{_NO}[/]" if finding.required else "-"
         table.add_row(finding.what, mark, escape(finding.found), escape(finding.fix))
     out.print(table)
     healthy = examination.can_run(findings)
@@ -438,7 +453,7 @@ def export(
             jobs=jobs, force=force, progress=report,
         )  # fmt: skip
     for failure in done.failures:
-        err.print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
+        err.print(f"[bold red]{_NO}[/] {escape(str(failure))}", highlight=False)
         err.out(failure.traceback.rstrip() + "\n", highlight=False)
     size = sum(done.files.values())
     written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"

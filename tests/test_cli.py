@@ -140,6 +140,35 @@ def test_doctor_knows_this_machine_and_a_poorer_one() -> None:
     assert "ZOOKEEPER_HOME is /nowhere" in re.sub(r"\s+", " ", poor.stdout)
 
 
+def test_an_output_without_some_letters_is_printed_to() -> None:
+    done = run("doctor", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "A lab can run here." in done.stdout
+    assert re.search(r"Python .*yes", done.stdout)
+    assert done.stdout.isascii()
+
+
+def test_an_output_that_is_closed_is_no_bug() -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = ["sh", "-c", f'"$@" {closed}', "sh", *LABKIT, "ps"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), closed
+
+
+def test_the_authors_command_line() -> None:
+    command = [sys.executable, "-m", "labkit.course"]
+    help_ = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60)
+    assert all(verb in help_.stdout for verb in ("run", "write", "check"))
+    done = subprocess.run([*command, "check", "99"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "99" in done.stderr
+    assert "Traceback" not in done.stderr
+    drawn = subprocess.run(
+        [sys.executable, "img/draw.py", "no such name"], capture_output=True, text=True, timeout=60
+    )
+    assert (drawn.returncode, drawn.stdout) == (0, "")
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> subprocess.Popen[str]:
     """`labkit up --nodes 2`, when it has printed its URLs."""

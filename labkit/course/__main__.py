@@ -7,36 +7,59 @@ python -m labkit.course check      hold the pages to the rules of thumb
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+import typer
 
 from labkit.course.cells import course_of, write
 from labkit.course.page import Page, choose
 from labkit.course.run import ANSI, PageFailed, run
 from labkit.errors import LabError
 
+app = typer.Typer(
+    help="The course's command line for its authors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
-def main(arguments: Sequence[str] | None = None) -> Literal[0, 1]:
-    parser = argparse.ArgumentParser(prog="python -m labkit.course")
-    parser.add_argument("verb", choices=["run", "write", "check"])
-    parser.add_argument("pages", nargs="*", help="paths or numbers; all of the course")
-    parser.add_argument("--backend", choices=["docker", "process"])
-    parser.add_argument("--jobs", type=int, default=1, help="pages that run at the same time")
-    options = parser.parse_args(arguments)
+Pages = Annotated[
+    list[str] | None, typer.Argument(help="Paths or numbers; by default all of the course.")
+]
+
+
+def main() -> None:
+    """Run the command line, turning errors into messages and exit codes."""
     try:
-        chosen = choose(options.pages)
-        if options.verb == "run":
-            return _run(chosen, options.backend, options.jobs)
-        if options.verb == "write":
-            for path in write(chosen):
-                print(path)
-            return 0
-        return _check(chosen)
+        app()
     except LabError as error:
         print(error, file=sys.stderr)
-        return 1
+        sys.exit(1)
+
+
+@app.command("run")
+def run_pages(
+    pages: Pages = None,
+    backend: Annotated[str | None, typer.Option(help="docker or process.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Pages that run at the same time.")] = 1,
+) -> None:
+    """Execute pages, and save them with their outputs."""
+    raise typer.Exit(_run(choose(pages or []), backend, jobs))
+
+
+@app.command("write")
+def write_cells(pages: Pages = None) -> None:
+    """Write the generated cells again."""
+    for path in write(choose(pages or [])):
+        print(path)
+
+
+@app.command("check")
+def check_rules(pages: Pages = None) -> None:
+    """Hold pages to the rules of thumb."""
+    raise typer.Exit(_check(choose(pages or [])))
 
 
 def _run(chosen: Sequence[Page], backend: str | None, jobs: int) -> Literal[0, 1]:
@@ -71,4 +94,4 @@ def _check(chosen: Sequence[Page]) -> Literal[0, 1]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ containers and networks by their label.
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import shutil
@@ -93,15 +92,12 @@ def _owner_died(owner: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="labkit-watchdog")
-    parser.add_argument("--owner", type=int, required=True)
-    parser.add_argument("--lab", required=True)
-    parser.add_argument("--backend", choices=["docker", "process"], required=True)
-    options = parser.parse_args()
-    if not _owner_died(options.owner):
+    """Watch over a lab: its owner's process id, its own id and its backend are the arguments."""
+    owner, lab_id, backend = sys.argv[1:]
+    if not _owner_died(int(owner)):
         return
     for _ in range(2):  # once more after a moment: a server may have been on its way
-        _remove_patiently(options.lab, options.backend)
+        _remove_patiently(lab_id, backend)
         time.sleep(0.5)
 
 

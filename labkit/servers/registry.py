@@ -121,8 +121,7 @@ def arm(lab_id: str, backend: str) -> None:
     once; a fork of this process may keep the pipe open, so it also looks for the process itself.
     """
     register(lab_id, backend)
-    command = [sys.executable, "-m", "labkit.servers.reaper"]
-    command += ["--owner", str(os.getpid()), "--lab", lab_id, "--backend", backend]
+    command = [sys.executable, "-m", "labkit.servers.reaper", str(os.getpid()), lab_id, backend]
     with open(directory(lab_id) / "watchdog.log", "ab") as log:
         _armed[lab_id] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd="/"

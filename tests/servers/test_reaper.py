@@ -181,10 +181,8 @@ def test_a_leftover_that_cannot_be_removed_is_in_nobodys_way(home: Path, engine:
 def test_the_watchdog_waits_for_the_engine(home: Path, engine: Path) -> None:
     leave("abc", home / "abc", "docker")
     owner = json.loads((home / "abc" / "lab.json").read_text())["owner"]
-    command = [sys.executable, "-m", "labkit.servers.reaper", "--owner", str(owner)]
-    with subprocess.Popen(
-        [*command, "--lab", "abc", "--backend", "docker"], stderr=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-m", "labkit.servers.reaper", str(owner), "abc", "docker"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             assert any("No Docker engine answers" in line for line in process.stderr)
