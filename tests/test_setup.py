@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+NEEDED = [
+    *("Makefile", "pyproject.toml", "constraints.txt"),
+    *("requirements.txt", "labkit/node/requirements.txt"),
+]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OLDEST = PROJECT["requires-python"].removeprefix(">=")
 
@@ -20,22 +24,8 @@ OLDEST = PROJECT["requires-python"].removeprefix(">=")
 def _resolve(*options: str) -> list[str]:
     """What uv would install, under the pins; skips the test where no package index answers."""
     uv = shutil.which("uv") or Path(sys.executable).with_name("uv")
-    command = [
-        uv,
-        "pip",
-        "compile",
-        "-q",
-        ROOT / "pyproject.toml",
-        "--extra",
-        "lab",
-        "--extra",
-        "test",
-        "--no-annotate",
-        "--no-header",
-        "--constraint",
-        ROOT / "constraints.txt",
-        *options,
-    ]
+    command = [uv, "pip", "compile", "-q", ROOT / "pyproject.toml", "--extra", "test"]
+    command += ["--constraint", ROOT / "constraints.txt", "--no-annotate", "--no-header", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if "error sending request" in done.stderr:
         pytest.skip("no package index answers")
@@ -67,8 +57,9 @@ def test_nothing_has_to_be_compiled(python: str, system: str) -> None:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Path:
     """A checkout whose Python and uv write down how they are called instead of doing it."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "labkit/node").mkdir(parents=True)
+    for name in NEEDED:
+        shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python3", "uv"):
         program = tmp_path / "path" / name
         program.parent.mkdir(exist_ok=True)

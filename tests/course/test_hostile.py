@@ -205,6 +205,7 @@ def test_the_lab_is_out_of_reach(lab: Lab) -> None:
     assert "from which the lab cannot be changed" in told
 
 
+@pytest.mark.alone
 def test_the_notebooks_own_client_is_out_of_reach(lab: Lab) -> None:
     zk = lab.zk
     verdict, seconds = timed(lab, CLAIM, lambda _, root: zk.get_children("/"))

@@ -59,6 +59,7 @@ def test_a_leaders_death_costs_no_number(ensemble: Lab) -> None:
     assert max(result.silences.values()) < 7
 
 
+@pytest.mark.alone
 def test_without_a_quorum_nobody_answers_and_with_one_everybody_does(ensemble: Lab) -> None:
     before = [node.sequence() for node in ensemble.nodes]
     lost = ensemble.zookeeper.servers[:2]

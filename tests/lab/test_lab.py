@@ -58,6 +58,7 @@ def test_the_experiment(lab: Lab) -> None:
     assert lab.node(2).sequence() == 4
 
 
+@pytest.mark.alone
 def test_stop_frees_the_number_at_once(lab: Lab) -> None:
     node = lab.node(1)
     node.sequence()
@@ -258,6 +259,7 @@ def test_wait_until_says_what_it_waited_for(zookeeper_lab: Lab) -> None:
         zookeeper_lab.wait_until(lambda: False, timeout=0.05, message="pigs fly")
 
 
+@pytest.mark.alone
 def test_eight_nodes_are_ready_in_three_seconds() -> None:
     began = time.monotonic()
     with Lab(nodes=8, backend="process") as lab:

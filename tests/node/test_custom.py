@@ -264,6 +264,7 @@ def test_an_exception_is_told_with_its_line(
         assert body.splitlines()[-1].strip() in told[0]  # the source is shown
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("body", ["while True: time.sleep(0.1)", "threading.Event().wait()"])
 def test_an_endless_sequence_is_refused_in_time(
     serve: Serve, caplog: pytest.LogCaptureFixture, body: str
@@ -292,6 +293,7 @@ def test_what_comes_late_is_not_lost(serve: Serve) -> None:
     assert serving.custom.number(5).number == 2  # the first call went on, and ended
 
 
+@pytest.mark.alone
 def test_too_many_requests_come_back_later(serve: Serve) -> None:
     serving = serve("import time\n" + server("while True: time.sleep(1)"))
     threads = [

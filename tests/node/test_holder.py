@@ -217,6 +217,7 @@ def test_a_number_that_somebody_deletes_is_given_up(tree: Tree, hold: MakeHolder
     assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.alone
 def test_close_frees_the_number_at_once(tree: Tree, hold: MakeHolder) -> None:
     holder = hold(timeout=30.0)
     holder.number(5)

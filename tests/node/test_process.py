@@ -175,6 +175,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line(name: str, value: str) -
 # --- its end ----------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order(tree: Tree, end: signal.Signals) -> None:
     port = free_port()

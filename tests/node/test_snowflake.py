@@ -455,6 +455,7 @@ def test_strange_data_is_refused_and_left_as_it_is(
     assert tree.zk.get(f"{tree.path}/snowflake/7")[0] == data
 
 
+@pytest.mark.alone
 def test_without_an_answer_it_is_refused_in_time(
     client: Callable[..., KazooClient], forwarder: Forwarder, link: str
 ) -> None:
@@ -731,6 +732,7 @@ def test_a_million_ids_of_nodes_in_trouble_are_all_different(steps: Steps) -> No
     assert {"no-connection", "clock-behind", "unreachable"} <= set(refused)
 
 
+@pytest.mark.alone
 def test_a_stop_lets_the_successor_make_ids_at_once() -> None:
     with Lab(nodes=2, backend="process", session_timeout=2.0, record=False) as lab:
         one, other = lab.nodes

@@ -302,6 +302,7 @@ def test_one_fault_replaces_another(link: Link) -> None:
 # --- slow, flaky ---
 
 
+@pytest.mark.alone
 def test_a_slow_link_delays_each_way_and_keeps_the_order(link: Link) -> None:
     client = link.connect()
     link.fault("slow", delay=0.1)
