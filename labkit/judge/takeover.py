@@ -33,24 +33,34 @@ class Takeover:
         self._stop = stop
         self._holder: Node | None = None
         self._rival: Node | None = None
+        self._number = 0
 
     def choose(self) -> tuple[Node, Node] | None:
         """The holder of the smallest number, and of the largest: the first is the next to be taken.
 
-        Waits a little until two nodes hold numbers; None if that does not come.
+        Waits a little until all nodes hold numbers, so that no smaller one is free and nobody else
+        is about to claim. None if not even two nodes come to hold one.
         """
-        found = self._wait(lambda: len(self._holders()) > 1, self._lab.session_timeout + 1.0)
-        holders = self._holders()
-        if not found or len(holders) < 2:
+        everybody = len(self._lab.alive)
+        holders: dict[int, Node] = {}
+
+        def all_hold() -> bool:
+            holders.clear()
+            holders.update(self._holders())
+            return len(holders) == everybody
+
+        self._wait(all_hold, self._lab.session_timeout + 1.0)
+        if len(holders) < 2:
             return None
-        self._holder, self._rival = holders[min(holders)], holders[max(holders)]
+        self._number = min(holders)
+        self._holder, self._rival = holders[self._number], holders[max(holders)]
         return self._holder, self._rival
 
     def break_(self, frozen: bool) -> None:
         """Do all of it but the healing. Whatever fails to come true is left to the judge to see."""
         assert self._holder is not None
         assert self._rival is not None
-        number = self._holder.status()["number"]
+        number = self._number
         self._lab.partition(self._holder.name)
         if frozen:
             self._holder.pause()
