@@ -303,7 +303,8 @@ EXERCISES = (
             "Somebody has written to the znode at `path`, and tells you the `zxid` of that write. "
             "Return what the znode holds (decoded, a string), as of that write or a later one. "
             "The znode's `stat.mzxid` says which write was the last one that your server knows "
-            "of. A `sync` asks the leader: call it only if you need it."
+            "of. A `sync` asks the leader: call it only if you need it. If a call ends in "
+            "`ConnectionLoss`, let it through: nothing was changed, and the caller may ask again."
         ),
         hints=(
             "`data, stat = zk.get(path)`: is `stat.mzxid` as large as `zxid`?",
