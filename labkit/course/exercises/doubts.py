@@ -239,8 +239,8 @@ EXERCISES = (
         title="Mine, or another's",
         question=(
             "Create an ephemeral znode at `path` with `name` as its data. Return whether it is "
-            "*yours*: `True` also if the reply was lost (a call may end in `ConnectionLoss`, and your "
-            "session survives), `False` if another session has it. A "
+            "*yours*: `True` also if the reply was lost (a call may end in `ConnectionLoss`, and "
+            "your session survives), `False` if another session has it. A "
             "session's id is in `zk.client_id[0]`, and a znode's owner in its "
             "`stat.ephemeralOwner`."
         ),
