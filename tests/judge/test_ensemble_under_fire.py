@@ -82,7 +82,7 @@ def test_while_the_leader_sleeps_nobody_answers_past_the_lease(ensemble: Lab) ->
     leader = ensemble.zookeeper.leader
     assert leader is not None
     node = ensemble.node(1)
-    ensemble._running.fault(node.name, leader.name, LinkFault("refuse"))
+    ensemble._core.running.fault(node.name, leader.name, LinkFault("refuse"))
     ensemble.wait_until(lambda: node.answer().number == 1, 15, "node1 is served by a follower")
     begin = ensemble.timeline.now()
     with asking(node):

@@ -250,7 +250,7 @@ def test_the_engines_disk_is_full() -> None:
                 tar.addfile(entry, io.BytesIO(bytes(entry.size)))
             with (
                 pytest.raises(BackendError, match=r"disk is full.*docker system prune"),
-                engine._explained(),
+                engine.explained(),
             ):
                 client.api.put_archive(small.id, "/small", archive.getvalue())
         finally:

@@ -52,9 +52,10 @@ def wait_for(name: str | None, endpoint: Endpoint) -> None:
 
 def zygote(lab_id: str) -> psutil.Process:
     [found] = [
-        p
-        for p in psutil.Process().children()
-        if "labkit.servers.process.zygote" in " ".join(p.cmdline())
+        child
+        for child in psutil.Process().children()
+        if "labkit.servers.process.zygote" in child.cmdline()
+        and child.environ().get(registry.LAB_VARIABLE) == lab_id
     ]
     assert found.environ()[LAB_VARIABLE] == lab_id
     return found
