@@ -55,7 +55,7 @@ def zygote(lab_id: str) -> psutil.Process:
         child
         for child in psutil.Process().children()
         if "labkit.servers.process.zygote" in child.cmdline()
-        and child.environ().get(registry.LAB_VARIABLE) == lab_id
+        and child.environ().get(LAB_VARIABLE) == lab_id
     ]
     assert found.environ()[LAB_VARIABLE] == lab_id
     return found
