@@ -184,6 +184,7 @@ def attempt(
     one = RUNGS[rung - 1]
     trial = Trial(claim, seed, rung, backend)
     outcome: list[BaseException | None] = []
+    over = threading.Event()  # an interrupted join() takes the thread for ended, also while it runs
 
     def work() -> None:
         try:
@@ -192,18 +193,20 @@ def attempt(
             outcome.append(error)
         else:
             outcome.append(None)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=work, name="labkit-ladder", daemon=True)
     began = time.monotonic()
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK)
+        while not over.wait(_LOOK):
             progress(f"{rung} {one.name}: {trial.doing}", None)
     except BaseException:
         trial.cancel()
-        thread.join(_LEAVE)
+        over.wait(_LEAVE)
         raise
+    thread.join()
     error = outcome[0]
     if error is not None and not isinstance(error, Red):
         raise error

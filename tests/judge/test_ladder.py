@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -15,9 +17,9 @@ import pytest
 
 from labkit import ladder
 from labkit.errors import ConfigError
-from labkit.judge.ladder import TOP, Climb, Step, climb
+from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
 from labkit.judge.trials import RUNGS
-from labkit.judge.trials.trial import Finding
+from labkit.judge.trials.trial import Finding, Rung, Trial
 from labkit.servers import registry
 from labkit.servers.helper import LAB_VARIABLE
 
@@ -130,6 +132,25 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     done = subprocess.run([*LADDER, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_waits_until_the_trial_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = threading.Event()
+
+    def trial(trial: Trial) -> None:
+        try:
+            trial.pause(30)
+        finally:
+            time.sleep(0.3)
+            left.set()
+
+    rungs = (Rung(1, "endless", "nothing", "04", trial),)
+    monkeypatch.setattr("labkit.judge.ladder.RUNGS", rungs)
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        attempt(1, "lowest-free")
+    assert left.is_set()
 
 
 @pytest.mark.parametrize("after", [0.1, 1.0, 3.0])
