@@ -57,11 +57,12 @@ class NodeError(LabError):
 class NoAnswer(NodeError):
     """The node answered, but with no number: 503 if there is no safe answer now.
 
-    `problem` is its RFC 9457 document.
+    `status` is HTTP's, `problem` its RFC 9457 document.
     """
 
-    def __init__(self, message: str, problem: dict[str, object]) -> None:
+    def __init__(self, message: str, status: int, problem: dict[str, object]) -> None:
         super().__init__(message)
+        self.status = status
         self.problem = problem
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.lab.event import VerbEvent
 from labkit.lab.lab import Lab
 
 README = Path(__file__).parent.parent / "README.md"
@@ -17,6 +18,7 @@ def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_BACKEND", "process")
     names: dict[str, Lab] = {}
     exec(compile(snippet, "README.md", "exec"), names)
-    verbs = [(e.subject, e.data["verb"]) for e in names["lab"].timeline if e.kind == "verb"]
+    events = names["lab"].timeline
+    verbs = [(e.subject, e.verb) for e in events if isinstance(e, VerbEvent)]
     assert ("zookeeper", "stop") in verbs
     assert verbs.index(("zookeeper", "stop")) < verbs.index(("zookeeper", "start"))

@@ -13,6 +13,7 @@ from IPython.display import display
 
 from labkit.course.guess import Form, Rating, draw_guess, form
 from labkit.course.markup import Note
+from labkit.lab.event import PredictionEvent
 from labkit.lab.lab import Lab
 from labkit.lab.timeline import Timeline
 from labkit.see.chart import Chart
@@ -87,7 +88,7 @@ class Prediction:
         self.form.close()
         if self._timeline is not None:
             self._timeline.record(
-                "prediction", "lab", question=self.question, predicted=answer, truth=truth
+                PredictionEvent("lab", question=self.question, predicted=answer, truth=truth)
             )
         display(Note(self._words(answer, truth, rating), self.right))
         picture = None if answer is None else self.form.picture(answer, truth)

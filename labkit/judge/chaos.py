@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -28,12 +28,15 @@ from labkit.judge.schedule import (
 from labkit.judge.takeover import Takeover
 from labkit.judge.volleys import Volleys
 from labkit.lab.clients import clients
-from labkit.lab.event import Event
+from labkit.lab.event import DroppedEvent, Event, FaultEvent, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
+from labkit.lab.timeline import LASTING
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
+
+_LASTING = {kind.kind for kind in LASTING}  # what has to be known from before a run, too
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,17 +171,14 @@ def chaos(
 
 def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
     """Without the requests that were made before, and without word of what is lost of those."""
-    before = {e.data["id"] for e in events if e.kind == "request" and e.t < begin}
+    before = {e.id for e in events if isinstance(e, RequestEvent) and e.t < begin}
     for event in events:
-        if event.kind == "request" and event.data["id"] in before:
-            continue
-        if event.kind == "dropped" and event.t < begin and _passing(event.data["kinds"]):
-            continue
+        match event:
+            case RequestEvent() if event.id in before:
+                continue
+            case DroppedEvent() if event.t < begin and not _LASTING & event.kinds.keys():
+                continue
         yield event
-
-
-def _passing(kinds: Iterable[str]) -> bool:
-    return {"transaction", "verb", "fault"}.isdisjoint(kinds)
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -257,8 +257,8 @@ class _Breaker:
         servers: list[Node | ZooKeeperServer] = list(chosen)
         subject = ",".join(server.name for server in servers)
         number = self._lab.new_id()
-        link = {} if fault.link is None else asdict(fault.link)
-        begin = self._record(subject, fault, phase="begin", id=number, **link)
+        event = FaultEvent(subject, fault=fault.kind, phase="begin", id=number, link=fault.link)
+        begin = self._record(event)
         try:
             if takeover is not None:
                 takeover.break_(frozen=fault.kind == "pause-holder")
@@ -270,12 +270,11 @@ class _Breaker:
                 takeover.mend()
             else:
                 self._mend(fault, servers)
-            end = self._record(subject, fault, phase="end", id=number)
+            end = self._record(replace(event, phase="end"))
         return replace(fault, begin=begin, end=end, targets=tuple(subject.split(",")))
 
-    def _record(self, subject: str, fault: ScheduledFault, **data: Any) -> float:
-        event = self._lab.timeline.record("fault", subject, fault=fault.kind, **data)
-        return round(event.t, 3)
+    def _record(self, event: FaultEvent) -> float:
+        return round(self._lab.timeline.record(event).t, 3)
 
     def _server(self, target: str) -> Node | ZooKeeperServer:
         zookeeper = self._lab.zookeeper

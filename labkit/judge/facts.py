@@ -8,11 +8,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
-from typing import Any
 
 from labkit.errors import HistoryError
 from labkit.judge.schedule import is_zookeeper
-from labkit.lab.event import Event, owner
+from labkit.lab.event import (
+    CLAIMS,
+    IDS,
+    DroppedEvent,
+    Event,
+    FaultEvent,
+    RequestEvent,
+    StatusEvent,
+    TransactionEvent,
+    VerbEvent,
+    owner,
+)
 
 
 def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
@@ -42,7 +52,7 @@ class Request:
 
     node: str
     phase: str
-    events: tuple[Event, ...]
+    events: tuple[RequestEvent, ...]
 
     @property
     def invoke(self) -> float:
@@ -55,21 +65,22 @@ class Request:
     @property
     def abandoned(self) -> bool:
         """Whether the client gave it up of its own will: that no answer came proves nothing."""
-        return bool(self.events[-1].data.get("abandoned"))
+        return self.events[-1].abandoned
 
     @property
     def number(self) -> int:
-        return int(self.events[-1].data["number"])
+        number = self.events[-1].number
+        assert number is not None
+        return number
 
     @property
-    def runs(self) -> list[tuple[int, int]]:
+    def runs(self) -> tuple[tuple[int, int], ...]:
         """The IDs of an answer, as first and last of each row without a gap."""
-        return [(int(first), int(last)) for first, last in self.events[-1].data.get("runs", ())]
+        return self.events[-1].runs
 
     @property
     def token(self) -> int | None:
-        token = self.events[-1].data.get("token")
-        return None if token is None else int(token)
+        return self.events[-1].token
 
 
 @dataclass
@@ -82,7 +93,7 @@ class Life:
     owner: str | None
     order: int  # a number's value, or a ticket's place in the queue
     begin: float
-    event: Event
+    event: TransactionEvent
     born: int
     end: float = math.inf
     died: int | None = None
@@ -101,7 +112,7 @@ class Fault:
     end: float
     what: str
     targets: frozenset[str]
-    cause: Any  # the id of the verb or fault: stopping all of an ensemble is one
+    cause: int  # the id of the verb or fault: stopping all of an ensemble is one
 
 
 _SERVER = re.compile(r"zookeeper\d+")
@@ -119,14 +130,12 @@ class History:
         self.end = max((event.t for event in events), default=0.0)
         self.requests = list(_requests(events))
         self.answered = [r for r in self.requests if r.phase == "ok"]
-        self.id_requests = list(_requests(events, "/ids"))
-        changes = (event for event in events if event.kind == "transaction")
+        self.id_requests = list(_requests(events, IDS))
+        changes = [event for event in events if isinstance(event, TransactionEvent)]
         # One change per zxid: nobody ever sees a multi half done.
         self.changes = [
             list(parts)
-            for _, parts in groupby(
-                sorted(changes, key=lambda e: int(e.data["zxid"])), lambda e: int(e.data["zxid"])
-            )
+            for _, parts in groupby(sorted(changes, key=lambda e: e.zxid), lambda e: e.zxid)
         ]
         self.times = list(accumulate((parts[0].t for parts in self.changes), max))
         self.claims: list[Life] = []  # numbers, in the order of their creation
@@ -141,7 +150,7 @@ class History:
         self.faults, self._down, self._started = _faults(events)
         since = min((request.invoke for request in self.requests), default=0.0)
         injected = sum(
-            e.kind == "fault" and e.data["phase"] == "begin" and e.t >= since for e in events
+            isinstance(e, FaultEvent) and e.phase == "begin" and e.t >= since for e in events
         )
         self.fault_count = injected or len({fault.cause for fault in self.faults})
         self.during_faults = [
@@ -157,8 +166,7 @@ class History:
             ended: list[Life] = []
             created: list[Life] = []
             for event in parts:
-                op, path = event.data["op"], str(event.data.get("path"))
-                session = str(event.data["session"])
+                op, path, session = event.op, event.path or "", event.session
                 if op == "createSession":
                     self.sessions[session] = index
                 elif op == "closeSession":
@@ -167,9 +175,9 @@ class History:
                 elif op == "delete" and path in alive:
                     ended.append(alive.pop(path))
                 elif op == "create" and (match := _CLAIM.fullmatch(path)):
-                    by = owner(event.data.get("value")) or self._owner_of.get(session)
-                    zxid, order = int(event.data["zxid"]), int(match[1] or match[2])
-                    alive[path] = Life(path, zxid, session, by, order, event.t, event, index)
+                    by = owner(event.value) or self._owner_of.get(session)
+                    order = int(match[1] or match[2])
+                    alive[path] = Life(path, event.zxid, session, by, order, event.t, event, index)
                     created.append(alive[path])
             for life in ended:
                 life.end, life.died = parts[0].t, index
@@ -217,11 +225,11 @@ class History:
 
 # What has to be known of a run from its beginning: who did what, who held what, what was broken;
 # and what says whose a claim was that names no owner itself.
-ESSENTIAL = frozenset({"request", "transaction", "verb", "fault"})
+ESSENTIAL = frozenset(e.kind for e in (RequestEvent, TransactionEvent, VerbEvent, FaultEvent))
 
-NAMING = frozenset({"transaction", "status"})
+NAMING = frozenset(e.kind for e in (TransactionEvent, StatusEvent))
 
-BREAKS = frozenset({"verb", "fault"})
+BREAKS = frozenset(e.kind for e in (VerbEvent, FaultEvent))
 
 
 @dataclass(frozen=True)
@@ -234,22 +242,22 @@ class _Lost:
 
 
 def _lost(events: Sequence[Event]) -> _Lost:
-    said = [event.data for event in events if event.kind == "dropped"]
+    said = [event for event in events if isinstance(event, DroppedEvent)]
     return _Lost(
-        sum(data["events"] for data in said),
-        frozenset(kind for data in said for kind in data["kinds"]),
-        max((data["zxid"] for data in said), default=0),
+        sum(event.events for event in said),
+        frozenset(kind for event in said for kind in event.kinds),
+        max((event.zxid for event in said), default=0),
     )
 
 
-def _requests(events: Sequence[Event], path: str = "/sequence") -> Iterator[Request]:
-    invoked: dict[tuple[str, Any], Event] = {}
+def _requests(events: Sequence[Event], path: str = CLAIMS) -> Iterator[Request]:
+    invoked: dict[tuple[str, int], RequestEvent] = {}
     may_be_cut = "request" in _lost(events).kinds
     for event in events:
-        if event.kind != "request" or event.data.get("path", "/sequence") != path:
+        if not isinstance(event, RequestEvent) or event.path != path:
             continue
-        key, phase = (event.subject, event.data.get("id")), event.data["phase"]
-        if phase == "invoke":
+        key = (event.subject, event.id)
+        if event.phase == "invoke":
             if key in invoked:
                 raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
             invoked[key] = event
@@ -261,23 +269,24 @@ def _requests(events: Sequence[Event], path: str = "/sequence") -> Iterator[Requ
             begin = invoked.pop(key)
             if event.t < begin.t:
                 raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
-            yield Request(event.subject, phase, (begin, event))
+            yield Request(event.subject, event.phase, (begin, event))
     for (node, _), event in invoked.items():
         yield Request(node, "unknown", (event,))
 
 
 def _owners(events: Sequence[Event]) -> dict[str, str]:
     """Which node each session belonged to, as far as the nodes said so themselves."""
-    said = (event for event in events if event.kind == "status" and event.data.get("session"))
-    return {str(event.data["session"]): event.subject for event in said}
+    said = (event for event in events if isinstance(event, StatusEvent))
+    return {event.session: event.subject for event in said if event.session}
 
 
 def _negotiated(events: Sequence[Event]) -> dict[str, float]:
     """Each node's session timeout in seconds, the longest it ever had, by its own word."""
     longest: dict[str, float] = {}
     for event in events:
-        if event.kind == "status" and (timeout := event.data.get("session_timeout_ms")):
-            longest[event.subject] = max(longest.get(event.subject, 0.0), timeout / 1000)
+        if isinstance(event, StatusEvent) and event.session_timeout_ms:
+            timeout = event.session_timeout_ms / 1000
+            longest[event.subject] = max(longest.get(event.subject, 0.0), timeout)
     return longest
 
 
@@ -305,11 +314,11 @@ _BREAKING = {
 def _faults(events: Sequence[Event]) -> tuple[list[Fault], set[str], dict[str, float]]:
     """What was wrong and when; who is down at the end; when who was last started."""
     faults: list[Fault] = []
-    open_faults: dict[Any, Event] = {}
+    open_faults: dict[int, FaultEvent] = {}
     # Of each server, what is broken, with the verbs that broke it: one that fails takes back its
     # own share and nobody else's.
-    broken: dict[tuple[str, str], dict[Any, float]] = defaultdict(dict)
-    begun: dict[Any, Event] = {}
+    broken: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    begun: dict[int, VerbEvent] = {}
     started: dict[str, float] = {}
     ensemble = _ensemble(events)
 
@@ -318,22 +327,22 @@ def _faults(events: Sequence[Event]) -> tuple[list[Fault], set[str], dict[str, f
         faults.append(Fault(since, end, key[0], frozenset({key[1]}), cause))
 
     for event in events:
-        if event.kind == "fault":
-            if event.data["phase"] == "begin":
-                open_faults[event.data["id"]] = event
-            elif begin := open_faults.pop(event.data["id"], None):
-                faults.append(_fault(begin, event.t, _targets(event)))
-        elif event.kind == "verb":
-            verb, number = event.data["verb"], event.data["id"]
+        if isinstance(event, FaultEvent):
+            if event.phase == "begin":
+                open_faults[event.id] = event
+            elif fault := open_faults.pop(event.id, None):
+                faults.append(_fault(fault, event.t, event.targets))
+        elif isinstance(event, VerbEvent):
+            verb, number = event.verb, event.id
             servers = ensemble if event.subject == "zookeeper" else {event.subject}
-            if event.data["phase"] == "begin":
+            if event.phase == "begin":
                 begun[number] = event
                 if _BREAKING.get(verb):
                     for server in servers:
                         broken[verb, server][number] = event.t
                 continue
             begin = begun.pop(number, event)
-            if event.data.get("error") is not None:
+            if event.error is not None:
                 for key, causes in list(broken.items()):
                     causes.pop(number, None)
                     if not causes:
@@ -346,25 +355,21 @@ def _faults(events: Sequence[Event]) -> tuple[list[Fault], set[str], dict[str, f
                 faults.append(Fault(begin.t, event.t, verb, frozenset(servers), number))
             if verb in ("start", "resume"):
                 started[event.subject] = event.t
-    faults += [_fault(begin, math.inf, _targets(begin)) for begin in open_faults.values()]
+    faults += [_fault(fault, math.inf, fault.targets) for fault in open_faults.values()]
     down = {server for what, server in broken if what in ("stop", "kill", "pause")}
     for key in list(broken):
         over(key, math.inf)
     return sorted(faults, key=lambda fault: fault.begin), down, started
 
 
-def _fault(begin: Event, end: float, targets: frozenset[str]) -> Fault:
-    return Fault(begin.t, end, begin.data["fault"], targets, begin.data["id"])
+def _fault(begin: FaultEvent, end: float, targets: frozenset[str]) -> Fault:
+    return Fault(begin.t, end, begin.fault, targets, begin.id)
 
 
 def _ensemble(events: Sequence[Event]) -> set[str]:
     """ZooKeeper's servers, as far as anything was done to or heard of one by its own name."""
     names = {name for event in events for name in event.subject.split(",")}
     return {name for name in names if _SERVER.fullmatch(name)} or {"zookeeper1"}
-
-
-def _targets(event: Event) -> frozenset[str]:
-    return frozenset(event.subject.split(","))
 
 
 def _overlap(request: Request, fault: Fault) -> bool:

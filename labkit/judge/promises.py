@@ -108,7 +108,7 @@ def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
 
 def _heard(history: History) -> list[Request]:
     """The requests that were answered in any way, with a number or a refusal, as they were made."""
-    answered = (r for r in history.requests if r.phase == "ok" or "status" in r.events[-1].data)
+    answered = (r for r in history.requests if r.phase == "ok" or r.events[-1].status)
     return sorted(answered, key=lambda request: request.invoke)
 
 

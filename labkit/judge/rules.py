@@ -349,8 +349,8 @@ def _counts_at(request: Request) -> float:
 
 
 def _reason(request: Request) -> str:
-    data = request.events[-1].data
-    return str(data.get("reason") or data.get("error") or "nothing")
+    end = request.events[-1]
+    return end.reason or end.error or "nothing"
 
 
 def _tickets(history: History) -> Iterator[Violation]:

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 
+from labkit.lab.event import IDS, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.node.snowflake import PER_MS
@@ -44,33 +45,32 @@ class Volleys:
                 list(pool.map(self._ask, self._nodes))
 
     def _ask(self, node: Node) -> None:
-        patience = self._lab.request_deadline + 0.5
-        connection = HTTPConnection(node.endpoint.host, node.endpoint.port, timeout=patience)
+        timeout = self._lab.request_deadline + 0.5
+        connection = HTTPConnection(node.endpoint.host, node.endpoint.port, timeout=timeout)
         with closing(connection):
             for count in _COUNTS:
                 self._ask_for(count, node, connection)
 
     def _ask_for(self, count: int, node: Node, connection: HTTPConnection) -> None:
-        record = partial(
-            self._lab.timeline.record, "request", node.name, id=self._lab.new_id(), path="/ids"
-        )
-        record(phase="invoke")
+        record = self._lab.timeline.record
+        invoke = RequestEvent(node.name, phase="invoke", id=self._lab.new_id(), path=IDS)
+        record(invoke)
         try:
-            connection.request("GET", f"/ids?count={count}&type=integer")
+            connection.request("GET", f"{IDS}?count={count}&type=integer")
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, HTTPException) as error:
             connection.close()  # the next request opens it again
             refused = isinstance(error, ConnectionRefusedError)
-            record(phase="fail" if refused else "unknown", error=type(error).__name__)
+            record(invoke.unanswered(type(error).__name__, refused=refused))
             return
         if answer.status == 200:
-            record(phase="ok", runs=as_runs(json.loads(body)))
+            record(replace(invoke, phase="ok", runs=as_runs(json.loads(body))))
         else:
-            record(phase="fail", status=answer.status)
+            record(replace(invoke, phase="fail", status=answer.status))
 
 
-def as_runs(ids: Iterable[int]) -> list[tuple[int, int]]:
+def as_runs(ids: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """The same IDs as (first, last) of each row without a gap, in their order."""
     runs: list[tuple[int, int]] = []
     for id in ids:
@@ -78,4 +78,4 @@ def as_runs(ids: Iterable[int]) -> list[tuple[int, int]]:
             runs[-1] = runs[-1][0], id
         else:
             runs.append((id, id))
-    return runs
+    return tuple(runs)

@@ -7,9 +7,9 @@ import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
+from labkit.lab.event import CLAIMS, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.servers.base import Endpoint
@@ -106,28 +106,30 @@ class Clients:
         while not await self._pause(delay) and node in self._lab.nodes:
             delay = 1 / _RATE
             request = self._lab.new_id()
-            record = partial(self._lab.timeline.record, "request", node.name, id=request)
-            record(phase="invoke", path="/sequence")
-            try:
-                async with asyncio.timeout(self._patience):
-                    status, headers, body = await connection.get("/sequence")
-            except (OSError, EOFError, ValueError, LookupError) as error:
-                connection.close()
-                refused = isinstance(error, ConnectionRefusedError)
-                record(phase="fail" if refused else "unknown", error=type(error).__name__)
-                continue
-            if status == 200:
-                self.answered += 1
-                token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
-                record(
-                    phase="ok",
-                    number=int(body),
-                    token=int(token) if token else None,
-                    lease_ms=float(lease) if lease else None,
-                )
-            else:
-                record(phase="fail", status=status, reason=_problem(body).get("reason"))
+            record = self._lab.timeline.record
+            record(RequestEvent(node.name, phase="invoke", id=request))
+            record(await self._outcome(RequestEvent(node.name, phase="ok", id=request), connection))
         connection.close()
+
+    async def _outcome(self, ok: RequestEvent, connection: _Connection) -> RequestEvent:
+        """Ask; `ok` with the answer, or with what came of it instead."""
+        try:
+            async with asyncio.timeout(self._patience):
+                status, headers, body = await connection.get(CLAIMS)
+        except (OSError, EOFError, ValueError, LookupError) as error:
+            connection.close()
+            refused = isinstance(error, ConnectionRefusedError)
+            return ok.unanswered(type(error).__name__, refused=refused)
+        if status != 200:
+            return replace(ok, phase="fail", status=status, reason=_reason(body))
+        self.answered += 1
+        token, lease = headers.get("fencing-token"), headers.get("lease-remaining-ms")
+        return replace(
+            ok,
+            number=int(body),
+            token=int(token) if token else None,
+            lease_ms=float(lease) if lease else None,
+        )
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether the run is over."""
@@ -165,9 +167,10 @@ class _Connection:
             self._writer = None
 
 
-def _problem(body: bytes) -> dict[str, Any]:
+def _reason(body: bytes) -> str | None:
+    """The reason in a problem document, if it is one and gives one."""
     try:
         problem = json.loads(body)
     except ValueError:
-        return {}
-    return problem if isinstance(problem, dict) else {}
+        return None
+    return problem.get("reason") if isinstance(problem, dict) else None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
 from labkit.errors import InvalidTransition
+from labkit.lab.event import VerbEvent
 from labkit.lab.timeline import Timeline
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Backend, Progress
+from labkit.servers.links.fault import LinkFault
 
 
 class Core:
@@ -51,16 +54,31 @@ class Core:
         return next(self._ids)
 
     @contextmanager
-    def verb(self, verb: str, subject: str, **detail: Any) -> Iterator[Progress]:
+    def verb(
+        self,
+        verb: str,
+        subject: str,
+        *,
+        link: LinkFault | None = None,
+        nodes: int | None = None,
+        session: str | None = None,
+    ) -> Iterator[Progress]:
         """Put a verb on the timeline, with its begin, its end, and the error if it failed."""
-        number = self.new_id()
-        self.timeline.record("verb", subject, verb=verb, phase="begin", id=number, **detail)
+        begin = VerbEvent(
+            subject,
+            verb=verb,
+            phase="begin",
+            id=self.new_id(),
+            link=link,
+            nodes=nodes,
+            session=session,
+        )
+        end = replace(begin, phase="end")
+        self.timeline.record(begin)
         try:
             with progress_bar(f"{verb} {subject}") as report:
                 yield report
         except BaseException as error:
-            self.timeline.record(
-                "verb", subject, verb=verb, phase="end", id=number, error=str(error), **detail
-            )
+            self.timeline.record(replace(end, error=str(error)))
             raise
-        self.timeline.record("verb", subject, verb=verb, phase="end", id=number, **detail)
+        self.timeline.record(end)

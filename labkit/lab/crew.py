@@ -17,7 +17,7 @@ from kazoo.protocol.states import KazooState
 
 from labkit.errors import InvalidTransition, ServerNotFound
 from labkit.lab.core import Core
-from labkit.lab.event import held_number
+from labkit.lab.event import CrewEvent, Holder, HoldersEvent, StatusEvent, held_number
 from labkit.lab.lossy import LossyClient
 from labkit.lab.zookeeper import ZooKeeperHandle
 from labkit.servers.base import ServerState, each
@@ -207,10 +207,14 @@ class Worker:
         timeline = self._core.timeline
         session = self.zk.session_id
         timeline.record(
-            "status", self.name, reachable=reachable, number=self._has if reachable else None,
-            reason="", session=f"0x{session:x}" if session else None,
-            previous_until=timeline.now() - _DOUBT,
-        )  # fmt: skip
+            StatusEvent(
+                self.name,
+                reachable=reachable,
+                number=self._has if reachable else None,
+                session=f"0x{session:x}" if session else None,
+                previous_until=timeline.now() - _DOUBT,
+            )
+        )
 
 
 class Crew:
@@ -247,9 +251,8 @@ class Crew:
 
     def start(self) -> Crew:
         """Let all workers begin, each as soon as the one before has a session."""
-        self.core.timeline.record(
-            "crew", "lab", root=self.root, names=[worker.name for worker in self.workers]
-        )
+        names = tuple(worker.name for worker in self.workers)
+        self.core.timeline.record(CrewEvent("lab", root=self.root, names=names))
         self._eyes.ensure_path(self.root)
         self._watcher.start()
         for worker in self.workers:
@@ -290,26 +293,26 @@ class Crew:
 
     def _watch(self) -> None:
         """Write down what ZooKeeper holds, whenever that has changed."""
-        before: dict[str, Any] | None = None
+        before: HoldersEvent | None = None
         while not self._over.wait(_LOOK):
             with suppress(KazooException, KazooTimeoutError):
                 now = self._held()
                 if now != before:
-                    self.core.timeline.record("holders", "zookeeper", root=self.root, **now)
+                    self.core.timeline.record(now)
                     before = now
 
-    def _held(self) -> dict[str, Any]:
+    def _held(self) -> HoldersEvent:
         try:
             names, stat = self._eyes.get_children_async(self.root, include_data=True).get(
                 timeout=_PATIENCE
             )
         except NoNodeError:
-            return {"numbers": {}, "zxid": 0}
-        numbers = {}
+            return HoldersEvent("zookeeper", root=self.root, numbers={}, zxid=0)
+        numbers: dict[int, Holder] = {}
         for name in names:
             child = self._eyes.exists_async(f"{self.root}/{name}").get(timeout=_PATIENCE)
             number = held_number(name)
             if child is not None and child.ephemeralOwner and number is not None:
                 session = f"0x{child.ephemeralOwner:x}"
-                numbers[str(number)] = {"owner": None, "session": session, "token": child.czxid}
-        return {"numbers": numbers, "zxid": stat.pzxid}
+                numbers[number] = Holder(None, session, child.czxid)
+        return HoldersEvent("zookeeper", root=self.root, numbers=numbers, zxid=stat.pzxid)

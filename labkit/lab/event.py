@@ -1,33 +1,300 @@
-"""The events of a run."""
+"""The events of a run: one type for each kind of thing that a lab does, sees or is told.
+
+Times are seconds on the timeline's clock; a field that ends in `_ms` is in milliseconds. An event
+is JSON only in a file (`Timeline.write`, `Timeline.read`) and in a report: `to_json`, `from_json`.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from labkit.errors import HistoryError
+from labkit.servers.links.fault import LinkFault
+
+CLAIMS = "/sequence"
+IDS = "/ids"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened.
 
-    `t` is in seconds since the timeline began; `kind` says what `data` holds; `subject` is a
-    server's name ("node1", "zookeeper1"), "zookeeper" for the service as a whole, or "lab".
+    `subject` is a server's name ("node1", "zookeeper1"), "zookeeper" for the service as a whole,
+    or "lab". `t` is in seconds since the timeline began; `Timeline.record` sets it.
     """
 
-    t: float
-    kind: str
+    kind: ClassVar[str] = ""  # the name of the type in a file
+
     subject: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    t: float = field(default=0.0, kw_only=True)
 
     def to_json(self) -> str:
-        event = {"t": self.t, "kind": self.kind, "subject": self.subject, "data": dict(self.data)}
-        return json.dumps(event)
+        """One line of JSON; what a field says by default is left out."""
+        known = {f.name: f.default for f in fields(self) if f.name not in ("subject", "t")}
+        data = {k: v for k, v in asdict(self).items() if k in known and v != known[k]}
+        return json.dumps({"t": self.t, "kind": self.kind, "subject": self.subject, "data": data})
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The fields of this type, from what JSON could say of them."""
+        return {f.name: data[f.name] for f in fields(cls) if f.name in data}
 
 
-CLAIMS = "/sequence"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEvent(Event):
+    """A client asked a node, or learnt what came of that.
+
+    `path` is /sequence for the node's number and /ids for IDs. `phase` is "invoke" when the client
+    asks; then one of "ok" (`number`, its fencing `token`, the lease that is left; of IDs the
+    `runs`, first and last of each row without a gap), "fail" (the node refused, with an HTTP
+    `status` and a `reason`; or nobody took the request: an `error` and no status) and "unknown" (no
+    answer: an `error`). `abandoned` is true if the client gave up of its own will.
+    """
+
+    kind = "request"
+    phase: Literal["invoke", "ok", "fail", "unknown"]
+    id: int  # the same in both events of a request, and in no other event of the lab
+    path: str = CLAIMS
+    number: int | None = None
+    token: int | None = None
+    lease_ms: float | None = None
+    runs: tuple[tuple[int, int], ...] = ()
+    status: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+    error: str | None = None
+    abandoned: bool = False
+
+    def unanswered(self, error: str, *, refused: bool) -> RequestEvent:
+        """The end of this request, if there was no answer; `refused`: nobody took it."""
+        return replace(self, phase="fail" if refused else "unknown", error=error)
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        found = super(RequestEvent, cls)._read(data)
+        return found | {"runs": tuple((first, last) for first, last in data.get("runs", ()))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerbEvent(Event):
+    """Something that was done to a server or to the lab began, or ended: "kill", "scale", ….
+
+    A verb that failed ends with an `error`. `link` is what was done to a link, `nodes` how many of
+    them a "scale" wanted, `session` the one that was to "expire".
+    """
+
+    kind = "verb"
+    verb: str
+    phase: Literal["begin", "end"]
+    id: int
+    error: str | None = None
+    link: LinkFault | None = None
+    nodes: int | None = None
+    session: str | None = None
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_link(super(VerbEvent, cls)._read(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultEvent(Event):
+    """A fault of a schedule began, or was healed.
+
+    `subject` names all the servers that it concerns, with commas between them; `fault` is its kind
+    ("pause", "partition", …).
+    """
+
+    kind = "fault"
+    fault: str
+    phase: Literal["begin", "end"]
+    id: int
+    link: LinkFault | None = None
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The names of the servers."""
+        return frozenset(self.subject.split(","))
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_link(super(FaultEvent, cls)._read(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusEvent(Event):
+    """What a node says of itself (GET /status) is not what it said before.
+
+    It was `asked` at that second, and at the second `previous_until` it gave the previous answer
+    for the last time (None: this is the first). A node that cannot be reached has an `error` and
+    nothing else. `number` is what it would answer now, and `claimed` what it has claimed, be the
+    lease valid or not; without a number there is a `reason`. `session` is ZooKeeper's id of it, as
+    "0x…"; `zookeeper` the server that the node is connected to.
+    """
+
+    kind = "status"
+    reachable: bool = True
+    number: int | None = None
+    claimed: int | None = None
+    reason: str | None = None
+    token: int | None = None
+    lease_ms: float | None = None
+    session: str | None = None
+    connection: str | None = None  # kazoo's state
+    session_timeout_ms: int | None = None  # as negotiated
+    zookeeper: str | None = None
+    error: str | None = None
+    asked: float | None = None
+    previous_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuorumEvent(Event):
+    """A ZooKeeper server's mode ("leader", "follower", "standalone"); None: it serves nobody."""
+
+    kind = "quorum"
+    mode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A claim as a watch saw it: the node that it names, its session, its fencing token."""
+
+    owner: str | None
+    session: str | None
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldersEvent(Event):
+    """What a watch saw below `root`: who holds each number, and the tickets, at that zxid."""
+
+    kind = "holders"
+    numbers: Mapping[int, Holder]
+    tickets: tuple[str, ...] = ()
+    zxid: int
+    root: str = CLAIMS
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        found = super(HoldersEvent, cls)._read(data)
+        numbers = {int(number): Holder(**claim) for number, claim in data["numbers"].items()}
+        return found | {"numbers": numbers, "tickets": tuple(data.get("tickets", ()))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewEvent(Event):
+    """A crew begins to work: from now on its workers hold the children of `root`."""
+
+    kind = "crew"
+    root: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return super(CrewEvent, cls)._read(data) | {"names": tuple(data["names"])}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEvent(Event):
+    """The state of the lab's own session, in kazoo's words: "CONNECTED", "SUSPENDED", "LOST"."""
+
+    kind = "session"
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionEvent(Event):
+    """One change from ZooKeeper's transaction log; the parts of a `multi` share their zxid.
+
+    `op` is "create", "delete", "setData", "createSession", "closeSession", …; `session` is the one
+    that made the change, as "0x…"; `value` what a created or set znode holds.
+    """
+
+    kind = "transaction"
+    zxid: int
+    session: str
+    op: str
+    path: str | None = None
+    value: str | None = None
+    ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedEvent(Event):
+    """The timeline grew too long, and has dropped `events` from before this moment.
+
+    `kinds` counts them by kind; `zxid` is the newest of the dropped transactions.
+    """
+
+    kind = "dropped"
+    events: int
+    kinds: Mapping[str, int]
+    zxid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEvent(Event):
+    """Up to here ZooKeeper's transaction log has been merged in (`lab.history()`)."""
+
+    kind = "history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionEvent(Event):
+    """A reader's prediction (None: there was none) and the truth; what they are, the page says."""
+
+    kind = "prediction"
+    question: str
+    predicted: Any = None
+    truth: Any = None
+
+
+KINDS: Mapping[str, type[Event]] = MappingProxyType(
+    {
+        kind.kind: kind
+        for kind in (
+            RequestEvent,
+            VerbEvent,
+            FaultEvent,
+            StatusEvent,
+            QuorumEvent,
+            HoldersEvent,
+            CrewEvent,
+            SessionEvent,
+            TransactionEvent,
+            DroppedEvent,
+            HistoryEvent,
+            PredictionEvent,
+        )
+    }
+)
+
+
+def from_json(line: str) -> Event:
+    """The event that `to_json` wrote. A field that is not known is left out.
+
+    Raises `HistoryError` for what is no event.
+    """
+    try:
+        said = json.loads(line)
+        kind = KINDS[said["kind"]]
+        return kind(said["subject"], t=said["t"], **kind._read(said["data"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HistoryError(
+            f"This is no event of a timeline ({error!r}): {line[:200]}\n"
+            "Timeline.read reads what Timeline.write of the same version of labkit wrote."
+        ) from error
+
+
+def _with_link(found: dict[str, Any]) -> dict[str, Any]:
+    link = found.get("link")
+    return found if link is None else found | {"link": LinkFault(**link)}
 
 
 def owner(value: str | None) -> str | None:

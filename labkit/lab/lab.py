@@ -31,6 +31,7 @@ from labkit.lab.claim import claim_environment
 from labkit.lab.core import Core
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
+from labkit.lab.event import HistoryEvent
 from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.node import Node
@@ -345,7 +346,7 @@ class Lab(LinkVerbs):
         transactions = self.zookeeper.transactions()
         self.timeline.correct(self._skew(transactions))
         self.timeline.merge_transactions(transactions)
-        self.timeline.record("history", "lab")
+        self.timeline.record(HistoryEvent("lab"))
         return self.timeline
 
     def _skew(self, transactions: Iterable[Transaction]) -> float:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from labkit.errors import ConfigError, InvalidTransition, LabError
 from labkit.lab.core import Core
@@ -68,15 +68,15 @@ class LinkVerbs(ABC):
                 f"not {kind!r}, {direction!r}."
             )
         fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
-        self._break("partition", server, fault, cut=kind, direction=direction)
+        self._break("partition", server, fault)
 
     def slow(self, server: Which, *, delay: float = 0.2) -> None:
         """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
-        self._break("slow", server, LinkFault("slow", delay=delay), delay=delay)
+        self._break("slow", server, LinkFault("slow", delay=delay))
 
     def flaky(self, server: Which, *, every: int = 20) -> None:
         """Break a node's connections to ZooKeeper about once in `every` messages."""
-        self._break("flaky", server, LinkFault("flaky", every=every), every=every)
+        self._break("flaky", server, LinkFault("flaky", every=every))
 
     def heal(self, server: Which | None = None) -> None:
         """Mend the links of one node (or ZooKeeper server), or of all."""
@@ -118,9 +118,9 @@ class LinkVerbs(ABC):
         servers = (server.name for server in self.zookeeper.servers)
         return name if name in servers else self.node(name).name
 
-    def _break(self, verb: str, which: Which, fault: LinkFault, **detail: Any) -> None:
+    def _break(self, verb: str, which: Which, fault: LinkFault) -> None:
         name = self._name(which)
-        with self._core.verb(verb, name, **detail):
+        with self._core.verb(verb, name, link=fault):
             self._fault(name, fault)
 
     def _fault(self, name: str, fault: LinkFault | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -18,6 +18,7 @@ from labkit.errors import (
 )
 from labkit.lab import urls
 from labkit.lab.core import Core
+from labkit.lab.event import CLAIMS, RequestEvent
 from labkit.servers.base import (
     Endpoint,
     ServerState,
@@ -147,36 +148,44 @@ class Node(Server):
 
     def answer(self) -> Answer:
         """Its number together with the fencing token and the remaining lease."""
-        timeline = self._core.timeline
-        request = self._core.new_id()
-        timeline.record("request", self.name, phase="invoke", id=request, path="/sequence")
+        record = self._core.timeline.record
+        invoke = RequestEvent(self.name, phase="invoke", id=self._core.new_id())
+        record(invoke)
         try:
-            response = self._get("/sequence")
+            response = self._get(CLAIMS)
         except NodeUnreachable as error:
-            phase = "fail" if error.refused else "unknown"
-            timeline.record("request", self.name, phase=phase, id=request, error=str(error))
+            record(invoke.unanswered(str(error), refused=error.refused))
             raise
         except NoAnswer as error:
-            timeline.record(
-                "request", self.name, phase="fail", id=request, status=error.problem.get("status"),
-                reason=error.problem.get("reason"), detail=error.problem.get("detail"),
-            )  # fmt: skip
+            reason, detail = map(error.problem.get, ("reason", "detail"))
+            record(
+                replace(
+                    invoke,
+                    phase="fail",
+                    status=error.status,
+                    reason=None if reason is None else str(reason),
+                    detail=None if detail is None else str(detail),
+                )
+            )
             raise
         except BaseException as error:  # an interrupt: that it gave no answer is not its fault
-            timeline.record(
-                "request", self.name, phase="unknown", id=request, error=type(error).__name__,
-                abandoned=True,
-            )  # fmt: skip
+            name = type(error).__name__
+            record(replace(invoke.unanswered(name, refused=False), abandoned=True))
             raise
         token = response.headers.get("Fencing-Token")
         lease = response.headers.get("Lease-Remaining-Ms")
         answer = Answer(
             response.json(), int(token) if token else None, float(lease) / 1000 if lease else None
         )
-        timeline.record(
-            "request", self.name, phase="ok", id=request, number=answer.number, token=answer.token,
-            lease_ms=float(lease) if lease else None,
-        )  # fmt: skip
+        record(
+            replace(
+                invoke,
+                phase="ok",
+                number=answer.number,
+                token=answer.token,
+                lease_ms=float(lease) if lease else None,
+            )
+        )
         return answer
 
     def status(self) -> dict[str, Any]:
@@ -208,10 +217,11 @@ class Node(Server):
         try:
             problem = response.json()
         except ValueError:
-            problem = {"status": response.status_code, "detail": response.text[:200]}
+            problem = {"detail": response.text[:200]}
         raise NoAnswer(
             f"{self.name} answered GET {path} with {response.status_code}: "
             f"{problem.get('detail', '')}",
+            response.status_code,
             problem,
         )
 

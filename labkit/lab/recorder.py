@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
+from kazoo.protocol.states import ZnodeStat
 
-from labkit.lab.event import CLAIMS, owner
+from labkit.lab.event import (
+    CLAIMS,
+    Holder,
+    HoldersEvent,
+    QuorumEvent,
+    SessionEvent,
+    StatusEvent,
+    owner,
+)
 from labkit.lab.timeline import Timeline
 
-_PATIENCE = 1.0  # seconds of silence after which a node counts as unreachable
+_TIMEOUT = 1.0  # seconds of silence after which a node counts as unreachable
 _GIVE_UP = 10.0  # seconds after which a silent connection is replaced
 _SETTLE = 0.03  # seconds between two listings: changes that come together are read together
+_NOTED = {"subject", "t", "reachable", "error", "asked", "previous_until"}  # by the recorder
+_SAID = {field.name for field in fields(StatusEvent)} - _NOTED  # by the node itself
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ELECTING = 0.1  # seconds between two looks at a ZooKeeper server: an election may take as little
 _MODE = re.compile(rb"^Mode: (\w+)", re.MULTILINE)
@@ -31,11 +44,9 @@ class Recorder:
 
     `nodes` and `servers` are asked again and again, from the recorder's thread, for what there is
     now: nodes as (name, base URL), ZooKeeper servers as (name, host, port), so they have to be
-    quick. A node's `/status` is asked every `interval` seconds and recorded as `status` when
-    anything but its lease has changed, with the times at which it was `asked` and at which it had
-    been asked (`previous_until`) when it gave the previous answer for the last time. A server's
-    mode is recorded as `quorum`. With a `client`, a watch on /sequence records `holders`, and the
-    client's own state `session`.
+    quick. A node's `/status` is asked every `interval` seconds, and recorded when anything but its
+    lease has changed; so is a server's mode. With a `client`, a watch on /sequence records who
+    holds what, and the client's own state is recorded.
 
     One thread does it all. A node that is paused or dead delays nobody: its connection stays open
     and counts as unreachable after a second of silence.
@@ -55,7 +66,7 @@ class Recorder:
         self._servers = servers
         self._client = client
         self._interval = interval
-        self._said: dict[str, tuple[dict[str, Any], float]] = {}
+        self._said: dict[str, StatusEvent] = {}  # each node's last, whether recorded or not
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -87,8 +98,8 @@ class Recorder:
         now = self._timeline.now()
         deadline = now + timeout
         while self._thread is not None and self._timeline.now() < deadline:
-            heard = (self._said.get(name) for name, _ in self._nodes())
-            if all(said and (said[1] >= now or not said[0]["reachable"]) for said in heard):
+            heard = [self._said.get(name) for name, _ in self._nodes()]
+            if all(said and (_asked(said) >= now or not said.reachable) for said in heard):
                 return
             time.sleep(0.01)
 
@@ -129,7 +140,7 @@ class Recorder:
                         asked = self._timeline.now()
                         status = await self._status(name, request, reader, writer)
                         has_answered = True
-                        self._note(name, {**status, "reachable": True}, asked)
+                        self._note(replace(status, asked=asked))
                         await asyncio.sleep(self._interval)
             except (EOFError, ConnectionError) as error:
                 if has_answered:  # the process that it led to has ended; is there another?
@@ -145,8 +156,8 @@ class Recorder:
         request: bytes,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-    ) -> dict[str, Any]:
-        silent = self._loop.call_later(_PATIENCE, self._unreachable, name, "no answer")
+    ) -> StatusEvent:
+        silent = self._loop.call_later(_TIMEOUT, self._unreachable, name, "no answer")
         hopeless = self._loop.call_later(_GIVE_UP, writer.transport.abort)
         try:
             writer.write(request)
@@ -154,22 +165,22 @@ class Recorder:
             length = _LENGTH.search(head)
             if not head.startswith(b"HTTP/1.1 200") or not length:
                 raise ValueError(head.split(b"\r\n", 1)[0].decode(errors="replace"))
-            status: dict[str, Any] = json.loads(await reader.readexactly(int(length[1])))
-            return status
+            status = json.loads(await reader.readexactly(int(length[1])))
+            return StatusEvent(name, **{key: status[key] for key in _SAID & status.keys()})
         finally:
             silent.cancel()
             hopeless.cancel()
 
     def _unreachable(self, name: str, error: str) -> None:
-        self._note(name, {"reachable": False, "error": error}, self._timeline.now())
+        self._note(StatusEvent(name, reachable=False, error=error, asked=self._timeline.now()))
 
-    def _note(self, name: str, status: dict[str, Any], asked: float) -> None:
-        # What is wrong with a node that cannot be reached may be put in many ways: one is enough.
-        lasting = {k: v for k, v in status.items() if k not in ("lease_ms", "error")}
-        before, until = self._said.get(name, (None, None))
-        self._said[name] = lasting, asked
-        if lasting != before:
-            self._timeline.record("status", name, **status, asked=asked, previous_until=until)
+    def _note(self, status: StatusEvent) -> None:
+        """Record a node's status, if it says anything new."""
+        before = self._said.get(status.subject)
+        self._said[status.subject] = status
+        if before is None or _lasting(before) != _lasting(status):
+            until = None if before is None else before.asked
+            self._timeline.record(replace(status, previous_until=until))
 
     # --- ZooKeeper's servers ---
 
@@ -179,12 +190,12 @@ class Recorder:
         while True:
             mode = None
             with contextlib.suppress(OSError, EOFError):
-                async with asyncio.timeout(_PATIENCE), _connection(host, port) as (reader, writer):
+                async with asyncio.timeout(_TIMEOUT), _connection(host, port) as (reader, writer):
                     writer.write(b"srvr")
                     if match := _MODE.search(await reader.read()):
                         mode = match[1].decode()
             if mode != before:
-                self._timeline.record("quorum", name, mode=mode)
+                self._timeline.record(QuorumEvent(name, mode=mode))
                 before = mode
             await asyncio.sleep(min(self._interval, _ELECTING))
 
@@ -192,18 +203,18 @@ class Recorder:
 
     async def _follow_claims(self, client: KazooClient) -> None:
         def listen(state: str) -> None:
-            self._timeline.record("session", "lab", state=str(state))
+            self._timeline.record(SessionEvent("lab", state=str(state)))
             self._wake()
 
         client.add_listener(listen)
-        self._timeline.record("session", "lab", state=str(client.state))
+        self._timeline.record(SessionEvent("lab", state=str(client.state)))
         listing = _Listing()
         try:
             while True:
                 self._claims_changed.clear()
                 try:
                     if await listing.read(self, client):
-                        self._timeline.record("holders", "zookeeper", **listing.said())
+                        self._timeline.record(listing.event())
                     await self._claims_changed.wait()
                 except KazooException:  # not connected: try again until it is
                     await asyncio.sleep(self._interval)
@@ -239,13 +250,15 @@ class _Listing:
     """The children of /sequence, read as cheaply as is still correct."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, dict[str, Any]] = {}
+        self._numbers: dict[str, Holder] = {}
         self._tickets: list[str] = []
         self._version = 0
         self._zxid = -1
 
-    def said(self) -> dict[str, Any]:
-        return {"numbers": dict(self._numbers), "tickets": self._tickets, "zxid": self._zxid}
+    def event(self) -> HoldersEvent:
+        numbers = {int(name): holder for name, holder in self._numbers.items()}
+        tickets = tuple(self._tickets)
+        return HoldersEvent("zookeeper", numbers=numbers, tickets=tickets, zxid=self._zxid)
 
     async def read(self, recorder: Recorder, client: KazooClient) -> bool:
         """List again, with a watch; returns whether anything is different."""
@@ -269,21 +282,33 @@ class _Listing:
         found = {name: known[name] for name in names & known.keys()}
         for name, get in pending.items():
             with contextlib.suppress(NoNodeError):  # gone since the listing: the watch has fired
-                found[name] = _claim(*await recorder._ask(get))
+                found[name] = _holder(*await recorder._ask(get))
         self._numbers = dict(sorted(found.items(), key=lambda item: int(item[0])))
         self._tickets = tickets
         self._version, self._zxid = stat.cversion, stat.pzxid
         return True
 
 
-def _claim(data: bytes, stat: Any) -> dict[str, Any]:
+def _holder(data: bytes, stat: ZnodeStat) -> Holder:
     session = f"0x{stat.ephemeralOwner:x}" if stat.ephemeralOwner else None
-    return {"owner": owner(data.decode(errors="replace")), "session": session, "token": stat.czxid}
+    return Holder(owner(data.decode(errors="replace")), session, stat.czxid)
+
+
+def _asked(status: StatusEvent) -> float:
+    return -math.inf if status.asked is None else status.asked
+
+
+def _lasting(status: StatusEvent) -> StatusEvent:
+    """A status without what is different every time.
+
+    What is wrong with a node that cannot be reached may be put in many ways: one is enough.
+    """
+    return replace(status, lease_ms=None, error=None, asked=None)
 
 
 @contextlib.asynccontextmanager
 async def _connection(host: str, port: int) -> Any:
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         reader, writer = await asyncio.open_connection(host, port)
     try:
         yield reader, writer

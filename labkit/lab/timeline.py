@@ -8,20 +8,34 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from labkit.lab.event import CLAIMS, Event
+from labkit.lab.event import (
+    CLAIMS,
+    DroppedEvent,
+    Event,
+    FaultEvent,
+    HoldersEvent,
+    QuorumEvent,
+    SessionEvent,
+    StatusEvent,
+    TransactionEvent,
+    VerbEvent,
+    from_json,
+)
 
 if TYPE_CHECKING:
     from labkit.servers.zookeeper.txnlog import Transaction
 
+E = TypeVar("E", bound=Event)
 
-_LASTING = ("transaction", "verb", "fault")  # what a run is judged by
-_LAST_WORDS = ("status", "holders", "session", "quorum")
+LASTING = (TransactionEvent, VerbEvent, FaultEvent)  # what a run is judged by
+_STATES = (StatusEvent, HoldersEvent, SessionEvent, QuorumEvent)
 _MOVED = 0.005  # seconds by which the two clocks part before that counts as a step
 _SURE = 0.001  # seconds within which both clocks have to be read, to be compared
 _JITTER = 0.05  # seconds by which the times in ZooKeeper's log may be out of its own order
@@ -41,10 +55,10 @@ class Timeline:
 
     It is bounded, so that a lab left running does not grow for ever. The last `limit` events are
     kept; transactions, verbs and faults, by which a run is judged, have a bound of their own,
-    twice as large, at which the oldest transactions go first. Of what was dropped, the last word
-    on every node's, ZooKeeper's and the lab's state is kept, and one event of kind `dropped` says
-    how many `events` are missing, of which `kinds`, and up to which `zxid`: `check` then says that
-    the beginning is missing, and accuses nobody of what it cannot see.
+    twice as large, at which the oldest transactions go first. Of what was dropped, the last event
+    on every node's, ZooKeeper's and the lab's state is kept, and one `DroppedEvent` says what is
+    missing: `check` then says that the beginning is missing, and accuses nobody of what it cannot
+    see.
 
     `clock` is monotonic and may stand still while the machine sleeps; `wall` may be set. The
     timeline compares them whenever it looks at the time, and so knows where on its own clock each
@@ -103,12 +117,12 @@ class Timeline:
         with self._changed:
             self._skew = skew
 
-    def record(self, kind: str, subject: str, /, **data: Any) -> Event:
-        """Append an event that happens now."""
+    def record(self, event: E) -> E:
+        """Append an event that happens now; returns it with its time."""
         with self._changed:
-            event = Event(self.now(), kind, subject, data)
+            event = replace(event, t=self.now())
             self._events.append(event)
-            self._lasting += kind in _LASTING
+            self._lasting += isinstance(event, LASTING)
             self._trim()
             self._changed.notify_all()
         return event
@@ -135,7 +149,7 @@ class Timeline:
                 and part.zxid not in self._merged
                 and (heartbeats or not _is_heartbeat(part))
             ]
-            self._merged.update(event.data["zxid"] for event in events)
+            self._merged.update(event.zxid for event in events)
             self._lasting += len(events)
             events.sort(key=lambda event: event.t)
             self._events = list(merge(self._events, events, key=lambda event: event.t))
@@ -167,60 +181,63 @@ class Timeline:
             yield part, t
 
     @staticmethod
-    def _event(part: Transaction, t: float) -> Event:
-        value = None if part.data is None else part.data.decode(errors="replace")
-        data = {
-            "zxid": part.zxid,
-            "session": f"0x{part.session:x}",
-            "op": part.op,
-            "path": part.path,
-            "value": value,
-            "ephemeral": part.ephemeral,
-        }
-        return Event(t, "transaction", "zookeeper", data)
+    def _event(part: Transaction, t: float) -> TransactionEvent:
+        return TransactionEvent(
+            "zookeeper",
+            t=t,
+            zxid=part.zxid,
+            session=f"0x{part.session:x}",
+            op=part.op,
+            path=part.path,
+            value=None if part.data is None else part.data.decode(errors="replace"),
+            ephemeral=part.ephemeral,
+        )
 
     def _trim(self) -> None:
         """Drop what is too much, and a tenth more, so that it need not be done at every event."""
         slack, passing = self._limit // 10, len(self._events) - self._lasting
         if passing > self._limit:
-            self._drop(lambda kind: kind not in _LASTING, passing - self._limit + slack)
-        for kinds in (("transaction",), ("verb", "fault")):
-            if self._lasting > 2 * self._limit:
-                self._drop(kinds.__contains__, self._lasting - 2 * self._limit + slack)
+            self._drop(lambda event: not isinstance(event, LASTING), passing - self._limit + slack)
+        for expendable in ((TransactionEvent,), LASTING):
+            if (over := self._lasting - 2 * self._limit) > 0:
+                self._drop(partial(_is_one_of, expendable), over + slack)
 
-    def _drop(self, expendable: Callable[[str], bool], count: int) -> None:
-        """Drop the `count` oldest events of expendable kinds, but for the last words of each."""
-        doomed = list(islice((i for i, e in enumerate(self._events) if expendable(e.kind)), count))
+    def _drop(self, expendable: Callable[[Event], bool], count: int) -> None:
+        """Drop the `count` oldest expendable events, but for the last on each server's state."""
+        doomed = list(islice((i for i, e in enumerate(self._events) if expendable(e)), count))
         if not doomed:
             return
         ends = doomed[-1] + 1
-        last_words = {
+        states = {
             (event.kind, event.subject): i
             for i in doomed
-            if (event := self._events[i]).kind in _LAST_WORDS
+            if isinstance(event := self._events[i], _STATES)
         }
-        gone = set(doomed) - set(last_words.values())
-        kept = []
+        gone = set(doomed) - set(states.values())
+        kept: list[Event] = []
         for i, event in enumerate(self._events[:ends]):
-            if event.kind == "dropped":
+            if isinstance(event, DroppedEvent):
                 continue
             if i not in gone:
                 kept.append(event)
                 continue
             self._lost[event.kind] += 1
-            self._lasting -= event.kind in _LASTING
-            if event.kind == "transaction":
-                self._merged.discard(event.data["zxid"])
-                self._forgotten = max(self._forgotten, event.data["zxid"])
-        rest = [event for event in self._events[ends:] if event.kind != "dropped"]
+            self._lasting -= isinstance(event, LASTING)
+            if isinstance(event, TransactionEvent):
+                self._merged.discard(event.zxid)
+                self._forgotten = max(self._forgotten, event.zxid)
+        rest = [event for event in self._events[ends:] if not isinstance(event, DroppedEvent)]
         if len(rest) < len(self._events) - ends:
             self._generation += 1  # a gap in the midst of what may have been read
-        t = self._events[ends - 1].t
         position = self._dropped + len(self._events)
-        data = {
-            "events": self._lost.total(), "kinds": dict(self._lost), "zxid": self._forgotten
-        }  # fmt: skip
-        self._events = [*kept, Event(t, "dropped", "lab", data), *rest]
+        dropped = DroppedEvent(
+            "lab",
+            t=self._events[ends - 1].t,
+            events=self._lost.total(),
+            kinds=dict(self._lost),
+            zxid=self._forgotten,
+        )
+        self._events = [*kept, dropped, *rest]
         self._dropped = position - len(self._events)
         self._rewritten = position - len(rest)
 
@@ -242,9 +259,13 @@ class Timeline:
 
     @staticmethod
     def read(path: Path) -> list[Event]:
-        """The events that `write` wrote."""
-        lines = (json.loads(line) for line in path.read_text().splitlines())
-        return [Event(**line) for line in lines if "kind" in line]
+        """The events that `write` wrote. Raises `HistoryError` for what are none."""
+        _, *lines = path.read_text().splitlines()
+        return [from_json(line) for line in lines]
+
+
+def _is_one_of(kinds: tuple[type[Event], ...], event: Event) -> bool:
+    return isinstance(event, kinds)
 
 
 def _is_heartbeat(part: Transaction) -> bool:

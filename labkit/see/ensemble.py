@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 from labkit.see.bars import LAST, Stretch
 from labkit.see.life import Life, Mark, close_stretch, natural, open_stretch, take_back
 
 _STATES = {
-    "start": "running", "resume": "running", "pause": "paused", "stop": "stopped",
+    "start": "running",
+    "resume": "running",
+    "pause": "paused",
+    "stop": "stopped",
     "kill": "stopped",
-}  # fmt: skip
+}
 
 
 class Ensemble:
@@ -28,7 +30,7 @@ class Ensemble:
         self.outages: list[Stretch] = []
         self._servers: set[str] = set()
         self._down: set[str] = set()
-        self._starting: set[Any] = set()  # verbs under way that bring ZooKeeper back
+        self._starting: set[int] = set()  # verbs under way that bring ZooKeeper back
         self._paused: dict[str, str] = {}  # the mode that each paused server had
 
     @property
@@ -47,7 +49,7 @@ class Ensemble:
         self._paused.pop(server, None)
         open_stretch(self.modes[server], t, mode)
 
-    def verb(self, subject: str, verb: str, begins: bool, number: Any, t: float) -> None:
+    def verb(self, subject: str, verb: str, begins: bool, number: int, t: float) -> None:
         """Let a verb on a server, or on "zookeeper" as a whole, have begun or ended."""
         servers = {subject} if subject != "zookeeper" else self._servers or {"zookeeper1"}
         self._servers |= servers
@@ -86,7 +88,7 @@ class Ensemble:
         for life in self.lives.values():
             life.heal(t)
 
-    def failed(self, subject: str, verb: str, number: Any, began: float) -> None:
+    def failed(self, subject: str, verb: str, number: int, began: float) -> None:
         """Take back what the beginning of a verb has changed that failed."""
         self._starting.discard(number)
         for life in self.lives.values() if subject == "zookeeper" else [self.lives[subject]]:

@@ -12,9 +12,21 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
-from labkit.lab.event import CLAIMS, Event, held_number, owner
+from labkit.lab.event import (
+    CLAIMS,
+    CrewEvent,
+    Event,
+    HoldersEvent,
+    QuorumEvent,
+    RequestEvent,
+    SessionEvent,
+    StatusEvent,
+    TransactionEvent,
+    VerbEvent,
+    held_number,
+    owner,
+)
 from labkit.see.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
 from labkit.see.ensemble import Ensemble
 from labkit.see.life import Life, Mark, Request, close_stretch, natural, open_stretch, take_back
@@ -41,43 +53,43 @@ class Story:
         self._held: dict[int, Span] = {}
         self._exact = -1  # the last zxid known from the transaction log
         self._sessions: dict[str, str] = {}
-        self._verbs: dict[Any, float] = {}
-        self._invoked: dict[Any, float] = {}
+        self._verbs: dict[int, float] = {}
+        self._invoked: dict[int, float] = {}
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
         """Let one more thing have happened."""
         self.end = max(self.end, event.t)
-        if event.subject != "lab" and event.kind != "transaction":
+        if event.subject != "lab" and not isinstance(event, TransactionEvent):
             self.start = min(self.start, event.t)
-        match event.kind:
-            case "status":
+        match event:
+            case StatusEvent():
                 self._status(event)
-            case "request":
+            case RequestEvent():
                 self._request(event)
-            case "verb":
+            case VerbEvent():
                 self._verb(event)
-            case "holders":
+            case HoldersEvent():
                 self._holders(event)
-            case "transaction":
+            case TransactionEvent():
                 self._transaction(event)
-            case "crew":
+            case CrewEvent():
                 self._crew(event)
-            case "session":
-                self.session = event.data["state"]
+            case SessionEvent():
+                self.session = event.state
                 self.zookeeper.is_connected(self.session, event.t)
-            case "quorum":
-                self.zookeeper.says(event.subject, event.data["mode"] or "", event.t)
+            case QuorumEvent():
+                self.zookeeper.says(event.subject, event.mode or "", event.t)
 
     # --- what a node says ---
 
-    def _status(self, event: Event) -> None:
-        life, said, t = self._lives[event.subject], event.data, event.t
-        until = said.get("previous_until")
+    def _status(self, event: StatusEvent) -> None:
+        life, t, until = self._lives[event.subject], event.t, event.previous_until
         after = min(t, until if until is not None else t - _SAMPLE)
+        asked = t if event.asked is None else event.asked
         life.polled = True
-        if not said.get("reachable", True):
+        if not event.reachable:
             self._silence(life, after, t)
             life.frozen = None
             close_stretch(life.up, t)
@@ -87,40 +99,39 @@ class Story:
         open_stretch(life.up, t)
         if life.state != "paused":  # an answer that was on its way when the node was frozen
             life.state = "running"
-        self.zookeeper.is_connected(said.get("connection"), t)
-        if said.get("session"):
-            self._sessions[said["session"]] = event.subject
+        self.zookeeper.is_connected(event.connection, t)
+        if event.session:
+            self._sessions[event.session] = event.subject
         current = life.answer
-        if said.get("number") is None and current and current.heard >= said.get("asked", t):
+        if event.number is None and current and current.heard >= asked:
             # The node may have said so before it gave the answer that came back meanwhile.
             current.sampled = min(current.sampled, t + _SAMPLE)
-        elif said.get("number") is None:
+        elif event.number is None:
             self._silence(life, after, t)
-            open_stretch(life.quiet, t, said.get("reason") or "")
+            open_stretch(life.quiet, t, event.reason or "")
         else:
-            self._answer(life, event.subject, said["number"], said.get("token"), after, t, LAST)
+            self._answer(life, event.subject, event.number, event.token, after, t, LAST)
 
-    def _request(self, event: Event) -> None:
-        life, said = self._lives[event.subject], event.data
-        if said["phase"] == "invoke":
-            self._invoked[said["id"]] = event.t
+    def _request(self, event: RequestEvent) -> None:
+        life = self._lives[event.subject]
+        if event.phase == "invoke":
+            self._invoked[event.id] = event.t
             return
-        invoked = self._invoked.pop(said["id"], event.t)
-        number = said.get("number")
-        if said.get("path", "/sequence") != "/sequence":
+        invoked = self._invoked.pop(event.id, event.t)
+        if event.path != CLAIMS:
             return
         if len(life.requests) >= _REQUESTS:
             del life.requests[: _REQUESTS // 2]
-        refused = said["phase"] == "fail" and "status" not in said
-        outcome = "unknown" if refused else said["phase"]  # to a reader both are silence
-        life.requests.append(Request(invoked, event.t, outcome, number))
-        if said["phase"] == "ok" and number is not None:
+        refused = event.phase == "fail" and event.status is None
+        outcome = "unknown" if refused else event.phase  # to a reader both are silence
+        life.requests.append(Request(invoked, event.t, outcome, event.number))
+        if event.phase == "ok" and event.number is not None:
             open_stretch(life.up, event.t)
             sampled = event.t + _SAMPLE if life.polled else LAST
             self._answer(
-                life, event.subject, number, said.get("token"), invoked, event.t, sampled, event.t
+                life, event.subject, event.number, event.token, invoked, event.t, sampled, event.t
             )
-        elif said["phase"] == "fail" and not refused:
+        elif event.phase == "fail" and not refused:
             current = life.answer
             if current and current.heard < invoked:  # else it may have said no before that
                 self._silence(life, invoked, event.t)
@@ -165,17 +176,16 @@ class Story:
 
     # --- what was done ---
 
-    def _verb(self, event: Event) -> None:
-        said, t = event.data, event.t
-        verb, begins = said["verb"], said["phase"] == "begin"
-        began = t if begins else self._verbs.pop(said["id"], t)
+    def _verb(self, event: VerbEvent) -> None:
+        verb, begins, t = event.verb, event.phase == "begin", event.t
+        began = t if begins else self._verbs.pop(event.id, t)
         if begins:
-            self._verbs[said["id"]] = t
-        if "error" in said:
-            self._failed(event.subject, verb, said["id"], began, t)
+            self._verbs[event.id] = t
+        if event.error is not None:
+            self._failed(event.subject, verb, event.id, began, t)
             return
         if event.subject.startswith("zookeeper"):
-            self.zookeeper.verb(event.subject, verb, begins, said["id"], t)
+            self.zookeeper.verb(event.subject, verb, begins, event.id, t)
         elif event.subject == "lab":
             if verb == "heal" and not begins:
                 self.zookeeper.heal(t)
@@ -184,7 +194,7 @@ class Story:
         else:
             self._node_verb(self._lives[event.subject], verb, begins, began, t)
 
-    def _failed(self, subject: str, verb: str, number: Any, began: float, t: float) -> None:
+    def _failed(self, subject: str, verb: str, number: int, began: float, t: float) -> None:
         """Take back what the beginning of a verb has changed that failed at `t`."""
         if subject.startswith("zookeeper"):
             self.zookeeper.failed(subject, verb, number, began)
@@ -230,18 +240,17 @@ class Story:
 
     # --- what ZooKeeper says ---
 
-    def _transaction(self, event: Event) -> None:
-        said = event.data
-        self._exact = max(self._exact, said["zxid"])
-        if said["op"] == "closeSession":
+    def _transaction(self, event: TransactionEvent) -> None:
+        self._exact = max(self._exact, event.zxid)
+        if event.op == "closeSession":
             for number, claim in list(self._held.items()):
-                if claim.session == said["session"]:
+                if claim.session == event.session:
                     self._release(number, event.t)
-        elif (child := self._number(said["path"] or "")) is not None:
-            if said["op"].startswith("create"):
-                session = said["session"] if said["ephemeral"] else None
-                self._claim(child, owner(said["value"]), session, said["zxid"], event.t)
-            elif said["op"] == "delete" and self._token(child) <= said["zxid"]:
+        elif (child := self._number(event.path or "")) is not None:
+            if event.op.startswith("create"):
+                session = event.session if event.ephemeral else None
+                self._claim(child, owner(event.value), session, event.zxid, event.t)
+            elif event.op == "delete" and self._token(child) <= event.zxid:
                 self._release(child, event.t)
 
     def _number(self, path: str) -> int | None:
@@ -251,24 +260,22 @@ class Story:
             return None
         return held_number(name)
 
-    def _crew(self, event: Event) -> None:
+    def _crew(self, event: CrewEvent) -> None:
         """From now on it is about a crew's workers, and what they hold below a znode."""
         self.terms = WORKERS
-        self.root = event.data["root"]
+        self.root = event.root
         self._claims, self._held, self._lives = [], {}, defaultdict(Life)
 
-    def _holders(self, event: Event) -> None:
-        if event.data.get("root", CLAIMS) != self.root:
+    def _holders(self, event: HoldersEvent) -> None:
+        if event.root != self.root:
             return
-        self.tickets = list(event.data.get("tickets", ()))
-        if event.data.get("zxid", LAST) <= self._exact:
+        self.tickets = list(event.tickets)
+        if event.zxid <= self._exact:
             return  # the log knows better
-        listed = {int(number): claim for number, claim in event.data["numbers"].items()}
-        for number in [n for n in self._held if n not in listed]:
+        for number in [n for n in self._held if n not in event.numbers]:
             self._release(number, event.t, lag=_LAG)
-        for number, claim in listed.items():
-            owner, session, token = claim["owner"], claim["session"], claim["token"]
-            self._claim(number, owner, session, token, event.t, lag=_LAG)
+        for number, holder in event.numbers.items():
+            self._claim(number, holder.owner, holder.session, holder.token, event.t, lag=_LAG)
 
     def _claim(
         self,

@@ -18,6 +18,7 @@ from labkit.course.exercises.values import Moment
 from labkit.course.predict import predict
 from labkit.course.task import Task, exercise, progress, timeline
 from labkit.errors import ConfigError
+from labkit.lab.event import PredictionEvent
 from labkit.lab.lab import Lab
 from labkit.see.chart import Chart
 
@@ -267,8 +268,8 @@ def test_a_prediction_is_on_the_timeline(lab: Lab) -> None:
     p = predict(lab, "Which number?", [2, 4])
     p.guess(2)
     p.reveal(4)
-    *_, last = (event for event in lab.timeline if event.kind == "prediction")
-    assert last.data == {"question": "Which number?", "predicted": 2, "truth": 4}
+    *_, last = (event for event in lab.timeline if isinstance(event, PredictionEvent))
+    assert (last.question, last.predicted, last.truth) == ("Which number?", 2, 4)
 
 
 def test_progress_is_of_the_page_whatever_its_labs(lab: Lab) -> None:

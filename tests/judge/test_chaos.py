@@ -10,7 +10,7 @@ from labkit.errors import ConfigError
 from labkit.judge.chaos import chaos
 from labkit.judge.report import RULES
 from labkit.judge.schedule import FAULT_KINDS, TAKEOVERS, schedule
-from labkit.lab.event import Event
+from labkit.lab.event import FaultEvent
 from labkit.lab.lab import Lab
 from labkit.see.verdict import verdict
 from labkit.servers.base import ServerState
@@ -35,7 +35,7 @@ def test_the_lowest_free_number_survives_every_kind_of_fault(target: Lab) -> Non
         7, 10, [f"node{i}" for i in range(1, 5)], ["zookeeper1"], session_timeout=TIMEOUT
     )
     assert [fault.kind for fault in result.faults] == [fault.kind for fault in plan]
-    begun = [event.t for event in _faults(target) if event.data["phase"] == "begin"]
+    begun = [event.t for event in _faults(target) if event.phase == "begin"]
     assert [fault.begin for fault in result.faults] == pytest.approx(begun, abs=1e-3)  # one clock
     assert {node.state for node in target.nodes} == {ServerState.RUNNING}
     fractions = [fraction for _, fraction in said if fraction is not None]
@@ -78,7 +78,7 @@ def test_whatever_ends_a_run_everything_is_healed(target: Lab) -> None:
             chaos(target, seed=3, seconds=12, faults=[kind], progress=interrupt)  # type: ignore[list-item]
         assert {node.state for node in target.nodes} == {ServerState.RUNNING}
         target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
-    phases = [event.data["phase"] for event in _faults(target)]
+    phases = [event.phase for event in _faults(target)]
     assert phases.count("begin") == phases.count("end") >= 3
 
 
@@ -125,5 +125,5 @@ def test_a_run_too_short_is_refused_before_anything_breaks(target: Lab) -> None:
     assert len(_faults(target)) == before
 
 
-def _faults(lab: Lab) -> list[Event]:
-    return [event for event in lab.timeline if event.kind == "fault"]
+def _faults(lab: Lab) -> list[FaultEvent]:
+    return [event for event in lab.timeline if isinstance(event, FaultEvent)]

@@ -12,6 +12,7 @@ import pytest
 from labkit.errors import NoAnswer, NodeUnreachable
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
+from labkit.lab.event import RequestEvent, TransactionEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.servers.links.fault import LinkFault
@@ -102,12 +103,12 @@ def test_while_the_leader_sleeps_nobody_answers_past_the_lease(ensemble: Lab) ->
     written = [
         event.t
         for event in events
-        if event.kind == "transaction" and event.data["path"] == "/sequence/1"
+        if isinstance(event, TransactionEvent) and event.path == "/sequence/1"
     ]
-    requests = [e for e in events if e.kind == "request" and e.subject == "node1" and e.t > begin]
-    invoked = {e.data["id"]: e.t for e in requests if e.data["phase"] == "invoke"}
-    answers = [(invoked[e.data["id"]], e.t) for e in requests if e.data["phase"] == "ok"]
-    refused = [e for e in requests if e.data.get("reason") == "lease-lapsed"]
+    requests = [e for e in events if isinstance(e, RequestEvent) and e.t > begin]
+    invoked = {e.id: e.t for e in requests if e.phase == "invoke"}
+    answers = [(invoked[e.id], e.t) for e in requests if e.phase == "ok" and e.subject == "node1"]
+    refused = [e for e in requests if e.reason == "lease-lapsed" and e.subject == "node1"]
     assert answers
     assert refused, "the pause was longer than the lease"
     for asked, answered in answers:

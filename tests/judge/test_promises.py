@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from story import SESSION_TIMEOUT, Story
+from history import SESSION_TIMEOUT, HistoryBuilder
 
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.judge.volleys import as_runs
-from labkit.lab.event import Event
+from labkit.lab.event import IDS, Event, RequestEvent
 
 ALL = {"answers", "unheld", "lowest-free", "liveness", "tickets", "lease"}
 
@@ -22,29 +20,29 @@ def a_takeover(
     *, asleep: bool = True, taken: bool = True, answered: bool = True, queued: bool = True
 ) -> list[Event]:
     """node1 loses its number while it sleeps, node2 takes it, and a request waits for node1."""
-    story = Story()
-    story.settle("node1")
-    story.settle("node2")
-    story.ask("node1")
-    story.ask("node2")
+    run = HistoryBuilder()
+    run.settle("node1")
+    run.settle("node2")
+    run.ask("node1")
+    run.ask("node2")
     if asleep:
-        story.verb("pause", "node1")
+        run.verb("pause", "node1")
     else:
-        story.verb("partition", "node1")
-    story.leave("node1")
+        run.verb("partition", "node1")
+    run.leave("node1")
     if taken:
-        story.leave("node2")
-        story.settle("node2")
+        run.leave("node2")
+        run.settle("node2")
         if answered:
-            story.ask("node2")
-    request = next(story.ids)
+            run.ask("node2")
+    request = next(run.ids)
     if queued:
-        story.record("request", "node1", phase="invoke", id=request, path="/sequence")
-    story.verb("resume" if asleep else "heal", "node1")
+        run.invoke("node1", request)
+    run.verb("resume" if asleep else "heal", "node1")
     if not queued:
-        story.record("request", "node1", phase="invoke", id=request, path="/sequence")
-    story.record("request", "node1", phase="fail", id=request, status=503, reason="lease-lapsed")
-    return story.end("node1", "node2")
+        run.invoke("node1", request)
+    run.refuse("node1", request, "lease-lapsed")
+    return run.end("node1", "node2")
 
 
 def test_a_takeover_tests_everything() -> None:
@@ -65,53 +63,52 @@ def test_a_lease_is_not_tested_without_each_part_of_a_takeover() -> None:
 
 
 def test_who_never_woke_has_shown_nothing() -> None:
-    events = a_takeover()
-    silent = [e for e in events if e.subject != "node1" or "reason" not in e.data]
+    silent = [e for e in a_takeover() if not (isinstance(e, RequestEvent) and e.reason)]
     assert "lease" in judge(silent).untested
 
 
 def test_a_quiet_run_has_tested_nothing() -> None:
-    story = Story()
+    run = HistoryBuilder()
     for name in ("node1", "node2"):
-        story.settle(name)
-        story.ask(name)
-    report = judge(story.events)
+        run.settle(name)
+        run.ask(name)
+    report = judge(run.events)
     assert set(report.untested) == ALL
     assert report.vacuous
     assert "not tested" not in str(report)  # that it is vacuous says it all
 
 
 def test_two_claims_at_a_time_give_a_choice() -> None:
-    story = Story()
+    run = HistoryBuilder()
     for _ in range(2):
-        story.progress("node1")
+        run.progress("node1")
     for name in ("node2", "node1"):
-        story.settle(name)
-    assert "lowest-free" not in judge(story.end("node1", "node2")).untested
+        run.settle(name)
+    assert "lowest-free" not in judge(run.end("node1", "node2")).untested
 
 
 # --- IDs --------------------------------------------------------------------------------------
 
 
 def test_rows_of_ids() -> None:
-    assert as_runs([]) == []
-    assert as_runs([5]) == [(5, 5)]
-    assert as_runs([1, 2, 3, 10, 11, 5]) == [(1, 3), (10, 11), (5, 5)]
-    assert as_runs([1, 1]) == [(1, 1), (1, 1)]
+    assert as_runs([]) == ()
+    assert as_runs([5]) == ((5, 5),)
+    assert as_runs([1, 2, 3, 10, 11, 5]) == ((1, 3), (10, 11), (5, 5))
+    assert as_runs([1, 1]) == ((1, 1), (1, 1))
 
 
 def with_ids(*made: tuple[str, list[int]]) -> list[Event]:
-    story = Story()
-    story.settle("node1")
-    story.settle("node2")
-    fault = story.fault("pause", "node3")
+    run = HistoryBuilder()
+    run.settle("node1")
+    run.settle("node2")
+    fault = run.fault("pause", "node3")
     for name, ids in made:
-        request = next(story.ids)
-        story.record("request", name, phase="invoke", id=request, path="/ids")
-        story.record("request", name, phase="ok", id=request, path="/ids", runs=as_runs(ids))
-    story.ask("node1")
-    story.heal(fault, "pause", "node3")
-    return story.end("node1", "node2")
+        request = next(run.ids)
+        run.record(RequestEvent(name, phase="invoke", id=request, path=IDS))
+        run.record(RequestEvent(name, phase="ok", id=request, path=IDS, runs=as_runs(ids)))
+    run.ask("node1")
+    run.heal(fault, "pause", "node3")
+    return run.end("node1", "node2")
 
 
 def test_ids_that_are_all_different() -> None:
@@ -142,5 +139,5 @@ def test_ids_of_one_worker_at_two_nodes_are_what_tests_them() -> None:
     assert "ids" in judge(apart).untested
     same = with_ids(("node1", [worker]), ("node2", [worker + 1]))
     assert "ids" not in judge(same).untested
-    nobody = [replace(e) for e in apart if e.data.get("path") != "/ids"]
+    nobody = [e for e in apart if not (isinstance(e, RequestEvent) and e.path == IDS)]
     assert "ids" not in judge(nobody).untested  # nobody asked for any: nothing to say of them

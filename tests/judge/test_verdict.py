@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from story import Story
-from test_rules import NODES, judge, told
+from history import HistoryBuilder
+from test_rules import NODES, judge, three_nodes
 
 from labkit.see import style
 from labkit.see.verdict import verdict
 
 
-def _zombie() -> Story:
-    story = told()
-    old = story.node("node1").token
-    story.leave("node1")
-    story.settle("node4")
-    story.ask("node4")
-    story.t += 5
-    story.claims("node1", 1, old)
-    return story
+def _zombie() -> HistoryBuilder:
+    run = three_nodes()
+    old = run.node("node1").token
+    run.leave("node1")
+    run.settle("node4")
+    run.ask("node4")
+    run.t += 5
+    run.claims("node1", 1, old)
+    return run
 
 
 def test_the_moment_of_a_violation_is_marked() -> None:
@@ -39,15 +39,15 @@ def test_the_moment_of_a_violation_is_marked() -> None:
 
 
 def test_of_a_violation_that_goes_on_the_beginning_is_shown() -> None:
-    story = told()
-    old = story.node("node1").token
-    story.leave("node1")
-    story.settle("node4")
-    story.ask("node4")
+    run = three_nodes()
+    old = run.node("node1").token
+    run.leave("node1")
+    run.settle("node4")
+    run.ask("node4")
     for _ in range(40):
-        story.t += 0.5
-        story.claims("node1", 1, old)
-    events = story.end(*NODES)
+        run.t += 0.5
+        run.claims("node1", 1, old)
+    events = run.end(*NODES)
     report = judge(events)
     violation = report.violations[0]
     assert violation.end - violation.begin > 15
@@ -56,7 +56,7 @@ def test_of_a_violation_that_goes_on_the_beginning_is_shown() -> None:
 
 
 def test_a_clean_run_is_shown_whole() -> None:
-    events = told().end(*NODES[:3])
+    events = three_nodes().end(*NODES[:3])
     chart = verdict(events, judge(events))
     assert "No rule was broken; 9 answers" in chart.axes[0].get_title(loc="left")
     assert chart.axes[0].get_xlim()[1] == pytest.approx(max(event.t for event in events))

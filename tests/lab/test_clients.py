@@ -9,15 +9,16 @@ import pytest
 
 from labkit.errors import WaitTimeout
 from labkit.lab.clients import clients
+from labkit.lab.event import RequestEvent
 from labkit.lab.lab import Lab
 
 
 def ended(lab: Lab) -> Counter[tuple[str, str]]:
     """How many requests to each node ended how."""
     return Counter(
-        (event.subject, event.data["phase"])
+        (event.subject, event.phase)
         for event in lab.timeline
-        if event.kind == "request" and event.data["phase"] != "invoke"
+        if isinstance(event, RequestEvent) and event.phase != "invoke"
     )
 
 
@@ -32,7 +33,7 @@ def test_every_node_is_asked_also_one_that_comes_later() -> None:
         asked = ended(lab).total()
         with pytest.raises(WaitTimeout):
             lab.wait_until(lambda: ended(lab).total() > asked, timeout=0.3)
-        invoked = sum(e.kind == "request" and e.data["phase"] == "invoke" for e in lab.timeline)
+        invoked = sum(isinstance(e, RequestEvent) and e.phase == "invoke" for e in lab.timeline)
         assert invoked == asked
 
 

@@ -33,6 +33,7 @@ from labkit.errors import (
     StartTimeout,
     WaitTimeout,
 )
+from labkit.lab.event import RequestEvent, TransactionEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.bars import Word
 from labkit.see.spans import Story
@@ -173,12 +174,12 @@ def test_every_verb_is_on_the_timeline_also_when_it_fails(lab: Lab) -> None:
     lab.node(1).stop()
     with pytest.raises(InvalidTransition):
         lab.node(1).resume()
-    verbs = [e for e in lab.timeline if e.kind == "verb" and e.subject == "node1"]
-    assert [(e.data["verb"], e.data["phase"], "error" in e.data) for e in verbs][-4:] == [
-        ("stop", "begin", False),
-        ("stop", "end", False),
-        ("resume", "begin", False),
-        ("resume", "end", True),
+    verbs = [e for e in lab.timeline if isinstance(e, VerbEvent) and e.subject == "node1"]
+    assert [(e.verb, e.phase, e.error is None) for e in verbs][-4:] == [
+        ("stop", "begin", True),
+        ("stop", "end", True),
+        ("resume", "begin", True),
+        ("resume", "end", False),
     ]
 
 
@@ -402,8 +403,9 @@ def test_a_lab_can_be_started_once_more() -> None:
         with lab.start():
             assert [node.name for node in lab.nodes] == ["node1", "node2"]
             assert [node.sequence() for node in lab.nodes] == [1, 2]
-            claims = [e for e in lab.history() if e.data.get("path") == "/sequence/1"]
-            assert [e.data["op"] for e in claims if e.data["op"] == "create"] == ["create"]
+            log = [e for e in lab.history() if isinstance(e, TransactionEvent)]
+            ops = [e.op for e in log if e.path == "/sequence/1"]
+            assert ops.count("create") == 1
 
 
 def test_the_tree_does_not_wait_for_a_zookeeper_that_is_stopped(lab: Lab) -> None:
@@ -435,8 +437,9 @@ def test_a_refused_request_has_failed_and_one_without_an_answer_is_unknown(lab: 
     for number in (1, 2):
         with pytest.raises(NodeUnreachable):
             lab.node(number).sequence()
-    ends = [e for e in lab.timeline if e.kind == "request" and e.data["phase"] != "invoke"]
-    assert {e.subject: e.data["phase"] for e in ends} == {"node1": "fail", "node2": "unknown"}
+    requests = [e for e in lab.timeline if isinstance(e, RequestEvent)]
+    ends = {e.subject: e.phase for e in requests if e.phase != "invoke"}
+    assert ends == {"node1": "fail", "node2": "unknown"}
 
 
 def test_a_lab_that_is_closed_while_it_starts_is_closed(lab: Lab) -> None:
@@ -486,8 +489,8 @@ def test_an_interrupted_request_is_no_silence_of_the_node(lab: Lab) -> None:
         patch.setattr(node, "_get", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             node.sequence()
-    *_, last = (event for event in lab.timeline if event.kind == "request")
-    assert (last.data["phase"], last.data["abandoned"]) == ("unknown", True)
+    *_, last = (event for event in lab.timeline if isinstance(event, RequestEvent))
+    assert (last.phase, last.abandoned) == ("unknown", True)
 
 
 def test_a_paused_node_does_not_expire(lab: Lab) -> None:

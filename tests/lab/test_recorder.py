@@ -7,36 +7,49 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 from kazoo.client import KazooClient
 
+from labkit.lab.event import Event, HoldersEvent, QuorumEvent, SessionEvent, StatusEvent
 from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
 from labkit.see.bars import Word
 from labkit.see.spans import Story
 
-
-def last(lab: Lab, kind: str, subject: str) -> dict[str, object]:
-    events = [e for e in lab.timeline if e.kind == kind and e.subject == subject]
-    return dict(events[-1].data) if events else {}
+E = TypeVar("E", bound=Event)
 
 
-def held(lab: Lab) -> dict[str, str]:
-    numbers = last(lab, "holders", "zookeeper").get("numbers", {})
-    assert isinstance(numbers, dict)
-    return {number: claim["owner"] for number, claim in numbers.items()}
+def last(lab: Lab, kind: type[E], subject: str) -> E | None:
+    events = [e for e in lab.timeline if isinstance(e, kind) and e.subject == subject]
+    return events[-1] if events else None
+
+
+def status(lab: Lab, node: str) -> StatusEvent:
+    """The node's last status; if there is none yet, one that says nothing."""
+    return last(lab, StatusEvent, node) or StatusEvent(node, reachable=False)
+
+
+def held(lab: Lab) -> dict[int, str | None]:
+    holders = last(lab, HoldersEvent, "zookeeper")
+    return {n: holder.owner for n, holder in holders.numbers.items()} if holders else {}
+
+
+def session(lab: Lab) -> str:
+    said = last(lab, SessionEvent, "lab")
+    return said.state if said else ""
 
 
 def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
     assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
     lab.wait_until(lambda: len(held(lab)) == 4)
     lab.scale(2)
-    lab.wait_until(lambda: held(lab) == {"3": "node3", "4": "node4"})
+    lab.wait_until(lambda: held(lab) == {3: "node3", 4: "node4"})
     lab.scale(4)
     lab.wait_until(lambda: len(held(lab)) == 4)
-    lab.wait_until(lambda: last(lab, "status", "node6").get("number") == 2)
+    lab.wait_until(lambda: status(lab, "node6").number == 2)
 
     story = Story(lab.timeline)
     assert {bar.number: bar.node for bar, _ in story.held()} == {
@@ -61,13 +74,13 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
 def test_it_survives_a_restart_of_zookeeper(lab: Lab) -> None:
     lab.node(1).sequence()
     lab.zookeeper.stop()
-    lab.wait_until(lambda: last(lab, "session", "lab")["state"] == "SUSPENDED")
-    lab.wait_until(lambda: last(lab, "status", "node1")["number"] is None)
+    lab.wait_until(lambda: session(lab) == "SUSPENDED")
+    lab.wait_until(lambda: status(lab, "node1").number is None)
     lab.zookeeper.start()
-    lab.wait_until(lambda: last(lab, "session", "lab")["state"] == "CONNECTED", timeout=10)
-    lab.wait_until(lambda: last(lab, "status", "node1")["number"] == 1, timeout=10)
+    lab.wait_until(lambda: session(lab) == "CONNECTED", timeout=10)
+    lab.wait_until(lambda: status(lab, "node1").number == 1, timeout=10)
     lab.wait_until(lambda: lab.node(2).sequence() == 2, timeout=10)
-    lab.wait_until(lambda: held(lab) == {"1": "node1", "2": "node2"}, timeout=10)
+    lab.wait_until(lambda: held(lab) == {1: "node1", 2: "node2"}, timeout=10)
 
 
 def test_a_node_that_is_back_before_it_was_missed_is_not_called_silent() -> None:
@@ -95,39 +108,35 @@ def test_a_node_that_is_back_before_it_was_missed_is_not_called_silent() -> None
             time.sleep(0.01)
         recorder.stop()
     assert len(asked) >= 5
-    assert [event.data["reachable"] for event in timeline] == [True]
+    said = [event for event in timeline if isinstance(event, StatusEvent)]
+    assert [event.reachable for event in said] == [True]
 
 
 def test_a_frozen_node_delays_nobody(lab: Lab) -> None:
-    lab.wait_until(lambda: last(lab, "status", "node4"))
+    lab.wait_until(lambda: last(lab, StatusEvent, "node4"))
     lab.node(1).pause()
-    lab.wait_until(lambda: last(lab, "status", "node1") == {**UNREACHABLE, **seen(lab, "node1")})
+    lab.wait_until(lambda: status(lab, "node1").error == "no answer")
+    said = status(lab, "node1")
+    times = {"t": said.t, "asked": said.asked, "previous_until": said.previous_until}
+    assert said == StatusEvent("node1", reachable=False, error="no answer", **times)
     began = lab.timeline.now()
     lab.node(2).sequence()
-    lab.wait_until(lambda: last(lab, "status", "node2")["number"] == 1, timeout=1.0)
+    lab.wait_until(lambda: status(lab, "node2").number == 1, timeout=1.0)
     assert lab.timeline.now() - began < 1.0
     lab.node(1).resume()
-    lab.wait_until(lambda: last(lab, "status", "node1")["reachable"], timeout=2.0)
-
-
-UNREACHABLE = {"reachable": False, "error": "no answer"}
-
-
-def seen(lab: Lab, node: str) -> dict[str, object]:
-    status = last(lab, "status", node)
-    return {key: status[key] for key in ("asked", "previous_until") if key in status}
+    lab.wait_until(lambda: status(lab, "node1").reachable, timeout=2.0)
 
 
 def test_polling_never_claims(lab: Lab) -> None:
-    lab.wait_until(lambda: all(last(lab, "status", node.name) for node in lab.nodes))
+    lab.wait_until(lambda: all(last(lab, StatusEvent, node.name) for node in lab.nodes))
     paths = {txn.path for txn in lab.zookeeper.transactions() if txn.path}
     assert not {path for path in paths if path.startswith("/sequence/")}
-    assert last(lab, "status", "node1")["reason"] == "not-asked"
+    assert status(lab, "node1").reason == "not-asked"
 
 
 def test_only_changes_are_written(lab: Lab) -> None:
     lab.node(1).sequence()
-    lab.wait_until(lambda: last(lab, "status", "node1").get("number") == 1)
+    lab.wait_until(lambda: status(lab, "node1").number == 1)
     before = len(lab.timeline)
     time.sleep(1.0)  # five polls and as many heartbeats
     assert len(lab.timeline) - before <= 2
@@ -164,7 +173,8 @@ def test_nothing_is_left_when_it_stops(mute: tuple[str, str]) -> None:
         time.sleep(0.02)
     recorder.stop()
     recorder.stop()
-    assert {e.subject: e.data["reachable"] for e in timeline} == {"node8": False, "node9": False}
+    said = [event for event in timeline if isinstance(event, StatusEvent)]
+    assert {e.subject: e.reachable for e in said} == {"node8": False, "node9": False}
     assert "labkit-recorder" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -188,8 +198,9 @@ def test_the_modes_of_an_ensemble() -> None:
     with Lab(nodes=1, ensemble=3, backend="process", session_timeout=2) as lab:
         names = [server.name for server in lab.zookeeper.servers]
 
-        def modes() -> dict[str, object]:
-            return {name: last(lab, "quorum", name).get("mode") for name in names}
+        def modes() -> dict[str, str | None]:
+            said = {name: last(lab, QuorumEvent, name) for name in names}
+            return {name: event.mode if event else None for name, event in said.items()}
 
         lab.wait_until(
             lambda: sorted(map(str, modes().values())) == ["follower", "follower", "leader"]
@@ -226,7 +237,7 @@ def test_the_first_claim_may_come_at_any_moment() -> None:
         client.start()
         recorder = Recorder(lab.timeline, list, client).start()
         try:
-            lab.wait_until(lambda: held(lab) == {"1": "node1"}, timeout=3)
+            lab.wait_until(lambda: held(lab) == {1: "node1"}, timeout=3)
         finally:
             recorder.stop()
             client.stop()

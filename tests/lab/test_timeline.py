@@ -4,13 +4,58 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from labkit.errors import HistoryError
+from labkit.lab.event import (
+    IDS,
+    KINDS,
+    CrewEvent,
+    DroppedEvent,
+    FaultEvent,
+    HistoryEvent,
+    Holder,
+    HoldersEvent,
+    PredictionEvent,
+    QuorumEvent,
+    RequestEvent,
+    SessionEvent,
+    StatusEvent,
+    TransactionEvent,
+    VerbEvent,
+)
 from labkit.lab.timeline import Timeline
+from labkit.servers.links.fault import LinkFault
 from labkit.servers.zookeeper.txnlog import Transaction
+
+ONE_OF_EACH = [
+    RequestEvent("node1", phase="ok", id=1, number=1, token=7, lease_ms=900.5),
+    RequestEvent("node1", phase="ok", id=4, path=IDS, runs=((7, 9), (12, 12))),
+    VerbEvent("node1", verb="slow", phase="begin", id=2, link=LinkFault("slow", delay=0.3)),
+    FaultEvent("node1,node2", fault="partition", phase="begin", id=3, link=LinkFault("refuse")),
+    StatusEvent("node1", number=1, session="0x1", session_timeout_ms=2000, asked=0.1),
+    QuorumEvent("zookeeper1", mode=None),
+    HoldersEvent(
+        "zookeeper", numbers={1: Holder("node1", "0x1", 7)}, tickets=("ticket-1",), zxid=9
+    ),
+    CrewEvent("lab", root="/jobs", names=("ann", "bob")),
+    SessionEvent("lab", state="CONNECTED"),
+    TransactionEvent("zookeeper", zxid=7, session="0x1", op="create", path="/a", value="ü"),
+    DroppedEvent("lab", events=3, kinds={"request": 3}),
+    HistoryEvent("lab"),
+    PredictionEvent("lab", question="How many?", predicted=[1, "two"], truth={"a": None}),
+]
+
+
+def kill(number: int = 1) -> VerbEvent:
+    return VerbEvent("node1", verb="kill", phase="begin", id=number)
+
+
+def answer(number: int) -> RequestEvent:
+    return RequestEvent("node1", phase="ok", id=number)
 
 
 def transaction(timeline: Timeline, zxid: int, t: float, **fields: object) -> Transaction:
@@ -22,11 +67,27 @@ def transaction(timeline: Timeline, zxid: int, t: float, **fields: object) -> Tr
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     timeline = Timeline()
-    # A verb's details may have any name, also that of an event's own fields.
-    timeline.record("verb", "node1", verb="partition", kind="drop", t=3, subject="x", phase="begin")
-    timeline.record("holders", "zookeeper", numbers={"1": {"owner": "node1"}}, tickets=[])
+    for event in ONE_OF_EACH:
+        timeline.record(event)
     timeline.write(tmp_path / "run.jsonl")
     assert Timeline.read(tmp_path / "run.jsonl") == list(timeline)
+    assert {type(event) for event in timeline} == set(KINDS.values())
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "[]", '{"t": 1, "kind": "wedding", "subject": "lab", "data": {}}', '{"kind": "history"}'],
+)
+def test_a_file_that_is_no_timeline_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").write_text(f'{{"epoch": 0}}\n{line}\n')
+    with pytest.raises(HistoryError, match="This is no event of a timeline"):
+        Timeline.read(tmp_path / "run.jsonl")
+
+
+def test_a_field_that_is_not_known_is_left_out(tmp_path: Path) -> None:
+    said = '{"t": 1.5, "kind": "session", "subject": "lab", "data": {"state": "LOST", "mood": 3}}'
+    (tmp_path / "run.jsonl").write_text(f'{{"epoch": 0}}\n{said}\n')
+    assert Timeline.read(tmp_path / "run.jsonl") == [SessionEvent("lab", t=1.5, state="LOST")]
 
 
 def test_many_threads_write_in_the_order_of_time() -> None:
@@ -34,7 +95,7 @@ def test_many_threads_write_in_the_order_of_time() -> None:
 
     def write() -> None:
         for _ in range(500):
-            timeline.record("verb", "node1", verb="kill")
+            timeline.record(kill())
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
@@ -48,26 +109,28 @@ def test_many_threads_write_in_the_order_of_time() -> None:
 
 def test_memory_is_bounded_and_the_last_word_of_everybody_is_kept() -> None:
     timeline = Timeline(limit=100)
-    timeline.record("status", "node1", number=1)
-    timeline.record("status", "node1", number=2)
-    timeline.record("holders", "zookeeper", numbers={}, tickets=[])
+    timeline.record(StatusEvent("node1", number=1))
+    timeline.record(StatusEvent("node1", number=2))
+    timeline.record(HoldersEvent("zookeeper", numbers={}, zxid=1))
     for i in range(1000):
-        timeline.record("request", "node1", phase="ok", id=i)
+        timeline.record(answer(i))
     assert len(timeline) <= 100
-    kept = [event for event in timeline if event.kind != "request"]
-    assert [(event.kind, event.data.get("number")) for event in kept] == [
-        ("status", 2),
-        ("holders", None),
-        ("dropped", None),
+    *others, dropped = (event for event in timeline if not isinstance(event, RequestEvent))
+    assert [replace(event, t=0.0) for event in others] == [
+        StatusEvent("node1", number=2),
+        HoldersEvent("zookeeper", numbers={}, zxid=1),
     ]
-    assert list(timeline)[-1].data["id"] == 999
+    assert isinstance(dropped, DroppedEvent)
+    last = list(timeline)[-1]
+    assert isinstance(last, RequestEvent)
+    assert last.id == 999
 
 
 def test_transactions_are_merged_by_time_and_only_once() -> None:
     timeline = Timeline()
-    timeline.record("verb", "node1", verb="kill")
+    timeline.record(kill())
     time.sleep(0.05)
-    timeline.record("verb", "node2", verb="kill")
+    timeline.record(kill())
     log = [
         transaction(timeline, 7, -0.5),
         # Two parts of one transaction.
@@ -78,19 +141,13 @@ def test_transactions_are_merged_by_time_and_only_once() -> None:
     more = [*log, transaction(timeline, 9, 0.03)]
     assert timeline.merge_transactions(more) == 1
     assert timeline.merge_transactions(more) == 0
-    found = [(event.kind, event.data.get("zxid")) for event in timeline]
-    assert found == [
-        ("transaction", 7),
-        ("verb", None),
-        ("transaction", 8),
-        ("transaction", 8),
-        ("transaction", 9),
-        ("verb", None),
-    ]
+    found = [e.zxid if isinstance(e, TransactionEvent) else e.kind for e in timeline]
+    assert found == [7, "verb", 8, 8, 9, "verb"]
     first = next(iter(timeline))
+    assert isinstance(first, TransactionEvent)
     assert first.t < 0
-    assert first.data["session"] == "0x10"
-    assert first.data["value"] == '{"owner": "node1"}'
+    assert first.session == "0x10"
+    assert first.value == '{"owner": "node1"}'
 
 
 def test_a_tail_reads_every_event_once() -> None:
@@ -98,19 +155,19 @@ def test_a_tail_reads_every_event_once() -> None:
     tail = timeline.tail()
     seen: list[int] = []
     for i in range(200):
-        timeline.record("request", "node1", id=i)
+        timeline.record(answer(i))
         if i % 7 == 0:
             events, anew = tail.read()
             assert not anew
-            seen += [event.data["id"] for event in events]
-    seen += [event.data["id"] for event in tail.read()[0]]
+            seen += [event.id for event in events if isinstance(event, RequestEvent)]
+    seen += [event.id for event in tail.read()[0] if isinstance(event, RequestEvent)]
     assert seen == list(range(200))
 
 
 def test_a_tail_begins_anew_when_the_past_has_changed() -> None:
     timeline = Timeline()
     tail = timeline.tail()
-    timeline.record("verb", "node1", verb="kill")
+    timeline.record(kill())
     tail.read()
     timeline.merge_transactions([transaction(timeline, 1, -1.0)])
     assert tail.wait(0)
@@ -124,7 +181,7 @@ def test_a_tail_wakes_when_something_happens() -> None:
     timeline = Timeline()
     tail = timeline.tail()
     assert not tail.wait(0.01)
-    threading.Timer(0.05, timeline.record, ("verb", "node1")).start()
+    threading.Timer(0.05, timeline.record, [kill()]).start()
     began = time.monotonic()
     assert tail.wait(5.0)
     assert time.monotonic() - began < 1.0
@@ -135,16 +192,16 @@ def test_a_tail_wakes_when_something_happens() -> None:
 
 def test_what_a_run_is_judged_by_outlives_all_else() -> None:
     timeline = Timeline(limit=100)
-    timeline.record("verb", "node1", verb="kill", phase="begin", id=1)
-    timeline.record("fault", "node1", fault="kill", phase="begin", id=2)
+    timeline.record(kill())
+    timeline.record(FaultEvent("node1", fault="kill", phase="begin", id=2))
     timeline.merge_transactions([transaction(timeline, 7, 0.0)])
     for i in range(1000):
-        timeline.record("request", "node1", phase="ok", id=i)
+        timeline.record(answer(i))
     kinds = [event.kind for event in timeline]
     assert {"verb", "fault", "transaction"} < set(kinds)
-    (dropped,) = [event for event in timeline if event.kind == "dropped"]
-    assert dropped.data["kinds"] == {"request": 1000 - kinds.count("request")}
-    assert dropped.data["events"] == 1000 - kinds.count("request")
+    (dropped,) = [event for event in timeline if isinstance(event, DroppedEvent)]
+    assert dropped.kinds == {"request": 1000 - kinds.count("request")}
+    assert dropped.events == 1000 - kinds.count("request")
 
 
 def test_heartbeats_are_left_out_unless_they_are_asked_for() -> None:
@@ -155,46 +212,49 @@ def test_heartbeats_are_left_out_unless_they_are_asked_for() -> None:
         transaction(timeline, 9, 0.3, op="setData", path="/light"),
     ]
     assert timeline.merge_transactions(log) == 2
-    assert [event.data["path"] for event in timeline] == ["/sequence/1", "/light"]
+    assert [e.path for e in timeline if isinstance(e, TransactionEvent)] == [
+        "/sequence/1",
+        "/light",
+    ]
     assert timeline.merge_transactions(log, heartbeats=True) == 5
 
 
 def test_transactions_have_a_bound_of_their_own() -> None:
     timeline = Timeline(limit=100)
-    timeline.record("verb", "node1", verb="kill", phase="begin", id=1)
+    timeline.record(kill())
     log = [transaction(timeline, zxid, -1 + zxid / 10_000) for zxid in range(1, 1001)]
     timeline.merge_transactions(log)
-    kept = [event.data["zxid"] for event in timeline if event.kind == "transaction"]
+    kept = [event.zxid for event in timeline if isinstance(event, TransactionEvent)]
     assert 180 <= len(kept) <= 200
     assert kept == list(range(1001 - len(kept), 1001))
     assert any(event.kind == "verb" for event in timeline)
-    (dropped,) = [event for event in timeline if event.kind == "dropped"]
-    assert dropped.data["zxid"] == kept[0] - 1
+    (dropped,) = [event for event in timeline if isinstance(event, DroppedEvent)]
+    assert dropped.zxid == kept[0] - 1
     assert timeline.merge_transactions(log) == 0
 
 
 def test_verbs_too_are_bounded() -> None:
     timeline = Timeline(limit=100)
     for i in range(1000):
-        timeline.record("verb", "node1", verb="kill", phase="begin", id=i)
+        timeline.record(kill(i))
     assert len(timeline) <= 201
 
 
 def test_what_is_missing_is_written_and_read(tmp_path: Path) -> None:
     timeline = Timeline(limit=10)
     for i in range(100):
-        timeline.record("request", "node1", phase="ok", id=i)
+        timeline.record(answer(i))
     timeline.write(tmp_path / "run.jsonl")
     events = Timeline.read(tmp_path / "run.jsonl")
     assert events == list(timeline)
-    assert [event.data["kinds"] for event in events if event.kind == "dropped"]
+    assert [event.kinds for event in events if isinstance(event, DroppedEvent)]
 
 
 def test_a_reader_that_missed_something_begins_anew() -> None:
     timeline = Timeline(limit=50)
     tail = timeline.tail()
     for i in range(200):
-        timeline.record("request", "node1", id=i)
+        timeline.record(answer(i))
     events, anew = tail.read()
     assert anew
     assert events == list(timeline)
@@ -255,7 +315,7 @@ def test_a_laptop_that_slept_moves_nothing() -> None:
     clocks.pass_by(3)
     clocks.wall += 3600  # the monotonic clock stood still
     clocks.pass_by(3)
-    clocks.timeline.record("verb", "node1", verb="kill")
+    clocks.timeline.record(kill())
     assert clocks.placed() == pytest.approx(clocks.expected, abs=0.01)
     assert list(clocks.timeline)[-1].kind == "verb"
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from dataclasses import replace
 
-from labkit.lab.event import Event
+from labkit.lab.event import (
+    Event,
+    Holder,
+    HoldersEvent,
+    QuorumEvent,
+    RequestEvent,
+    SessionEvent,
+    StatusEvent,
+    TransactionEvent,
+    VerbEvent,
+)
 
 
 class Script:
@@ -16,37 +26,58 @@ class Script:
         self.events: list[Event] = []
         self._ids = itertools.count(1)
         self._zxid = 100
-        self._held: dict[str, dict[str, Any]] = {}
+        self._held: dict[int, Holder] = {}
 
-    def add(self, t: float, kind: str, subject: str, **data: Any) -> None:
-        self.events.append(Event(t, kind, subject, data))
+    def add(self, t: float, event: Event) -> None:
+        self.events.append(replace(event, t=t))
 
-    def verb(self, t: float, verb: str, subject: str, took: float = 0.01, **detail: Any) -> None:
+    def verb(
+        self, t: float, verb: str, subject: str, took: float = 0.01, error: str | None = None
+    ) -> None:
         number = next(self._ids)
-        self.add(t, "verb", subject, verb=verb, phase="begin", id=number, **detail)
-        self.add(t + took, "verb", subject, verb=verb, phase="end", id=number, **detail)
+        self.add(t, VerbEvent(subject, verb=verb, phase="begin", id=number))
+        self.add(t + took, VerbEvent(subject, verb=verb, phase="end", id=number, error=error))
 
     def says(
-        self, t: float, node: str, number: int | None, reason: str | None = None, seen: float = 0.2,
-        token: int | None = None, asked: float | None = None,
-    ) -> None:  # fmt: skip
-        self.add(
-            t, "status", node, name=node, number=number, reason=reason, reachable=True,
-            session=f"0x{node}", previous_until=t - seen, token=token,
+        self,
+        t: float,
+        node: str,
+        number: int | None,
+        reason: str | None = None,
+        seen: float = 0.2,
+        token: int | None = None,
+        asked: float | None = None,
+    ) -> None:
+        status = StatusEvent(
+            node,
+            number=number,
+            reason=reason,
+            token=token,
+            session=f"0x{node}",
             asked=t if asked is None else asked,
-        )  # fmt: skip
+            previous_until=t - seen,
+        )
+        self.add(t, status)
 
     def unreachable(self, t: float, node: str, seen: float = 0.2) -> None:
-        self.add(t, "status", node, reachable=False, error="", previous_until=t - seen)
+        self.add(t, StatusEvent(node, reachable=False, error="", previous_until=t - seen))
 
-    def claims(self, t: float, number: int, node: str, exact: bool = True) -> int:
+    def mode(self, t: float, server: str, mode: str | None) -> None:
+        self.add(t, QuorumEvent(server, mode=mode))
+
+    def ends(self, t: float) -> None:
+        """Something that concerns no node happens, so that the run lasts until then."""
+        self.add(t, SessionEvent("lab", state="CONNECTED"))
+
+    def claims(
+        self, t: float, number: int, node: str, exact: bool = True, session: str = ""
+    ) -> int:
         self._zxid += 1
+        session = session or f"0x{node}"
         if exact:
-            self.add(
-                t, "transaction", "zookeeper", zxid=self._zxid, session=f"0x{node}", op="create",
-                path=f"/sequence/{number}", value=json.dumps({"owner": node}), ephemeral=True,
-            )  # fmt: skip
-        self._held[str(number)] = {"owner": node, "session": f"0x{node}", "token": self._zxid}
+            path, value = f"/sequence/{number}", json.dumps({"owner": node})
+            self.change(t, session, "create", path=path, value=value, ephemeral=True)
+        self._held[number] = Holder(node, session, self._zxid)
         if not exact:
             self.lists(t)
         return self._zxid
@@ -56,27 +87,49 @@ class Script:
             self._zxid += 1
             session = f"0x{node}"
             if exact:
-                self.add(
-                    t, "transaction", "zookeeper", zxid=self._zxid, session=session,
-                    op="closeSession", path=None, value=None, ephemeral=False,
-                )  # fmt: skip
-            self._held = {n: c for n, c in self._held.items() if c["session"] != session}
+                self.change(t, session, "closeSession")
+            self._held = {n: c for n, c in self._held.items() if c.session != session}
         if not exact:
             self.lists(t)
 
+    def change(
+        self,
+        t: float,
+        session: str,
+        op: str,
+        path: str | None = None,
+        value: str | None = None,
+        ephemeral: bool = False,
+    ) -> None:
+        change = TransactionEvent(
+            "zookeeper",
+            zxid=self._zxid,
+            session=session,
+            op=op,
+            path=path,
+            value=value,
+            ephemeral=ephemeral,
+        )
+        self.add(t, change)
+
     def lists(self, t: float) -> None:
-        self.add(t, "holders", "zookeeper", numbers=dict(self._held), tickets=[], zxid=self._zxid)
+        self.add(t, HoldersEvent("zookeeper", numbers=dict(self._held), zxid=self._zxid))
 
     def asks(
-        self, t: float, node: str, number: int | None, took: float = 0.01, token: int | None = None,
+        self,
+        t: float,
+        node: str,
+        number: int | None,
+        took: float = 0.01,
+        token: int | None = None,
         reason: str = "no-connection",
-    ) -> None:  # fmt: skip
+    ) -> None:
         request = next(self._ids)
-        self.add(t, "request", node, phase="invoke", id=request, path="/sequence")
+        end = RequestEvent(node, phase="ok", id=request, number=number, token=token)
         if number is None:
-            self.add(t + took, "request", node, phase="fail", id=request, status=503, reason=reason)
-        else:
-            self.add(t + took, "request", node, phase="ok", id=request, number=number, token=token)
+            end = RequestEvent(node, phase="fail", id=request, status=503, reason=reason)
+        self.add(t, RequestEvent(node, phase="invoke", id=request))
+        self.add(t + took, end)
 
     def in_order(self) -> list[Event]:
         return sorted(self.events, key=lambda event: event.t)
@@ -122,7 +175,7 @@ def zombie() -> list[Event]:
     run.says(8.1, "node2", 2, seen=0)
     run.asks(8.5, "node2", 2)
     run.says(9.0, "node2", None, "session-lost")
-    run.verb(9.4, "partition", "node1", cut="drop")
+    run.verb(9.4, "partition", "node1")
     run.says(9.8, "node1", None, "lease-lapsed")
     run.asks(10.2, "node1", None)
     run.verb(11.0, "heal", "node1")
@@ -148,13 +201,10 @@ def outage() -> list[Event]:
     run.verb(5.0, "start", "zookeeper", took=0.5)
     for i in (2, 3, 4):
         run.says(5.8, f"node{i}", i)
-    token = run.claims(6.0, 5, "node1")
-    run.events[-1] = Event(
-        6.0, "transaction", "zookeeper", {**run.events[-1].data, "session": "0xnew"}
-    )
+    token = run.claims(6.0, 5, "node1", session="0xnew")
     run.says(6.1, "node1", 5, token=token)
     run.frees(10.5, "node1")
-    run.add(12.0, "session", "lab", state="CONNECTED")
+    run.ends(12.0)
     return run.in_order()
 
 
@@ -162,21 +212,21 @@ def ensemble() -> list[Event]:
     """Three servers, the leader is killed, then another: no quorum until one comes back."""
     run = Script()
     for i, mode in enumerate(("follower", "leader", "follower"), 1):
-        run.add(0.1, "quorum", f"zookeeper{i}", mode=mode)
+        run.mode(0.1, f"zookeeper{i}", mode)
     run.says(0.2, "node1", None, "", seen=0)
     for t in range(1, 23):
         lost = 11 <= t < 16
         run.asks(t / 2, "node1", None if lost else 1)
     run.verb(2.0, "kill", "zookeeper2")
-    run.add(2.1, "quorum", "zookeeper2", mode=None)
-    run.add(2.1, "quorum", "zookeeper1", mode=None)
-    run.add(2.1, "quorum", "zookeeper3", mode=None)
-    run.add(2.6, "quorum", "zookeeper1", mode="follower")
-    run.add(2.6, "quorum", "zookeeper3", mode="leader")
+    run.mode(2.1, "zookeeper2", None)
+    run.mode(2.1, "zookeeper1", None)
+    run.mode(2.1, "zookeeper3", None)
+    run.mode(2.6, "zookeeper1", "follower")
+    run.mode(2.6, "zookeeper3", "leader")
     run.verb(5.2, "kill", "zookeeper3")
-    run.add(5.3, "quorum", "zookeeper3", mode=None)
-    run.add(5.4, "quorum", "zookeeper1", mode=None)
+    run.mode(5.3, "zookeeper3", None)
+    run.mode(5.4, "zookeeper1", None)
     run.verb(7.5, "start", "zookeeper2", took=0.4)
-    run.add(8.0, "quorum", "zookeeper1", mode="follower")
-    run.add(8.0, "quorum", "zookeeper2", mode="leader")
+    run.mode(8.0, "zookeeper1", "follower")
+    run.mode(8.0, "zookeeper2", "leader")
     return run.in_order()

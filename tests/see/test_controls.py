@@ -13,6 +13,7 @@ from ipywidgets.widgets.widget import _instances
 
 from labkit.errors import LabError
 from labkit.lab.crew import Crew, Worker
+from labkit.lab.event import RequestEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.controls import Controls, controls
 from labkit.see.rows import WorkerRow, ZooKeeperRow
@@ -34,6 +35,12 @@ def wait_until(condition: Callable[[], bool], timeout: float = 5) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def scaled(lab: Lab) -> list[int | None]:
+    """How many nodes were wanted, one after the other."""
+    verbs = [event for event in lab.timeline if isinstance(event, VerbEvent)]
+    return [verb.nodes for verb in verbs if verb.verb == "scale" and verb.phase == "begin"]
 
 
 def alive(lab: Lab) -> list[str]:
@@ -73,10 +80,7 @@ def test_quick_drags_are_coalesced(lab: Lab, panel: Controls) -> None:
     for value in (5, 6, 7, 6, 5):
         panel.slider.value = value
     lab.wait_until(lambda: not panel._scaling, timeout=10)
-    scales = [
-        e.data["nodes"] for e in lab.timeline
-        if e.data.get("verb") == "scale" and e.data["phase"] == "begin"
-    ]  # fmt: skip
+    scales = scaled(lab)
     assert scales[-1] == 5
     assert len(scales) <= 3
     assert len(alive(lab)) == 5
@@ -123,7 +127,7 @@ def test_zookeeper_is_stopped_and_started(lab: Lab, panel: Controls) -> None:
 
 def test_clients_ask_all_the_time_while_they_are_on(lab: Lab, panel: Controls) -> None:
     def asked() -> int:
-        return sum(event.kind == "request" for event in lab.timeline)
+        return sum(isinstance(event, RequestEvent) for event in lab.timeline)
 
     before = asked()
     panel.clients.value = True
@@ -215,7 +219,7 @@ def test_what_cells_do_is_shown_too(lab: Lab, panel: Controls) -> None:
     lab.wait_until(lambda: panel.slider.value == 3)
     time.sleep(0.3)  # the slider followed; nobody scaled
     assert len(alive(lab)) == 3
-    assert not [e for e in lab.timeline if e.data.get("verb") == "scale"]
+    assert scaled(lab) == []
 
 
 def test_a_session_timeout_for_new_nodes(lab: Lab, panel: Controls) -> None:

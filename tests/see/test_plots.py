@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from labkit.lab.event import Event
+from labkit.lab.event import Event, SessionEvent
 from labkit.see import curves, plots, style
 from labkit.see.chart import Chart
 
@@ -179,9 +179,9 @@ def test_a_part_of_an_ensembles_run_tells_of_that_part() -> None:
 
 def test_what_was_done_to_zookeepers_servers_is_marked() -> None:
     run = runs.Script()
-    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.mode(0.1, "zookeeper1", "leader")
     run.verb(1.0, "pause", "zookeeper1", took=0.01)
-    run.verb(2.0, "partition", "zookeeper2", cut="drop")
+    run.verb(2.0, "partition", "zookeeper2")
     run.verb(3.0, "heal", "lab")
     chart = plots.quorum(run.in_order())
     assert {"pause", "partition", "heal"} <= set(texts(chart))
@@ -304,6 +304,6 @@ def test_a_chart_shows_itself_and_says_what_it_shows() -> None:
 @pytest.mark.parametrize(
     "draw", [plots.assignment, plots.numbers, plots.quorum], ids=lambda draw: draw.__name__
 )
-@pytest.mark.parametrize("events", [[], [Event(1.0, "session", "lab", {"state": "CONNECTED"})]])
+@pytest.mark.parametrize("events", [[], [SessionEvent("lab", t=1.0, state="CONNECTED")]])
 def test_nothing_happened(draw: object, events: list[Event]) -> None:
     assert draw(events).png()  # type: ignore[operator]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import runs
 
+from labkit.lab.event import CrewEvent
 from labkit.see.bars import Bar, Word
 from labkit.see.life import Mark, captions
 from labkit.see.spans import Story
@@ -16,9 +17,7 @@ def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:
 
 def refused(run: runs.Script, t: float, verb: str, subject: str, took: float = 0.01) -> None:
     """A verb that began, and failed."""
-    number = f"{verb} at {t}"
-    run.add(t, "verb", subject, verb=verb, phase="begin", id=number)
-    run.add(t + took, "verb", subject, verb=verb, phase="end", id=number, error="it would not")
+    run.verb(t, verb, subject, took, error="it would not")
 
 
 def test_a_number_passes_from_a_dead_node_to_a_new_one() -> None:
@@ -73,7 +72,7 @@ def test_zookeeper_is_away_from_when_it_has_stopped_until_somebody_is_connected(
     run.verb(1.6, "stop", "zookeeper", took=0.3)
     run.says(2.0, "node1", None, "no-connection")
     run.verb(4.0, "start", "zookeeper", took=0.8)
-    run.add(4.5, "session", "lab", state="CONNECTED")
+    run.ends(4.5)
     run.says(5.6, "node1", 1)
     story = Story(run.in_order())
     assert [(round(s.start, 2), s.end) for s in story.outages()] == [(1.9, 4.5)]
@@ -87,8 +86,8 @@ def test_zookeeper_is_away_from_when_it_has_stopped_until_somebody_is_connected(
 def test_who_was_connected_before_says_nothing_about_a_zookeeper_that_stops() -> None:
     run = runs.Script()
     run.verb(1.0, "stop", "zookeeper", took=0.3)
-    run.add(1.2, "session", "lab", state="CONNECTED")
-    run.add(2.0, "session", "lab", state="CONNECTED")
+    run.ends(1.2)
+    run.ends(2.0)
     assert [s.start for s in Story(run.in_order()).outages()] == [1.3]
 
 
@@ -154,7 +153,7 @@ def test_an_answer_between_two_polls_is_a_flash_unless_a_poll_confirms_it() -> N
     run = runs.Script()
     run.says(1.0, "node1", None, "session-lost")
     run.asks(2.0, "node1", 7)
-    run.add(5.0, "session", "lab", state="CONNECTED")
+    run.ends(5.0)
     (bar,) = Story(run.in_order()).bars("node1")
     assert bar.word is Word.NODE
     assert bar.end - bar.start < 0.5
@@ -188,7 +187,7 @@ def test_who_led_and_when_nobody_did() -> None:
 
 def test_a_server_that_was_frozen_for_a_moment_is_what_it_was() -> None:
     run = runs.Script()
-    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.mode(0.1, "zookeeper1", "leader")
     run.verb(1.0, "pause", "zookeeper1", took=0.1)
     run.verb(1.5, "resume", "zookeeper1", took=0.1)
     modes = Story(run.in_order()).zookeeper.modes["zookeeper1"]
@@ -197,11 +196,11 @@ def test_a_server_that_was_frozen_for_a_moment_is_what_it_was() -> None:
 
 def test_a_server_that_was_frozen_for_long_is_what_it_says_when_it_wakes() -> None:
     run = runs.Script()
-    run.add(0.1, "quorum", "zookeeper1", mode="leader")
+    run.mode(0.1, "zookeeper1", "leader")
     run.verb(1.0, "pause", "zookeeper1", took=0.1)
-    run.add(2.3, "quorum", "zookeeper1", mode=None)
+    run.mode(2.3, "zookeeper1", None)
     run.verb(4.0, "resume", "zookeeper1", took=0.1)
-    run.add(4.5, "quorum", "zookeeper1", mode="follower")
+    run.mode(4.5, "zookeeper1", "follower")
     modes = Story(run.in_order()).zookeeper.modes["zookeeper1"]
     assert [(m.what, m.start) for m in modes] == [("leader", 0.1), ("", 1.1), ("follower", 4.5)]
 
@@ -210,11 +209,10 @@ def test_what_a_crews_workers_hold_is_told_apart_from_the_nodes_numbers() -> Non
     run = runs.Script()
     run.says(0.5, "node1", 1)
     run.claims(0.4, 1, "node1")
-    run.add(1.0, "crew", "lab", root="/jobs")
+    run.add(1.0, CrewEvent("lab", root="/jobs", names=("ann",)))
     run.says(1.1, "ann", None)
     run.lists(1.2)  # of /sequence, which is none of the crew's business
-    run.add(1.5, "transaction", "zookeeper", zxid=300, session="0xann", op="create",
-            path="/jobs/item-0000000007", value="", ephemeral=True)  # fmt: skip
+    run.change(1.5, "0xann", "create", path="/jobs/item-0000000007", ephemeral=True)
     run.says(1.6, "ann", 7, seen=0)
     run.verb(2.0, "kill", "ann")
     run.frees(3.0, "ann")
@@ -241,8 +239,7 @@ def test_what_a_node_is_now(verb: str, state: str) -> None:
 def test_a_verb_that_failed_changed_nothing() -> None:
     run = runs.Script()
     run.says(1.0, "node1", 1)
-    run.add(2.0, "verb", "node1", verb="kill", phase="begin", id=9)
-    run.add(2.1, "verb", "node1", verb="kill", phase="end", id=9, error="no such process")
+    run.verb(2.0, "kill", "node1", took=0.1, error="no such process")
     assert Story(run.in_order()).answer("node1") == 1
 
 
@@ -278,7 +275,7 @@ def test_a_session_that_did_not_expire_leaves_no_cut_link() -> None:
 def test_servers_that_could_not_be_stopped_are_up() -> None:
     run = runs.Script()
     for i in (1, 2, 3):
-        run.add(0.5, "quorum", f"zookeeper{i}", mode="follower")
+        run.mode(0.5, f"zookeeper{i}", "follower")
     run.verb(1.0, "kill", "zookeeper1")
     refused(run, 2.0, "stop", "zookeeper")
     assert Story(run.in_order()).outages() == []
@@ -299,7 +296,7 @@ def test_a_status_that_an_answer_overtook_does_not_take_it_back() -> None:
     run.asks(2.0, "node1", 1)
     run.says(2.02, "node1", None, "still-claiming", asked=2.005)
     run.says(2.2, "node1", 1)
-    run.add(3.0, "session", "lab", state="CONNECTED")
+    run.ends(3.0)
     (bar,) = Story(run.in_order()).bars("node1")
     assert (round(bar.start, 2), bar.end) == (2.01, 3.0)
 
@@ -317,7 +314,7 @@ def test_a_refusal_that_an_answer_overtook_does_not_take_it_back() -> None:
     run = runs.Script()
     run.asks(2.0, "node1", 1)
     run.asks(1.5, "node1", None, took=0.6)  # it had been said before the claim succeeded
-    run.add(3.0, "session", "lab", state="CONNECTED")
+    run.ends(3.0)
     (bar,) = Story(run.in_order()).bars("node1")
     assert bar.end == 3.0
 
@@ -345,7 +342,7 @@ def test_a_late_poll_confirms_the_same_answer() -> None:
     run.asks(1.95, "node1", 1, took=0.06, token=token)
     run.says(2.02, "node1", None, "still-claiming", asked=1.98)
     run.says(3.5, "node1", 1, token=token, seen=1.52)  # the machine was busy
-    run.add(5.0, "session", "lab", state="CONNECTED")
+    run.ends(5.0)
     assert said(Story(run.in_order()).bars("node1")) == [(1, 2.0, 5.0, "both")]
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from labkit.lab.event import Event
+from labkit.lab.event import Event, FaultEvent, RequestEvent, TransactionEvent, VerbEvent
 
 SESSION_TIMEOUT = 1.0
 BOUND = SESSION_TIMEOUT + 1.0
 
 
 @dataclass
-class Teller:
-    """One node of a story: where its claim is, and what it believes."""
+class NodeState:
+    """One node of a run: where its claim is, and what it believes."""
 
     name: str
     session: str | None = None
@@ -26,8 +26,8 @@ class Teller:
 
 
 @dataclass
-class Story:
-    """Tells a run step by step. Every step takes `tick` s; ids, zxids and sessions count up."""
+class HistoryBuilder:
+    """Makes a run step by step. Every step takes `tick` s; ids, zxids and sessions count up."""
 
     tick: float = 0.01
     t: float = 0.0
@@ -35,17 +35,15 @@ class Story:
     events: list[Event] = field(default_factory=list)
     numbers: dict[int, str] = field(default_factory=dict)
     tickets: dict[str, str] = field(default_factory=dict)
-    nodes: dict[str, Teller] = field(default_factory=dict)
-    ids: Any = field(default_factory=lambda: itertools.count(1))
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def node(self, name: str) -> Teller:
-        return self.nodes.setdefault(name, Teller(name))
+    def node(self, name: str) -> NodeState:
+        return self.nodes.setdefault(name, NodeState(name))
 
-    def record(self, kind: str, subject: str, **data: Any) -> Event:
+    def record(self, event: Event) -> None:
         self.t = round(self.t + self.tick, 6)
-        event = Event(self.t, kind, subject, data)
-        self.events.append(event)
-        return event
+        self.events.append(replace(event, t=self.t))
 
     def change(self, session: str, *parts: tuple[str, str | None, str | None]) -> int:
         """One transaction of (op, path, owner) parts; its zxid."""
@@ -53,24 +51,30 @@ class Story:
         for op, path, owner in parts:
             value = json.dumps({"owner": owner, "url": f"http://{owner}"}) if owner else None
             self.record(
-                "transaction", "zookeeper", zxid=self.zxid, session=session, op=op, path=path,
-                value=value, ephemeral=op == "create",
-            )  # fmt: skip
+                TransactionEvent(
+                    "zookeeper",
+                    zxid=self.zxid,
+                    session=session,
+                    op=op,
+                    path=path,
+                    value=value,
+                    ephemeral=op == "create",
+                )
+            )
         return self.zxid
 
     def fault(self, kind: str, target: str) -> int:
         number = next(self.ids)
-        self.record("fault", target, fault=kind, phase="begin", id=number)
+        self.record(FaultEvent(target, fault=kind, phase="begin", id=number))
         return number
 
     def heal(self, number: int, kind: str, target: str) -> None:
-        self.record("fault", target, fault=kind, phase="end", id=number)
+        self.record(FaultEvent(target, fault=kind, phase="end", id=number))
 
     def verb(self, verb: str, subject: str, error: str | None = None) -> None:
         number = next(self.ids)
-        failure = {} if error is None else {"error": error}
-        self.record("verb", subject, verb=verb, phase="begin", id=number)
-        self.record("verb", subject, verb=verb, phase="end", id=number, **failure)
+        self.record(VerbEvent(subject, verb=verb, phase="begin", id=number))
+        self.record(VerbEvent(subject, verb=verb, phase="end", id=number, error=error))
 
     # --- what a node does ---
 
@@ -134,21 +138,25 @@ class Story:
     def ask(self, name: str) -> None:
         node = self.node(name)
         number = next(self.ids)
-        self.record("request", name, phase="invoke", id=number, path="/sequence")
+        self.invoke(name, number)
         if node.number is None:
-            self.record(
-                "request", name, phase="fail", id=number, status=503, reason="no-connection"
-            )
+            self.refuse(name, number, "no-connection")
         else:
             self.answer(name, number, node.number, node.token)
 
+    def invoke(self, name: str, request: int) -> None:
+        self.record(RequestEvent(name, phase="invoke", id=request))
+
     def answer(self, name: str, request: int, number: int, token: int | None) -> None:
-        self.record("request", name, phase="ok", id=request, number=number, token=token)
+        self.record(RequestEvent(name, phase="ok", id=request, number=number, token=token))
+
+    def refuse(self, name: str, request: int, reason: str) -> None:
+        self.record(RequestEvent(name, phase="fail", id=request, status=503, reason=reason))
 
     def claims(self, name: str, number: int, token: int | None) -> None:
         """A request that is answered with whatever is said here."""
         request = next(self.ids)
-        self.record("request", name, phase="invoke", id=request, path="/sequence")
+        self.invoke(name, request)
         self.answer(name, request, number, token)
 
     def leave(self, name: str) -> None:
@@ -158,7 +166,7 @@ class Story:
             self.change(node.session, ("closeSession", None, None))
             self.numbers = {n: s for n, s in self.numbers.items() if s != node.session}
             self.tickets = {t: s for t, s in self.tickets.items() if s != node.session}
-        self.nodes[name] = Teller(name)
+        self.nodes[name] = NodeState(name)
 
     def end(self, *names: str) -> list[Event]:
         """Everybody claims and answers; then nothing happens for as long as the rules look."""
