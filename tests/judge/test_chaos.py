@@ -83,7 +83,6 @@ def test_whatever_ends_a_run_everything_is_healed(target: Lab) -> None:
 
 
 def test_takeovers_test_the_lease(target: Lab) -> None:
-    before = {node.sequence() for node in target.nodes}
     result = chaos(target, seed=1, seconds=13, faults=list(TAKEOVERS))
     assert result.ok, str(result)
     assert {fault.kind for fault in result.faults} == set(TAKEOVERS)
@@ -93,7 +92,8 @@ def test_takeovers_test_the_lease(target: Lab) -> None:
         holder, rival = fault.targets
         assert holder != rival
     assert {node.state for node in target.nodes} == {ServerState.RUNNING}
-    assert {node.sequence() for node in target.nodes} == before
+    # Not the numbers from before: after a fault, nodes may hold larger ones than they would claim now.
+    target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
 
 
 def test_a_takeover_that_is_interrupted_is_healed(target: Lab) -> None:
