@@ -63,9 +63,12 @@ def _servers(module: str, count: int, environ: dict[str, str]) -> Iterator[list[
         for port in _free_ports(count):
             variables = {**os.environ, **environ, "NODE_NAME": f"bare{port}", "PORT": str(port)}
             process = psutil.Popen(
-                [sys.executable, "-m", module], cwd=_ROOT, env=variables,
-                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+                [sys.executable, "-m", module],
+                cwd=_ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             servers.append(Server(port, process))
         yield servers
     finally:

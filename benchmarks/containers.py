@@ -60,10 +60,13 @@ def _run(client: docker.DockerClient, count: int, rounds: int) -> Result:
                 in_lab.append(second)
     ratio = median(in_lab) / median(bare)
     row = Row(
-        f"{count} containers ready, ZooKeeper running", median(in_lab), "s", median(bare),
+        f"{count} containers ready, ZooKeeper running",
+        median(in_lab),
+        "s",
+        median(bare),
         f"{count} × docker run, not ready yet",
         [at_most(ratio, 2, "2 × as long")],
-    )  # fmt: skip
+    )
     engine = client.version()
     data = {
         "seconds": {"lab": in_lab, "bare": bare},

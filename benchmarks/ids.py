@@ -55,17 +55,25 @@ def run(quick: bool) -> Result:
     ratio = median(b / a for a, b in zip(times["next_id()"], times["snowflake-id"], strict=True))
     rows = [
         Row(
-            "next_id(): processor time of one", median(times["next_id()"]), "s",
-            median(times["snowflake-id"]), "snowflake-id", [at_least(ratio, 1.5, "1.5 ×")], ratio,
+            "next_id(): processor time of one",
+            median(times["next_id()"]),
+            "s",
+            median(times["snowflake-id"]),
+            "snowflake-id",
+            [at_least(ratio, 1.5, "1.5 ×")],
+            ratio,
         ),
         _against_ceiling("next_id(), one thread", rates["next_id()"]),
         _against_ceiling(f"batches of {_BATCH:,}", rates["batches"]),
         Row(
-            f"GET /ids?count={_BATCH}", median(rates["GET /ids"]), "IDs/s", _CEILING,
+            f"GET /ids?count={_BATCH}",
+            median(rates["GET /ids"]),
+            "IDs/s",
+            _CEILING,
             "the format's ceiling",
         ),
         Row("GET /id, 1 connection", median(rates["GET /id"]), "/s"),
-    ]  # fmt: skip
+    ]
     data = {"IDs a second": rates, "processor seconds an ID": times}
     return Result(rows, data | {"median ratio of next_id()": ratio}, METHOD)
 

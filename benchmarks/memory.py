@@ -38,14 +38,20 @@ def run(quick: bool) -> Result:
     share = (ours[0]["pss"] + ours[1]["pss"]) / count
     rows = [
         Row(
-            f"memory a node, of {count} (proportional)", share, "MB", theirs["pss"] / count,
+            f"memory a node, of {count} (proportional)",
+            share,
+            "MB",
+            theirs["pss"] / count,
             "a bare Flask app",
         ),
         Row(
-            "memory a node (resident)", ours[0]["rss"] / count, "MB", theirs["rss"] / count,
+            "memory a node (resident)",
+            ours[0]["rss"] / count,
+            "MB",
+            theirs["rss"] / count,
             "a bare Flask app",
         ),
-    ]  # fmt: skip
+    ]
     data = {"MB": {"nodes": ours[0], "what forks them": ours[1], "bare": theirs}, "count": count}
     return Result(rows, data, METHOD)
 

@@ -41,11 +41,15 @@ def run(quick: bool) -> Result:
     cost = max(median(own), 0.0)
     rows = [
         Row(
-            f"recorder, {count} nodes", cost, "cores", None, "",
+            f"recorder, {count} nodes",
+            cost,
+            "cores",
+            None,
+            "",
             [at_most(cost, 0.1, "10 % of a core")],
         ),
         Row(f"answering it, {count} nodes together", max(median(theirs), 0.0), "cores"),
-    ]  # fmt: skip
+    ]
     return Result(rows, {"cores": {"recorder": own, "nodes": theirs}}, METHOD)
 
 

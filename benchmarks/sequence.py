@@ -77,19 +77,29 @@ def _rows(name: str, ours: list[_Stretch], theirs: list[_Stretch]) -> list[Row]:
     return [
         Row(
             f"/sequence, {name}: requests",
-            median(a.rate for a in ours), "/s", median(b.rate for b in theirs), _AGAINST,
-            [at_least(rate, 0.9, "0.9 ×")], rate,
+            median(a.rate for a in ours),
+            "/s",
+            median(b.rate for b in theirs),
+            _AGAINST,
+            [at_least(rate, 0.9, "0.9 ×")],
+            rate,
         ),
         Row(
             f"/sequence, {name}: 99th percentile",
-            median(a.p99 for a in ours), "s", median(b.p99 for b in theirs), _AGAINST,
+            median(a.p99 for a in ours),
+            "s",
+            median(b.p99 for b in theirs),
+            _AGAINST,
             paired=median(b.p99 / a.p99 for a, b in pairs),
         ),
         Row(
             f"/sequence, {name}: processor time of one",
-            mean(a.cpu for a in ours), "s", mean(b.cpu for b in theirs), _AGAINST,
+            mean(a.cpu for a in ours),
+            "s",
+            mean(b.cpu for b in theirs),
+            _AGAINST,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _columns(stretches: list[_Stretch]) -> dict[str, list[float]]:

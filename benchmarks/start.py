@@ -49,11 +49,14 @@ def run(quick: bool) -> Result:
     rows = [
         Row(
             f"ZooKeeper and {size} node{'s' * (size > 1)} ready",
-            ours[size], "s", theirs[size], _THEIRS,
+            ours[size],
+            "s",
+            theirs[size],
+            _THEIRS,
             _bars(size, ours[size], theirs[size]),
         )
         for size in sizes
-    ]  # fmt: skip
+    ]
     return Result(rows, {"seconds": seconds}, METHOD)
 
 

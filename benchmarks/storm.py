@@ -197,15 +197,21 @@ def _rows(
     rows = [
         Row(
             f"{size} nodes claim at once: operations a claim",
-            ours[size], "operations", operations[_RETRY][size], _RETRY,
+            ours[size],
+            "operations",
+            operations[_RETRY][size],
+            _RETRY,
             [at_most(ours[size], 4, "4")],
         ),
         Row(
             until,
-            seconds[_RANK][size], "s", seconds[_RETRY][size], _RETRY,
+            seconds[_RANK][size],
+            "s",
+            seconds[_RETRY][size],
+            _RETRY,
             [at_least(faster, 10, "10 ×")] if full else (),
         ),
-    ]  # fmt: skip
+    ]
     for name in _ALGORITHMS:
         if name not in (_RANK, _RETRY):
             count = round(distinct[name][size])

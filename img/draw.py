@@ -121,30 +121,63 @@ class Sheet:
             self.box(0.04, 0.04, width - 0.08, height - 0.08, edge=style.LINE, radius=0.12, z=0)
 
     def box(
-        self, x: float, y: float, width: float, height: float, face: str = style.PAPER,
-        edge: str = style.INK, radius: float = 0.08, dashed: bool = False, z: float = 2,
-        line: float = 1.2, hatch: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        face: str = style.PAPER,
+        edge: str = style.INK,
+        radius: float = 0.08,
+        dashed: bool = False,
+        z: float = 2,
+        line: float = 1.2,
+        hatch: str = "",
+    ) -> None:
         """A box with round corners."""
         patch = FancyBboxPatch(
-            (x + radius, y + radius), width - 2 * radius, height - 2 * radius,
-            boxstyle=f"round,pad={radius},rounding_size={radius}", facecolor=face, edgecolor=edge,
-            linewidth=line, zorder=z, linestyle=(0, (3, 2)) if dashed else "-", hatch=hatch,
-        )  # fmt: skip
+            (x + radius, y + radius),
+            width - 2 * radius,
+            height - 2 * radius,
+            boxstyle=f"round,pad={radius},rounding_size={radius}",
+            facecolor=face,
+            edgecolor=edge,
+            linewidth=line,
+            zorder=z,
+            linestyle=(0, (3, 2)) if dashed else "-",
+            hatch=hatch,
+        )
         self.axes.add_patch(patch)
 
     def text(
-        self, x: float, y: float, text: str, size: float = 10, bold: bool = False,
-        shade: str = style.INK, at: str = "center", z: float = 6, plate: bool = False,
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float = 10,
+        bold: bool = False,
+        shade: str = style.INK,
+        at: str = "center",
+        z: float = 6,
+        plate: bool = False,
         mono: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Words; `plate` puts white behind them."""
         box = {"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"} if plate else None
         self.axes.text(
-            x, y, text, fontsize=size, fontweight="bold" if bold else "normal", color=shade,
-            ha=at, va="center", zorder=z, linespacing=1.35, bbox=box,
+            x,
+            y,
+            text,
+            fontsize=size,
+            fontweight="bold" if bold else "normal",
+            color=shade,
+            ha=at,
+            va="center",
+            zorder=z,
+            linespacing=1.35,
+            bbox=box,
             family="DejaVu Sans Mono" if mono else "DejaVu Sans",
-        )  # fmt: skip
+        )
 
     def chip(self, x: float, y: float, number: int, size: float = 0.34, pale: bool = False) -> None:
         """A number, in its colour; `pale` if it is held without an answer."""
@@ -162,9 +195,15 @@ class Sheet:
         self.text(x, y + 0.005, str(number), size * 32, shade=style.QUIET)
 
     def server(
-        self, x: float, y: float, name: str, number: int | None = None, width: float = 1.3,
-        dead: bool = False, pale: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        x: float,
+        y: float,
+        name: str,
+        number: int | None = None,
+        width: float = 1.3,
+        dead: bool = False,
+        pale: bool = False,
+    ) -> None:
         """A server with its name and number, (x, y) in its middle left."""
         face = style.BAND if dead else style.PAPER
         self.box(x, y - 0.26, width, 0.52, face, style.QUIET if dead else style.INK)
@@ -178,43 +217,76 @@ class Sheet:
         """What is dead or refused."""
         for sign in (1, -1):
             self.axes.plot(
-                [x - size, x + size], [y - sign * size, y + sign * size], color=style.ALARM,
-                linewidth=2.6, solid_capstyle="round", zorder=7,
-            )  # fmt: skip
+                [x - size, x + size],
+                [y - sign * size, y + sign * size],
+                color=style.ALARM,
+                linewidth=2.6,
+                solid_capstyle="round",
+                zorder=7,
+            )
 
     def tick(self, x: float, y: float, size: float = 0.1) -> None:
         """What is right."""
         self.axes.plot(
-            [x - size, x - size / 4, x + size], [y, y + size * 0.75, y - size * 0.8],
-            color=style.PALETTE[2], linewidth=2.6, solid_capstyle="round", zorder=7,
+            [x - size, x - size / 4, x + size],
+            [y, y + size * 0.75, y - size * 0.8],
+            color=style.PALETTE[2],
+            linewidth=2.6,
+            solid_capstyle="round",
+            zorder=7,
             solid_joinstyle="round",
-        )  # fmt: skip
+        )
 
     def arrow(
-        self, start: tuple[float, float], end: tuple[float, float], text: str = "",
-        shade: str = style.INK, dashed: bool = False, bend: float = 0.0, lift: float = -0.13,
-        size: float = 9, both: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        text: str = "",
+        shade: str = style.INK,
+        dashed: bool = False,
+        bend: float = 0.0,
+        lift: float = -0.13,
+        size: float = 9,
+        both: bool = False,
+    ) -> None:
         """An arrow, with words at its middle."""
         patch = FancyArrowPatch(
-            start, end, arrowstyle="<|-|>" if both else "-|>", mutation_scale=11, color=shade,
-            linewidth=1.4, linestyle=(0, (3, 2)) if dashed else "-", shrinkA=0, shrinkB=0,
-            connectionstyle=f"arc3,rad={bend}", zorder=5,
-        )  # fmt: skip
+            start,
+            end,
+            arrowstyle="<|-|>" if both else "-|>",
+            mutation_scale=11,
+            color=shade,
+            linewidth=1.4,
+            linestyle=(0, (3, 2)) if dashed else "-",
+            shrinkA=0,
+            shrinkB=0,
+            connectionstyle=f"arc3,rad={bend}",
+            zorder=5,
+        )
         self.axes.add_patch(patch)
         if text:
             x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + lift
             self.text(x, y, text, size, shade=shade, plate=True, z=5.5)
 
     def line(
-        self, start: tuple[float, float], end: tuple[float, float], shade: str = style.LINE,
-        width: float = 1.2, dashed: bool = False, z: float = 1,
-    ) -> None:  # fmt: skip
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        shade: str = style.LINE,
+        width: float = 1.2,
+        dashed: bool = False,
+        z: float = 1,
+    ) -> None:
         """A plain line."""
         self.axes.plot(
-            [start[0], end[0]], [start[1], end[1]], color=shade, linewidth=width, zorder=z,
-            linestyle=(0, (3, 2)) if dashed else "-", solid_capstyle="butt",
-        )  # fmt: skip
+            [start[0], end[0]],
+            [start[1], end[1]],
+            color=shade,
+            linewidth=width,
+            zorder=z,
+            linestyle=(0, (3, 2)) if dashed else "-",
+            solid_capstyle="butt",
+        )
 
     def dot(self, x: float, y: float, shade: str = style.INK, size: float = 0.06) -> None:
         """A moment."""
@@ -226,18 +298,29 @@ class Sheet:
         self.line((start, y), (end, y))
 
     def bar(
-        self, start: float, end: float, y: float, number: int, text: str = "", kind: str = "both",
+        self,
+        start: float,
+        end: float,
+        y: float,
+        number: int,
+        text: str = "",
+        kind: str = "both",
         height: float = 0.34,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A number over time: held and answered ("both"), only "held", or only "answered"."""
         shade = style.colour(number)
         face = {"both": shade, "held": style.pale(shade), "answered": style.pale(shade, 0.45)}[kind]
         patch = Rectangle(
-            (start, y - height / 2), end - start, height, facecolor=face, zorder=3, linewidth=1,
+            (start, y - height / 2),
+            end - start,
+            height,
+            facecolor=face,
+            zorder=3,
+            linewidth=1,
             edgecolor=style.ALARM if kind == "answered" else style.INK,
             linestyle=(0, (2.5, 1.5)) if kind == "held" else "-",
             hatch="xxx" if kind == "answered" else "",
-        )  # fmt: skip
+        )
         self.axes.add_patch(patch)
         if text:
             ink = style.ink(face) if kind == "both" else style.INK
@@ -278,9 +361,12 @@ def start_here() -> Sheet:
         dead = i == 3
         s.server(2.55, y, f"node{i}", None if dead else i, dead=dead)
         s.arrow(
-            (1.22, 1.4), (2.5, y), "GET /sequence" if i == 1 else "kill" if dead else "",
-            shade=style.ALARM if dead else style.INK, lift=-0.06,
-        )  # fmt: skip
+            (1.22, 1.4),
+            (2.5, y),
+            "GET /sequence" if i == 1 else "kill" if dead else "",
+            shade=style.ALARM if dead else style.INK,
+            lift=-0.06,
+        )
         if not dead:
             s.arrow((3.9, y), (5.0, y), both=True)
     s.text(4.45, 0.42, "session", 9, plate=True)
@@ -371,9 +457,11 @@ def watches() -> Sheet:
     s.lane(0.8, "the znode")
     s.lane(2.05, "you")
     for start, end, text, shade in (
-        (1.5, 2.75, "off", style.BAND), (2.75, 3.7, "on", style.PALETTE[5]),
-        (3.7, 4.45, "off", style.BAND), (4.45, 6.9, "on", style.PALETTE[5]),
-    ):  # fmt: skip
+        (1.5, 2.75, "off", style.BAND),
+        (2.75, 3.7, "on", style.PALETTE[5]),
+        (3.7, 4.45, "off", style.BAND),
+        (4.45, 6.9, "on", style.PALETTE[5]),
+    ):
         s.axes.add_patch(
             Rectangle(
                 (start, 0.63), end - start, 0.34, facecolor=shade, edgecolor=style.INK, zorder=3
@@ -445,9 +533,13 @@ def races() -> Sheet:
         s.dot(left + step * row, top + step * row, style.colour(row + 1), 0.04)
     lost = [(column, row) for row in range(20) for column in range(row + 1, 20)]
     s.axes.plot(
-        [left + step * column for column, _ in lost], [top + step * row for _, row in lost], "o",
-        color=style.pale(style.ALARM, 0.45), markersize=5.8, markeredgewidth=0,
-    )  # fmt: skip
+        [left + step * column for column, _ in lost],
+        [top + step * row for _, row in lost],
+        "o",
+        color=style.pale(style.ALARM, 0.45),
+        markersize=5.8,
+        markeredgewidth=0,
+    )
     s.text(0.98, top, "20 try for 1", 9, at="right")
     s.text(0.98, top + step * 2, "19 for 2", 9, at="right")
     s.text(0.98, top + step * 4, "18 for 3", 9, at="right")
@@ -506,9 +598,12 @@ def zombies() -> Sheet:
     for x, good in ((2.0, True), (4.2, True), (5.4, False)):
         s.dot(x, 2.44, style.ALARM if not good else style.INK, 0.05)
         s.text(
-            x, 3.08, "accepted" if good else "refused:\n41 is older than 57", 9,
+            x,
+            3.08,
+            "accepted" if good else "refused:\n41 is older than 57",
+            9,
             shade=style.INK if good else style.ALARM,
-        )  # fmt: skip
+        )
     return s
 
 
@@ -566,8 +661,14 @@ def deciding() -> Sheet:
     s.arrow((5.35, lead), (5.85, top))
     s.text(5.28, 1.12, "3. commit", 9, at="right", plate=True)
     s.text(5.95, 0.42, "done", 9.5, bold=True)
-    s.text(0.22, 3.0, "zxid = epoch of the leader, and the number of its proposal", 9, at="left",
-           shade=style.QUIET)  # fmt: skip
+    s.text(
+        0.22,
+        3.0,
+        "zxid = epoch of the leader, and the number of its proposal",
+        9,
+        at="left",
+        shade=style.QUIET,
+    )
     s.arrow((5.2, 3.0), (WIDTH - 0.25, 3.0), shade=style.QUIET)
     s.text(6.2, 2.86, "time", 9, shade=style.QUIET)
     return s
@@ -712,9 +813,16 @@ def logo() -> Sheet:
         x = 0.75 + 1.17 * i
         gone = i == 1
         s.box(
-            x - 0.46, 0.62, 0.92, 1.08, style.BAND if gone else style.INK,
-            style.QUIET if gone else style.INK, 0.12, dashed=gone, line=2,
-        )  # fmt: skip
+            x - 0.46,
+            0.62,
+            0.92,
+            1.08,
+            style.BAND if gone else style.INK,
+            style.QUIET if gone else style.INK,
+            0.12,
+            dashed=gone,
+            line=2,
+        )
         for j in range(2):
             y = 1.44 + 0.12 * j
             s.line((x - 0.26, y), (x + 0.1, y), style.QUIET if gone else style.PAPER, 2, z=3)

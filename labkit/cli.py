@@ -58,8 +58,7 @@ _PLAIN = not out.encoding.startswith("utf")
 _YES, _NO = ("yes", "NO") if _PLAIN else ("✓", "✗")
 
 Backend = Annotated[
-    str | None,
-    typer.Option(help="docker or process; by default Docker if an engine answers."),
+    str | None, typer.Option(help="docker or process; by default Docker if an engine answers.")
 ]
 Claim = Annotated[
     str,
@@ -191,9 +190,15 @@ def chaos(
         raise ConfigError(f"--faults names none. There are: {', '.join(FAULT_KINDS)}.")
     with _progress(as_json) as (_, report):
         result = run_chaos(
-            seed=seed, seconds=seconds, nodes=nodes, ensemble=ensemble, claim=claim,
-            faults=kinds, backend=backend, progress=report,
-        )  # fmt: skip
+            seed=seed,
+            seconds=seconds,
+            nodes=nodes,
+            ensemble=ensemble,
+            claim=claim,
+            faults=kinds,
+            backend=backend,
+            progress=report,
+        )
     if as_json:
         print(json.dumps(result.to_json()))
     else:
@@ -242,9 +247,14 @@ def _ladder_table(result: Any) -> None:
         mark = _YES if step.ok else _NO if step.finding is not None else "-"
         name = f"{step.rung.number} {step.rung.name}"
         table.add_row(
-            name, step.rung.done, mark, escape(step.verdict), told(step.figures),
-            f"{step.seconds:.1f}", step.rung.page,
-        )  # fmt: skip
+            name,
+            step.rung.done,
+            mark,
+            escape(step.verdict),
+            told(step.figures),
+            f"{step.seconds:.1f}",
+            step.rung.page,
+        )
     out.print(table)
     out.print(result.summary, markup=False, highlight=False)
 
@@ -263,9 +273,13 @@ def up(
 
     with _progress() as (_, report):
         lab = Lab(
-            nodes, ensemble=ensemble, session_timeout=session_timeout, claim=claim,
-            backend=backend, record=False,
-        ).start(report)  # fmt: skip
+            nodes,
+            ensemble=ensemble,
+            session_timeout=session_timeout,
+            claim=claim,
+            backend=backend,
+            record=False,
+        ).start(report)
     with lab:
         out.print(_lab_table(lab))
         first = lab.nodes[0]
@@ -449,9 +463,15 @@ def export(
         raise typer.BadParameter(str(error)) from error
     with _progress() as (_, report):
         done = write(
-            chosen, out_dir or Path(DEFAULT_OUT[to]), to=to, execute=run, backend=backend,
-            jobs=jobs, force=force, progress=report,
-        )  # fmt: skip
+            chosen,
+            out_dir or Path(DEFAULT_OUT[to]),
+            to=to,
+            execute=run,
+            backend=backend,
+            jobs=jobs,
+            force=force,
+            progress=report,
+        )
     for failure in done.failures:
         err.print(f"[bold red]{_NO}[/] {escape(str(failure))}", highlight=False)
         err.out(failure.traceback.rstrip() + "\n", highlight=False)

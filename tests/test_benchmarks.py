@@ -105,8 +105,11 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
 def test_an_interruption_is_told() -> None:
     bench = subprocess.Popen(
         [sys.executable, "-m", "benchmarks", "--quick", "--only", "freed"],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     deadline = time.monotonic() + 30
     while not (labs := [lab for lab in registry.registered() if lab.owner == bench.pid]):
         assert bench.poll() is None

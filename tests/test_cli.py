@@ -23,9 +23,11 @@ LABKIT = [sys.executable, "-m", "labkit.cli"]
 def run(*arguments: str, timeout: float = 90, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*LABKIT, *arguments],
-        capture_output=True, text=True, timeout=timeout,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
         env={**os.environ, "COLUMNS": "200", "LABKIT_BACKEND": "process", **environ},
-    )  # fmt: skip
+    )
 
 
 def test_the_tour_shows_what_was_expected() -> None:
@@ -175,8 +177,11 @@ def running(tmp_path: Path) -> subprocess.Popen[str]:
     with open(tmp_path / "out", "w") as out:
         process = subprocess.Popen(
             [*LABKIT, "up", "--nodes", "2", "--backend", "process"],
-            stdout=out, stderr=out, text=True, env={**os.environ, "COLUMNS": "200"},
-        )  # fmt: skip
+            stdout=out,
+            stderr=out,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
     deadline = time.monotonic() + 30
     while "Ctrl-C" not in (tmp_path / "out").read_text():
         assert process.poll() is None, (tmp_path / "out").read_text()
@@ -246,8 +251,10 @@ def test_ctrl_c_while_it_starts() -> None:
 def test_ctrl_c_while_it_runs(command: str) -> None:
     process = subprocess.Popen(
         [*LABKIT, command, "--backend", "process"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 30
     while not (found := [e for e in registry.registered() if e.owner == process.pid and e.nodes]):
         assert time.monotonic() < deadline

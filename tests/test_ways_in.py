@@ -52,8 +52,11 @@ def test_the_workflow_tests_and_publishes() -> None:
     [export] = [run for run in runs if "labkit export" in run]
     shown = subprocess.run(
         [sys.executable, "-m", "labkit.cli", "export", "--help"],
-        capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"},
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "200"},
+    ).stdout
     assert all(option in shown for option in re.findall(r"--\w+", export))
 
 

@@ -156,9 +156,20 @@ def _name(function: Callable[..., Any]) -> str:
 
 # What the bodies `...`, `pass`, a docstring, `return` and `raise NotImplementedError` consist of.
 _BLANK_STEPS = (
-    "CACHE", "CALL", "LOAD_COMMON_CONSTANT", "LOAD_CONST", "LOAD_GLOBAL", "NOP", "POP_TOP",
-    "PRECALL", "PUSH_NULL", "RAISE_VARARGS", "RESUME", "RETURN_CONST", "RETURN_VALUE",
-)  # fmt: skip
+    "CACHE",
+    "CALL",
+    "LOAD_COMMON_CONSTANT",
+    "LOAD_CONST",
+    "LOAD_GLOBAL",
+    "NOP",
+    "POP_TOP",
+    "PRECALL",
+    "PUSH_NULL",
+    "RAISE_VARARGS",
+    "RESUME",
+    "RETURN_CONST",
+    "RETURN_VALUE",
+)
 
 
 def _is_blank(function: Callable[..., Any]) -> bool:
@@ -245,10 +256,16 @@ def timeline(moments: Sequence[Moment]) -> Chart:
             axes.text(0.72, y, f"{moment.t * 1000:.0f}", va="center", ha="right", color=style.QUIET)
             axes.plot([x], [y], "X" if moment.bad else "o", color=shade, markersize=6.5, zorder=3)
             axes.text(
-                x + 0.15, y, _shorten(moment.text, letters), va="center", color=shade, zorder=4,
-                fontweight="bold" if moment.bad else "normal", fontsize=9,
+                x + 0.15,
+                y,
+                _shorten(moment.text, letters),
+                va="center",
+                color=shade,
+                zorder=4,
+                fontweight="bold" if moment.bad else "normal",
+                fontsize=9,
                 bbox={"boxstyle": "square,pad=0.1", "fc": style.PAPER, "ec": "none"},
-            )  # fmt: skip
+            )
     chart.alt = "What happened, in order. " + " ".join(
         f"{m.who}: {m.text}{' (the mistake)' if m.bad else ''}." for m in shown
     )

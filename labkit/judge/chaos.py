@@ -112,9 +112,13 @@ def run_chaos(
 ) -> ChaosReport:
     """Start a lab of its own, run `chaos` on it, and remove it."""
     lab = Lab(
-        nodes, ensemble=ensemble, backend=backend, claim=claim,
-        session_timeout=session_timeout, request_deadline=session_timeout / 2,
-    )  # fmt: skip
+        nodes,
+        ensemble=ensemble,
+        backend=backend,
+        claim=claim,
+        session_timeout=session_timeout,
+        request_deadline=session_timeout / 2,
+    )
     with lab.start(progress):
         return chaos(lab, seed=seed, seconds=seconds, faults=faults, ids=True, progress=progress)
 

@@ -212,6 +212,11 @@ def attempt(
         raise error
     finding = error.finding if error is not None else None
     return Step(
-        one, time.monotonic() - began, finding, tuple(trial.untested), trial.figures,
-        *trial.where, trial.events,
-    )  # fmt: skip
+        one,
+        time.monotonic() - began,
+        finding,
+        tuple(trial.untested),
+        trial.figures,
+        *trial.where,
+        trial.events,
+    )

@@ -225,10 +225,16 @@ class Crew:
     """
 
     def __init__(
-        self, core: Core, zookeeper: ZooKeeperHandle, forwarder: Forwarder,
-        job: Callable[[Worker], object], names: Sequence[str], root: str, timeout: float,
+        self,
+        core: Core,
+        zookeeper: ZooKeeperHandle,
+        forwarder: Forwarder,
+        job: Callable[[Worker], object],
+        names: Sequence[str],
+        root: str,
+        timeout: float,
         again: Callable[[], Crew],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.core = core
         self.again = again  # starts another one like it
         self.job = job

@@ -300,9 +300,11 @@ class Lab(LinkVerbs):
         return self._zk
 
     def client(
-        self, name: str = "you", session_timeout: float = 10.0,
+        self,
+        name: str = "you",
+        session_timeout: float = 10.0,
         server: ZooKeeperServer | None = None,
-    ) -> LossyClient:  # fmt: skip
+    ) -> LossyClient:
         """A connected client of yours, over a link of its own that can lose an answer.
 
         The lab closes it. `session_timeout` is in seconds. Of an ensemble it connects to any
@@ -313,9 +315,12 @@ class Lab(LinkVerbs):
         )
 
     def crew(
-        self, job: Callable[[Worker], object], names: str | Sequence[str], root: str,
+        self,
+        job: Callable[[Worker], object],
+        names: str | Sequence[str],
+        root: str,
         session_timeout: float = 2.0,
-    ) -> Crew:  # fmt: skip
+    ) -> Crew:
         """Workers that do a job, to be killed and paused: `lab.crew(work, "ann bob", "/lock")`.
 
         Each runs `job(worker)` in a thread of its own. What a worker holds are the ephemeral
@@ -325,9 +330,15 @@ class Lab(LinkVerbs):
             self._crew.close()
         names = names.split() if isinstance(names, str) else names
         self._crew = Crew(
-            self._core, self.zookeeper, self._clients.forwarder, job, names, root, session_timeout,
+            self._core,
+            self.zookeeper,
+            self._clients.forwarder,
+            job,
+            names,
+            root,
+            session_timeout,
             partial(self.crew, job, names, root, session_timeout),
-        )  # fmt: skip
+        )
         return self._crew.start()
 
     @property

@@ -226,6 +226,10 @@ def _http_error(error: HTTPException) -> AnyResponse:
 
 def _as_problem(status: int, title: str, detail: str, reason: str) -> Response:
     body = {
-        "type": "about:blank", "title": title, "status": status, "detail": detail, "reason": reason,
-    }  # fmt: skip
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    }
     return Response(json.dumps(body), status=status, mimetype=_PROBLEM)

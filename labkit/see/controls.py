@@ -74,23 +74,34 @@ class Controls(widgets.VBox):
         self.pictures = 0  # drawn so far
 
         self.slider = widgets.IntSlider(
-            value=len(lab.alive), min=0, max=max(_MAX_NODES, len(lab.alive)),
-            description="nodes alive", style={"description_width": "initial"},
+            value=len(lab.alive),
+            min=0,
+            max=max(_MAX_NODES, len(lab.alive)),
+            description="nodes alive",
+            style={"description_width": "initial"},
             layout={"width": "360px"},
-        )  # fmt: skip
+        )
         self.zookeeper = widgets.ToggleButton(
-            value=True, description="ZooKeeper: on", tooltip="Stop or start ZooKeeper",
+            value=True,
+            description="ZooKeeper: on",
+            tooltip="Stop or start ZooKeeper",
             layout={"width": "130px"},
-        )  # fmt: skip
+        )
         self.session_timeout = widgets.BoundedFloatText(
-            value=lab.session_timeout, min=0.4, max=600, step=0.5,
-            description="session timeout of new nodes, s", style={"description_width": "initial"},
+            value=lab.session_timeout,
+            min=0.4,
+            max=600,
+            step=0.5,
+            description="session timeout of new nodes, s",
+            style={"description_width": "initial"},
             layout={"width": "290px"},
-        )  # fmt: skip
+        )
         self.clients = widgets.ToggleButton(
-            value=False, description="clients: off", layout={"width": "110px"},
+            value=False,
+            description="clients: off",
+            layout={"width": "110px"},
             tooltip="Let clients ask every node all the time",
-        )  # fmt: skip
+        )
         self._asking: Clients | None = None
         self._crew_again = lab.workers[0].crew.again if lab.workers else None
         self.rows = widgets.VBox()
@@ -98,9 +109,11 @@ class Controls(widgets.VBox):
         self.tree = widgets.HTML()
         self.message = widgets.HTML()
         self.again = widgets.Button(
-            description="start the lab again", icon="play", button_style="primary",
+            description="start the lab again",
+            icon="play",
+            button_style="primary",
             layout={"width": "200px", "display": "none"},
-        )  # fmt: skip
+        )
         self.again.on_click(lambda _: self._submit(lambda: None))
         # A lab without nodes, such as one for a crew, has nothing for these to act on.
         of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []

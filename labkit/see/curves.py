@@ -45,9 +45,14 @@ def storm(
             counts = sorted(curve)
             shade = shades[i % len(shades)]
             axes.plot(
-                counts, [curve[n] for n in counts], color=shade, linewidth=2,
-                marker=markers[i % len(markers)], linestyle=dashes[i % len(dashes)], label=name,
-            )  # fmt: skip
+                counts,
+                [curve[n] for n in counts],
+                color=shade,
+                linewidth=2,
+                marker=markers[i % len(markers)],
+                linestyle=dashes[i % len(dashes)],
+                label=name,
+            )
             ends.append((counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade))
         counts = sorted({n for curve in curves.values() for n in curve})
         axes.set_xticks(counts, [str(n) for n in counts])
@@ -63,11 +68,17 @@ def storm(
         places = _places([y for _, y, *_ in ends], low, high)
         for (x, y, text, shade), place in zip(ends, places, strict=True):
             axes.annotate(
-                text, (x, y), xytext=(_COLUMN, place), textcoords="axes fraction", va="center",
-                color=style.INK, fontweight="bold", fontsize=9,
+                text,
+                (x, y),
+                xytext=(_COLUMN, place),
+                textcoords="axes fraction",
+                va="center",
+                color=style.INK,
+                fontweight="bold",
+                fontsize=9,
                 bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
                 arrowprops={"arrowstyle": "-", "color": shade, "lw": 0.8, "ls": ":"},
-            )  # fmt: skip
+            )
     chart.alt = f"{measure} against {of}: " + "; ".join(
         f"{name}, from {curve[min(curve)]:.3g} for {min(curve)} to {curve[max(curve)]:.3g} "
         f"for {max(curve)}"
@@ -94,10 +105,14 @@ def seen(
         for i, (name, samples) in enumerate(readers.items()):
             times, values = _with_gaps(samples)
             axes.plot(
-                times, values, drawstyle="steps-post", label=name, linewidth=4.5 - 1.4 * i,
+                times,
+                values,
+                drawstyle="steps-post",
+                label=name,
+                linewidth=4.5 - 1.4 * i,
                 color=[style.PALETTE[at] for at in (3, 4, 0, 2)][i % 4],
                 linestyle=("-", "-", "--", ":")[i % 4],
-            )  # fmt: skip
+            )
         if readers:
             axes.legend(loc="upper left", frameon=False)
     chart.alt = "What each reader saw. " + " ".join(
@@ -154,21 +169,38 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
             # Dots that would cover each other are set side by side, the same way every time.
             offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
             axes.plot(
-                times, [lane + offset for offset in offsets], "o", markersize=5, alpha=0.75,
-                color=style.colour(1), markeredgecolor=style.PAPER, markeredgewidth=0.5,
-            )  # fmt: skip
+                times,
+                [lane + offset for offset in offsets],
+                "o",
+                markersize=5,
+                alpha=0.75,
+                color=style.colour(1),
+                markeredgecolor=style.PAPER,
+                markeredgewidth=0.5,
+            )
             middle = median(times)
             axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
             axes.annotate(
-                f"median {_duration(middle)}", (times[-1], lane), xytext=(9, 0), va="center",
-                textcoords="offset points", fontsize=8.5, fontweight="bold",
-            )  # fmt: skip
+                f"median {_duration(middle)}",
+                (times[-1], lane),
+                xytext=(9, 0),
+                va="center",
+                textcoords="offset points",
+                fontsize=8.5,
+                fontweight="bold",
+            )
         axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
         axes.annotate(
-            f"session timeout {_duration(session_timeout)}", (session_timeout, 1),
-            xycoords=("data", "axes fraction"), xytext=(-5, -2), textcoords="offset points",
-            ha="right", va="top", color=style.ALARM, fontsize=8.5,
-        )  # fmt: skip
+            f"session timeout {_duration(session_timeout)}",
+            (session_timeout, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5, -2),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=style.ALARM,
+            fontsize=8.5,
+        )
         slowest = max([session_timeout, *(t for cause in causes for t in freed[cause])])
         quickest = min((t for cause in causes for t in freed[cause]), default=slowest)
         if quickest < slowest / 30:

@@ -71,9 +71,15 @@ class Lanes:
     """The chart, and the pens that draw into it. `left` and `right` are in seconds."""
 
     def __init__(
-        self, names: Sequence[str], story: Story, rows: Rows, title: str,
-        since: float | None, until: float | None, header: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        names: Sequence[str],
+        story: Story,
+        rows: Rows,
+        title: str,
+        since: float | None,
+        until: float | None,
+        header: bool = False,
+    ) -> None:
         self.story = story
         self.rows = rows
         self.left = since if since is not None else min(story.start, story.end)
@@ -179,9 +185,14 @@ class Lanes:
         ink = style.ink(face) if word is Word.BOTH else style.INK
         plate = word is Word.NODE or (word is Word.BOTH and bool(style.hatch(bar.number)))
         self.label(
-            labels, start, end, middle, style.INK if plate else ink,
-            7.0 if beside else 10.5, plate=plate,
-        )  # fmt: skip
+            labels,
+            start,
+            end,
+            middle,
+            style.INK if plate else ink,
+            7.0 if beside else 10.5,
+            plate=plate,
+        )
 
     def rectangle(
         self, start: float, end: float, middle: float, height: float, face: str, edge: str
@@ -193,9 +204,15 @@ class Lanes:
         return box
 
     def label(
-        self, choices: Sequence[str], start: float, end: float, middle: float, ink: str,
-        size: float = 9.5, plate: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        choices: Sequence[str],
+        start: float,
+        end: float,
+        middle: float,
+        ink: str,
+        size: float = 9.5,
+        plate: bool = False,
+    ) -> None:
         """Write the first choice that fits into a bar, at its beginning; none, if none fits."""
         room = self.inches(end - start)
         for text in choices:
@@ -203,9 +220,17 @@ class Lanes:
             if wanted + 0.06 <= room:
                 pad = min(0.07, (room - wanted) / 2) / self.inches(1)
                 label = self.axes.text(
-                    start + pad, middle, text, ha="left", va="center_baseline", color=ink,
-                    fontsize=size, fontweight="bold", zorder=4, clip_on=True,
-                )  # fmt: skip
+                    start + pad,
+                    middle,
+                    text,
+                    ha="left",
+                    va="center_baseline",
+                    color=ink,
+                    fontsize=size,
+                    fontweight="bold",
+                    zorder=4,
+                    clip_on=True,
+                )
                 if plate:  # a hatch runs through letters
                     label.set_bbox({"boxstyle": "square,pad=0.12", "fc": style.PAPER, "ec": "none"})
                 return
@@ -232,9 +257,15 @@ class Lanes:
             begin = at - width if flip else at
             if begin >= written:
                 axes.text(
-                    at, lane + rows.caption, f"{text} " if flip else f" {text}", va="center",
-                    ha="right" if flip else "left", fontsize=7.5, color=style.INK, zorder=4,
-                )  # fmt: skip
+                    at,
+                    lane + rows.caption,
+                    f"{text} " if flip else f" {text}",
+                    va="center",
+                    ha="right" if flip else "left",
+                    fontsize=7.5,
+                    color=style.INK,
+                    zorder=4,
+                )
                 written = at if flip else at + width
 
     def requests(self, name: str, lane: int, row: float) -> None:
@@ -250,10 +281,17 @@ class Lanes:
             if times:
                 self._seen.add(outcome)
                 self.axes.plot(
-                    times, [lane + row] * len(times), linestyle="", marker=marker, color=shade,
-                    markersize=4.5, markeredgewidth=1, zorder=3.5, label=label,
+                    times,
+                    [lane + row] * len(times),
+                    linestyle="",
+                    marker=marker,
+                    color=shade,
+                    markersize=4.5,
+                    markeredgewidth=1,
+                    zorder=3.5,
+                    label=label,
                     gid=f"{name}:{outcome}",
-                )  # fmt: skip
+                )
 
     def gaps(self, name: str, lane: int) -> None:
         """How long the clients of a node got no answer, where that is more than a moment."""
@@ -262,17 +300,31 @@ class Lanes:
             if self.inches(seconds) < 0.25:
                 continue
             self.axes.annotate(
-                "", (gap.start, y), (gap.end, y), zorder=4,
-                arrowprops={"arrowstyle": "<->", "color": style.INK, "lw": 1, "shrinkA": 0,
-                            "shrinkB": 0},
-            )  # fmt: skip
+                "",
+                (gap.start, y),
+                (gap.end, y),
+                zorder=4,
+                arrowprops={
+                    "arrowstyle": "<->",
+                    "color": style.INK,
+                    "lw": 1,
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
+            )
             text = f" {seconds:.2f} s "
             fits = len(text) * _LETTER * 0.8 <= self.inches(seconds)
             self.axes.text(
-                (gap.start + gap.end) / 2 if fits else gap.end, y, text, va="center",
-                ha="center" if fits else "left", fontsize=7.5, color=style.INK, zorder=5,
+                (gap.start + gap.end) / 2 if fits else gap.end,
+                y,
+                text,
+                va="center",
+                ha="center" if fits else "left",
+                fontsize=7.5,
+                color=style.INK,
+                zorder=5,
                 bbox={"boxstyle": "square,pad=0.05", "fc": style.PAPER, "ec": "none"},
-            )  # fmt: skip
+            )
 
     def inches(self, seconds: float) -> float:
         """How much room so many seconds have."""
@@ -297,16 +349,27 @@ class Lanes:
         for outcome, (marker, shade, label) in _OUTCOMES.items():
             if outcome in self._seen:
                 handles += self.axes.plot(
-                    [], [], linestyle="", marker=marker, color=shade, markersize=5,
-                    markeredgewidth=1.2, label=label,
-                )  # fmt: skip
+                    [],
+                    [],
+                    linestyle="",
+                    marker=marker,
+                    color=shade,
+                    markersize=5,
+                    markeredgewidth=1.2,
+                    label=label,
+                )
         if handles:
             rows = 1 if len(handles) <= 5 else 2
             with mpl.rc_context(style.SETTINGS):
                 self.chart.legend(
-                    handles=handles, loc="outside lower left", ncols=-(-len(handles) // rows),
-                    frameon=False, fontsize=8, handlelength=1.8, columnspacing=1.4,
-                )  # fmt: skip
+                    handles=handles,
+                    loc="outside lower left",
+                    ncols=-(-len(handles) // rows),
+                    frameon=False,
+                    fontsize=8,
+                    handlelength=1.8,
+                    columnspacing=1.4,
+                )
 
 
 _OUTCOMES = {

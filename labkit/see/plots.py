@@ -73,14 +73,21 @@ def numbers(
     story = Story(_until(events, until))
     claims = [bar for bar in story.claims(until) if since is None or bar.end > since]
     false = [
-        bar for node in story.nodes for bar in story.bars(node, until)
+        bar
+        for node in story.nodes
+        for bar in story.bars(node, until)
         if bar.word is Word.NODE and (since is None or bar.end > since)
-    ]  # fmt: skip
+    ]
     names = [str(number) for number in story.numbers]
     lanes = Lanes(
-        names, story, Rows.of(1 if false else 0, asked=False),
-        title or "Which number belongs to which node", since, until, bool(story.outages()),
-    )  # fmt: skip
+        names,
+        story,
+        Rows.of(1 if false else 0, asked=False),
+        title or "Which number belongs to which node",
+        since,
+        until,
+        bool(story.outages()),
+    )
     lanes.axes.set_ylabel("number")
     lanes.outages()
     for bar in claims:

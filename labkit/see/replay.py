@@ -64,7 +64,7 @@ class Replay:
             },
             "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in story.numbers},
             "captions": sorted(said for said in _captions(story, until) if said[0] >= since),
-        }  # fmt: skip
+        }
         self.alt = still.alt
         self.still = b64encode(still.png(dpi=110)).decode()
         self.html = _PAGE.format(

@@ -78,9 +78,10 @@ class Row(ABC):
 
     def _link(self) -> widgets.ToggleButton:
         cut = widgets.ToggleButton(
-            description="cut link", tooltip=f"Cut {self.name} off from ZooKeeper",
+            description="cut link",
+            tooltip=f"Cut {self.name} off from ZooKeeper",
             layout={"width": "78px"},
-        )  # fmt: skip
+        )
         cut.observe(self._on_cut, "value")
         self.buttons.append(cut)
         return cut

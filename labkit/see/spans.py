@@ -349,23 +349,26 @@ class Story:
         until = self.end if until is None else until
         return [
             Bar(
-                self._owner(claim) or "?", claim.number, claim.start, min(claim.end, until),
-                Word.ZOOKEEPER, claim.token,
+                self._owner(claim) or "?",
+                claim.number,
+                claim.start,
+                min(claim.end, until),
+                Word.ZOOKEEPER,
+                claim.token,
             )
-            for claim in self._claims if claim.start <= until
-        ]  # fmt: skip
+            for claim in self._claims
+            if claim.start <= until
+        ]
 
     def held(self) -> list[tuple[Bar, str | None]]:
         """What ZooKeeper holds now, by number, with the owning sessions."""
         return [
             (
-                Bar(
-                    self._owner(c) or "?", c.number, c.start, self.end, Word.ZOOKEEPER, c.token
-                ),
+                Bar(self._owner(c) or "?", c.number, c.start, self.end, Word.ZOOKEEPER, c.token),
                 c.session,
             )
             for _, c in sorted(self._held.items())
-        ]  # fmt: skip
+        ]
 
     def quiet(self, node: str, until: float | None = None) -> list[Stretch]:
         """When the node was up and had no number to give, and why."""

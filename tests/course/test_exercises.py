@@ -192,9 +192,17 @@ LOWEST = exercises.find("lowest-free")
 
 @pytest.mark.parametrize(
     "body",
-    ["...", "pass", "return", "return None", "raise NotImplementedError", "'''Not yet.'''",
-     "raise NotImplementedError('not yet')", "return ..."],
-)  # fmt: skip
+    [
+        "...",
+        "pass",
+        "return",
+        "return None",
+        "raise NotImplementedError",
+        "'''Not yet.'''",
+        "raise NotImplementedError('not yet')",
+        "return ...",
+    ],
+)
 def test_blank_bodies_are_no_attempt(zookeeper_lab: Lab, body: str) -> None:
     function = defined(f"def lowest_free(children):\n    {body}", "lowest_free")
     assert judge(zookeeper_lab, LOWEST, function).outcome == "not attempted"

@@ -66,9 +66,15 @@ def test_a_class(tmp_path: Path) -> None:
     counts = {name: (row["passed"], row["failed"]) for name, row in grades.items()}
     n = len(WANTED)
     assert counts == {
-        "ann": (n, 0), "bob": (0, n), "cid": (0, 0), "dan": (0, 0), "eve": (0, n),
-        "fay": (n - 1, 1), "gus": (n - 1, 1), "hal": (n - 1, 1),
-    }  # fmt: skip
+        "ann": (n, 0),
+        "bob": (0, n),
+        "cid": (0, 0),
+        "dan": (0, 0),
+        "eve": (0, n),
+        "fay": (n - 1, 1),
+        "gus": (n - 1, 1),
+        "hal": (n - 1, 1),
+    }
     assert grades["cid"]["not attempted"] == n
     assert set(tmp_path.rglob("*")) == before
     assert {lab.lab_id for lab in registry.registered()} <= labs

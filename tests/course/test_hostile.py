@@ -219,9 +219,10 @@ def test_the_notebooks_own_client_is_out_of_reach(lab: Lab) -> None:
 def test_zookeeper_is_gone(name: str, number: int) -> None:
     with Lab(nodes=0, backend="process", record=False) as lab:
         (java,) = (
-            child for child in psutil.Process().children(recursive=True)
+            child
+            for child in psutil.Process().children(recursive=True)
             if "java" in child.name() and child.environ().get("LABKIT_LAB") == lab.id
-        )  # fmt: skip
+        )
 
         def answer(*args: Any) -> Any:
             os.kill(java.pid, number)

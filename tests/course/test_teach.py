@@ -64,10 +64,7 @@ def test_a_prediction_that_is_wrong(lab: Lab, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_prediction_that_nobody_made(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    for p in (
-        predict(lab, "Which number?", [2, 4]),
-        predict(lab, "How many?", number=(0, 9)),
-    ):
+    for p in (predict(lab, "Which number?", [2, 4]), predict(lab, "How many?", number=(0, 9))):
         assert p.answer is None
         p.reveal(4)
         assert told(capsys) == "○ Not predicted. It is 4."
@@ -240,8 +237,11 @@ def test_an_exercise_from_stub_to_solution(lab: Lab) -> None:
     assert repr(progress()) == "Exercises: 0 passed, 0 failed, 1 not attempted."
     assert repr(ex.check(lowest_free)).startswith("not attempted")
     assert [repr(ex.hint())[:12] for _ in range(4)] == [
-        "Hint 1 of 3.", "Hint 2 of 3.", "Hint 3 of 3.", "Hint 1 of 3.",
-    ]  # fmt: skip
+        "Hint 1 of 3.",
+        "Hint 2 of 3.",
+        "Hint 3 of 3.",
+        "Hint 1 of 3.",
+    ]
     namespace: dict[str, Any] = {}
     exec("def lowest_free(children):\n    return len(children) + 1", namespace)
     assert ex.check(namespace["lowest_free"]).outcome == "failed"

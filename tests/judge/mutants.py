@@ -51,11 +51,24 @@ class Mutant:
         """What `labkit chaos --json` says of it."""
         with self.planted() as directory:
             done = subprocess.run(
-                [sys.executable, "-m", "labkit.cli", "chaos", "--json", "--backend=process",
-                 f"--seed={seed}", f"--seconds={seconds:g}", "--nodes=8", *options],
-                env={**os.environ, "PYTHONPATH": str(directory)}, cwd=directory,
-                capture_output=True, text=True, timeout=seconds + 90,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "labkit.cli",
+                    "chaos",
+                    "--json",
+                    "--backend=process",
+                    f"--seed={seed}",
+                    f"--seconds={seconds:g}",
+                    "--nodes=8",
+                    *options,
+                ],
+                env={**os.environ, "PYTHONPATH": str(directory)},
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                timeout=seconds + 90,
+            )
         try:
             said: dict[str, Any] = json.loads(done.stdout)
         except ValueError:  # it did not even start
@@ -122,11 +135,7 @@ MUTANTS = (
                 "            return Held(hold.claim.number, hold.claim.token, 1.0)\n"
                 '        if self._connection != "CONNECTED":\n            return session_lost()',
             ),
-            (
-                "holder.py",
-                "if claim.session != self._session.session_id:",
-                "if False:",
-            ),
+            ("holder.py", "if claim.session != self._session.session_id:", "if False:"),
             ("holder.py", "self._hold.claim.session != self._session.session_id:", "False:"),
         ),
     ),
@@ -145,11 +154,7 @@ MUTANTS = (
     Mutant(
         "a heartbeat on somebody else's znode counts",
         (
-            (
-                "holder.py",
-                "if claim.session != self._session.session_id:",
-                "if False:",
-            ),
+            ("holder.py", "if claim.session != self._session.session_id:", "if False:"),
             ("holder.py", "self._hold.claim.session != self._session.session_id:", "False:"),
             ("holder.py", "if stat is None or stat.czxid != hold.claim.token:", "if stat is None:"),
         ),
@@ -179,13 +184,7 @@ MUTANTS = (
     Mutant("there is no lease", (("lease.py", "LEASE = 0.5\n", "LEASE = 50.0\n"),)),
     Mutant(
         "the lease's clock stops while the process does",
-        (
-            (
-                "lease.py",
-                "return time.clock_gettime(_CLOCK) if",
-                "return time.process_time() if",
-            ),
-        ),
+        (("lease.py", "return time.clock_gettime(_CLOCK) if", "return time.process_time() if"),),
     ),
     Mutant(
         "the lease lasts T, not T/2",

@@ -92,7 +92,7 @@ def test_takeovers_test_the_lease(target: Lab) -> None:
         holder, rival = fault.targets
         assert holder != rival
     assert {node.state for node in target.nodes} == {ServerState.RUNNING}
-    # Not the numbers from before: after a fault, nodes may hold larger ones than they would claim now.
+    # Not the numbers from before: after a fault, a node may hold a larger one than it would now.
     target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
 
 

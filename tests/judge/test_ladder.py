@@ -31,8 +31,11 @@ def test_the_labs_own_algorithm_climbs_the_first_rungs() -> None:
     assert result.ok, str(result)
     assert result.reached == 4
     assert [step.rung.name for step in result.steps] == [
-        "alone", "all at once", "stop and start", "crash",
-    ]  # fmt: skip
+        "alone",
+        "all at once",
+        "stop and start",
+        "crash",
+    ]
     assert result.steps[3].figures["freed_after_s"] <= 1.4
 
 
@@ -103,8 +106,10 @@ def test_reached_is_the_end_of_the_unbroken_row() -> None:
 def test_the_command_line_prints_what_programs_read() -> None:
     done = subprocess.run(
         [*LADDER, "original", "--seed", "5", "--backend", "process", "--json"],
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
     assert result.keys() == {"ok", "reached", "seed", "backend", "zookeeper", "rungs"}
@@ -112,8 +117,11 @@ def test_the_command_line_prints_what_programs_read() -> None:
     first, second = result["rungs"]
     assert first.keys() == {"rung", "name", "ok", "seconds", "violation", "figures"}
     assert (first["rung"], first["name"], first["ok"], first["violation"]) == (
-        1, "alone", True, None,
-    )  # fmt: skip
+        1,
+        "alone",
+        True,
+        None,
+    )
     assert second["ok"] is False
     assert isinstance(second["violation"], str)
 
@@ -157,8 +165,10 @@ def test_an_interrupt_waits_until_the_trial_has_left(monkeypatch: pytest.MonkeyP
 def test_an_interrupt_ends_a_climb_and_leaves_nothing(after: float) -> None:
     process = subprocess.Popen(
         [*LADDER, "lowest-free", "--backend", "process"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 30
     while not _labs_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)

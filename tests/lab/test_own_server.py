@@ -194,9 +194,13 @@ def test_a_class_that_says_it_is_in_a_module_of_a_package_is_found(tmp_path: Pat
         "print(json.dumps(claim_environment(my_module.MyServer)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
         env={**operating_system.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
+    )
     environment = json.loads(done.stdout)
     assert environment["CLAIM"] == "my_module.py:MyServer"
     assert Program.unpack(environment["CLAIM_SOURCE"], "MyServer").load()().sequence() == 8
@@ -215,8 +219,11 @@ def test_a_notebooks_class(tmp_path: Path) -> None:
     nbformat.write(notebook, path)
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--HistoryManager.enabled=False", str(path)],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
     line = next(line for line in done.stdout.splitlines() if line.startswith("["))
     for environment, cls in zip(json.loads(line), ("MyServer", "Other"), strict=True):
         program = Program.unpack(environment["CLAIM_SOURCE"], cls)

@@ -53,8 +53,11 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
 
     story = Story(lab.timeline)
     assert {bar.number: bar.node for bar, _ in story.held()} == {
-        1: "node5", 2: "node6", 3: "node3", 4: "node4",
-    }  # fmt: skip
+        1: "node5",
+        2: "node6",
+        3: "node3",
+        4: "node4",
+    }
     lab.timeline.merge_transactions(lab.zookeeper.transactions())
     exact = Story(lab.timeline)
     for node in ("node1", "node2"):

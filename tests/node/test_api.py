@@ -94,10 +94,18 @@ def test_schemathesis_finds_nothing(lab: Lab, node: Node, zookeeper: str, tmp_pa
         lab.wait_until(lambda: node.status()["connection"] != "CONNECTED")
     try:
         run = subprocess.run(
-            [Path(sys.executable).with_name("schemathesis"), "--no-color", "run", *options,
-             f"{node.url}/openapi.json"],
-            capture_output=True, text=True, timeout=100, cwd=tmp_path,
-        )  # fmt: skip
+            [
+                Path(sys.executable).with_name("schemathesis"),
+                "--no-color",
+                "run",
+                *options,
+                f"{node.url}/openapi.json",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            cwd=tmp_path,
+        )
     finally:
         lab.heal()
         lab.wait_until(node.sequence, timeout=10)
@@ -204,9 +212,18 @@ def test_ids_are_integers_on_demand(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["count=0", "count=100001", "count=abc", "count=-1", "count=1.5", "count=",
-              "type=float", "cuont=3"],
-)  # fmt: skip
+    "query",
+    [
+        "count=0",
+        "count=100001",
+        "count=abc",
+        "count=-1",
+        "count=1.5",
+        "count=",
+        "type=float",
+        "cuont=3",
+    ],
+)
 def test_what_cannot_be_meant_is_said(node: Node, query: str) -> None:
     answer = ask(node, f"/ids?{query}")
     assert answer.status_code == 422

@@ -210,8 +210,10 @@ def claimants(
     script = Path(__file__).with_name("claimants.py")
     with subprocess.Popen(
         [sys.executable, script, hosts, str(timeout), str(number)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
         pids = [int(process.stdout.readline()) for _ in range(2 * STEPS)]
         try:

@@ -478,9 +478,12 @@ def test_a_file_is_served(tree: Tree, tmp_path: Path) -> None:
     path.write_text(SIMPLE.replace("self.number = number", "self.number = number; print('got it')"))
     port = free_port()
     with node(
-        PORT=str(port), ZOOKEEPER_HOSTS=tree.hosts, CLAIM=f"{path}:MyServer", NODE_NAME="node7",
+        PORT=str(port),
+        ZOOKEEPER_HOSTS=tree.hosts,
+        CLAIM=f"{path}:MyServer",
+        NODE_NAME="node7",
         SESSION_TIMEOUT_MS="60000",
-    ) as process:  # fmt: skip
+    ) as process:
         wait_listening(port)
         url = f"http://127.0.0.1:{port}"
         answer = requests.get(f"{url}/sequence", timeout=5)
@@ -507,9 +510,12 @@ def test_a_hanging_server_answers_in_time_and_ends_in_time(tree: Tree) -> None:
     port = free_port()
     packed = Program.of(source, "my_server.py").pack()
     with node(
-        PORT=str(port), ZOOKEEPER_HOSTS=tree.hosts, CLAIM="cell:MyServer", CLAIM_SOURCE=packed,
+        PORT=str(port),
+        ZOOKEEPER_HOSTS=tree.hosts,
+        CLAIM="cell:MyServer",
+        CLAIM_SOURCE=packed,
         REQUEST_DEADLINE_MS="500",
-    ) as process:  # fmt: skip
+    ) as process:
         wait_listening(port)
         url = f"http://127.0.0.1:{port}"
         for _ in range(3):
@@ -540,9 +546,11 @@ def test_a_process_that_cannot_serve_says_why_in_its_last_line(
     if source is not None:
         path.write_text(source)
     with node(
-        PORT=str(free_port()), ZOOKEEPER_HOSTS=tree.hosts, CLAIM=f"{path}:MyServer",
+        PORT=str(free_port()),
+        ZOOKEEPER_HOSTS=tree.hosts,
+        CLAIM=f"{path}:MyServer",
         NODE_NAME="node7",
-    ) as process:  # fmt: skip
+    ) as process:
         _, err = process.communicate(timeout=20)
     assert process.returncode == code
     assert said in err.splitlines()[-1]

@@ -107,7 +107,7 @@ def test_a_child_that_is_no_number_breaks_it(tree: Tree, specimen: Callable[[], 
 def test_as_a_node() -> None:
     with Lab(
         nodes=2, backend="process", session_timeout=2.0, claim="original", record=False
-    ) as lab:  # fmt: skip
+    ) as lab:
         creator, other = lab.nodes
         assert creator.sequence() == 1
         creator.pause()
@@ -135,9 +135,13 @@ def test_as_a_node() -> None:
 
 def test_after_a_restart_of_zookeeper_the_next_number_is_5() -> None:
     with Lab(
-        nodes=4, backend="process", session_timeout=3.0, request_deadline=0.5, claim="original",
+        nodes=4,
+        backend="process",
+        session_timeout=3.0,
+        request_deadline=0.5,
+        claim="original",
         record=False,
-    ) as lab:  # fmt: skip
+    ) as lab:
         assert [node.sequence() for node in lab.nodes] == [1, 2, 3, 4]
         lab.zookeeper.stop()
         with pytest.raises(NoAnswer) as caught:

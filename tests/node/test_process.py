@@ -31,8 +31,10 @@ def node(**environ: str) -> Iterator[subprocess.Popen[str]]:
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with subprocess.Popen(
         [sys.executable, "-m", "labkit.node"],
-        env={**plain, "HOST": "127.0.0.1", **environ}, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        env={**plain, "HOST": "127.0.0.1", **environ},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             yield process
         finally:

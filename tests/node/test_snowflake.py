@@ -271,9 +271,7 @@ def written(tree: Tree, worker: int = 7) -> dict[str, Any]:
 def test_it_is_written_before_it_is_used(tree: Tree, client: Callable[..., KazooClient]) -> None:
     reservation = acquire(client(), "a", NOW)
     begin = NOW - CATCH_UP_MS
-    assert written(tree) == {
-        "until": NOW + 1000, "by": "a", "from": begin, "gaps": [[0, begin]],
-    }  # fmt: skip
+    assert written(tree) == {"until": NOW + 1000, "by": "a", "from": begin, "gaps": [[0, begin]]}
     assert reservation.until(NOW) == NOW + 1000
 
 

@@ -51,14 +51,21 @@ def jupyter(backend: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     log = (tmp_path / "server.log").open("w")
     server = subprocess.Popen(
         [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
-            "--ip=127.0.0.1", "--IdentityProvider.token=see", f"--ServerApp.root_dir={root}",
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            f"--port={port}",
+            "--ip=127.0.0.1",
+            "--IdentityProvider.token=see",
+            f"--ServerApp.root_dir={root}",
             f"--LabApp.app_settings_dir={Path(labkit.__file__).parent / 'course' / 'jupyter'}",
         ],
         env={**os.environ, **settings},
         stdout=log,
         stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    )
     log.close()  # it is the server's now
     address = f"http://127.0.0.1:{port}"
     wait(lambda: answers(f"{address}/api/status?token=see"), 120, "JupyterLab answers")

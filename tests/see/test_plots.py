@@ -120,8 +120,11 @@ def test_a_part_of_a_run() -> None:
     chart = plots.assignment(runs.passing_on(), since=5.0, until=9.0)
     assert axes_of(chart).get_xlim() == (5.0, 9.0)
     assert set(boxes(chart)) == {
-        "node1:1:zookeeper", "node2:2:zookeeper", "node3:3:both", "node4:4:both",
-    }  # fmt: skip
+        "node1:1:zookeeper",
+        "node2:2:zookeeper",
+        "node3:3:both",
+        "node4:4:both",
+    }
 
 
 def test_the_future_is_not_known() -> None:
@@ -220,9 +223,10 @@ def test_no_words_cover_each_other(name: str, draw: Callable[..., Chart]) -> Non
     chart = draw(getattr(runs, name)())
     chart.draw_without_rendering()
     found = [
-        (text.get_text(), text.get_window_extent()) for text in axes_of(chart).texts
+        (text.get_text(), text.get_window_extent())
+        for text in axes_of(chart).texts
         if text.get_text().strip()
-    ]  # fmt: skip
+    ]
     for i, (one, a) in enumerate(found):
         for other, b in found[:i]:
             assert not a.padded(-1).overlaps(b), f"{one} and {other}"

@@ -77,10 +77,7 @@ def test_zookeeper_is_away_from_when_it_has_stopped_until_somebody_is_connected(
     story = Story(run.in_order())
     assert [(round(s.start, 2), s.end) for s in story.outages()] == [(1.9, 4.5)]
     # In between the samples, the node's word ended with ZooKeeper.
-    assert said(story.bars("node1")) == [
-        (1, 0.9, 1.9, "both"),
-        (1, 1.9, 5.6, "zookeeper"),
-    ]
+    assert said(story.bars("node1")) == [(1, 0.9, 1.9, "both"), (1, 1.9, 5.6, "zookeeper")]
 
 
 def test_who_was_connected_before_says_nothing_about_a_zookeeper_that_stops() -> None:
@@ -220,8 +217,10 @@ def test_what_a_crews_workers_hold_is_told_apart_from_the_nodes_numbers() -> Non
     story = Story(run.in_order())
     assert story.nodes == ["ann"]
     assert said(story.bars("ann")) == [
-        (7, 1.5, 1.6, "zookeeper"), (7, 1.6, 2.01, "both"), (7, 2.01, 3.0, "zookeeper"),
-    ]  # fmt: skip
+        (7, 1.5, 1.6, "zookeeper"),
+        (7, 1.6, 2.01, "both"),
+        (7, 2.01, 3.0, "zookeeper"),
+    ]
 
 
 @pytest.mark.parametrize(

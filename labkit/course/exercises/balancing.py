@@ -79,9 +79,10 @@ def _judge_discover(harness: Harness) -> None:
 
     you.before("get", leave)
     harness.equal(
-        harness.call(you, root, kind=list), sorted(urls.values()),
+        harness.call(you, root, kind=list),
+        sorted(urls.values()),
         "One server left between your listing and your read; the others are still there.",
-    )  # fmt: skip
+    )
 
 
 # --- ask anybody ------------------------------------------------------------------------------

@@ -39,28 +39,31 @@ def stale_answers(answers: list[Said]) -> list[Said]:
 def _two_nodes(answers: list[Said]) -> list[Said]:
     """A number may pass from one node to another."""
     return [
-        one for one in answers
+        one
+        for one in answers
         if any(o.number == one.number and o.node != one.node for o in answers)
-    ]  # fmt: skip
+    ]
 
 
 def _out_of_order(answers: list[Said]) -> list[Said]:
     """Two requests that overlap may be answered in either order."""
     return [
-        old for old in answers
+        old
+        for old in answers
         if any(
             new.number == old.number and new.token > old.token and new.answered < old.answered
             for new in answers
         )
-    ]  # fmt: skip
+    ]
 
 
 def _any_number(answers: list[Said]) -> list[Said]:
     """Tokens of different numbers say nothing about each other's holders."""
     return [
-        old for old in answers
+        old
+        for old in answers
         if any(new.token > old.token and new.answered < old.asked for new in answers)
-    ]  # fmt: skip
+    ]
 
 
 def _judge_stale(harness: Harness) -> None:

@@ -202,9 +202,10 @@ def _judge_write(harness: Harness) -> None:
     newest = new + 1
     you.before("set", lambda _: write(new, "again"))
     harness.equal(
-        harness.call(you, path, newest, "newest", kind=bool), True,
+        harness.call(you, path, newest, "newest", kind=bool),
+        True,
         "It changed meanwhile, but your token is newer: look again, try again.",
-    )  # fmt: skip
+    )
     stands("newest", "")
 
 

@@ -125,9 +125,10 @@ def _judge_keep(harness: Harness) -> None:
     )
     second = harness.client()
     harness.equal(
-        harness.call(second, path, session, kind=bool), False,
+        harness.call(second, path, session, kind=bool),
+        False,
         "This client has a new session. The old one's znode is a ghost, and will go.",
-    )  # fmt: skip
+    )
     harness.expire(first)
     harness.equal(
         harness.call(first, path, session, kind=bool), False, "The session ended, the znode went."

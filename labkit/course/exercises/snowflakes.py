@@ -41,8 +41,13 @@ def _exchanged(millis: int, worker: int, sequence: int) -> int:
 
 def _judge_pack(harness: Harness) -> None:
     for millis, worker, sequence in (
-        (0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (123_456, 7, 42), (2**41 - 1, 1023, 4095),
-    ):  # fmt: skip
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 1, 0),
+        (1, 0, 0),
+        (123_456, 7, 42),
+        (2**41 - 1, 1023, 4095),
+    ):
         wanted = millis * 2**22 + worker * 2**12 + sequence
         harness.equal(harness.call(millis, worker, sequence, kind=int), wanted)
     harness.raises(ValueError, 1, 1024, 0)

@@ -23,16 +23,21 @@ def alone(trial: Trial) -> None:
         first = trial.ask(lab, [node], _PATIENCE)[node.name]
         trial.figures["first_answer_ms"] = round(1000 * (lab.timeline.now() - began), 1)
         trial.require(
-            first.number == 1, f"It answered {first.number}; alone, it has to get 1.",
-            lab, began, node.name,
-        )  # fmt: skip
+            first.number == 1,
+            f"It answered {first.number}; alone, it has to get 1.",
+            lab,
+            began,
+            node.name,
+        )
         for _ in range(20):
             again = trial.ask(lab, [node], _PATIENCE)[node.name]
             trial.require(
                 again == Answer(1, first.token, again.lease),
                 f"It answered {_told(first)} and then {_told(again)}, though nothing has happened.",
-                lab, began, node.name,
-            )  # fmt: skip
+                lab,
+                began,
+                node.name,
+            )
         trial.require_no_leak(lab, {node.name: first}, 1.0)
         trial.judge(lab)
 
@@ -61,8 +66,11 @@ def all_at_once(trial: Trial) -> None:
             trial.require(
                 error is not None or future.result().number == number,
                 f"{node.name} answered {'' if error else future.result().number} at first and "
-                f"{number} a moment later.", lab, began, node.name,
-            )  # fmt: skip
+                f"{number} a moment later.",
+                lab,
+                began,
+                node.name,
+            )
         trial.require_dense(lab, said, began)
         trial.require_no_leak(lab, said, 1.0)
         trial.judge(lab)
@@ -85,8 +93,10 @@ def stop_and_start(trial: Trial) -> None:
                 trial.wait_free(lab, numbers, _AT_ONCE),
                 f"{listed(node.name for node in victims)} stopped in order, and {_AT_ONCE:g} s "
                 f"later number {listed(sorted(trial.held(lab) & set(numbers)))} is still held.",
-                lab, began, ",".join(node.name for node in victims),
-            )  # fmt: skip
+                lab,
+                began,
+                ",".join(node.name for node in victims),
+            )
             for old in freed:
                 new = _newcomer(trial, lab, victims)
                 said[new.name] = _takes(trial, lab, new, old)
@@ -95,8 +105,11 @@ def stop_and_start(trial: Trial) -> None:
             trial.require(
                 same[name].number == answer.number,
                 f"{name} had {answer.number} and now has {same[name].number}, though nothing has "
-                "happened to it.", lab, 0.0, name,
-            )  # fmt: skip
+                "happened to it.",
+                lab,
+                0.0,
+                name,
+            )
         trial.require_no_leak(lab, said, 1.0)
         trial.judge(lab)
 
@@ -119,13 +132,18 @@ def _takes(trial: Trial, lab: Lab, node: Node, old: Answer) -> Answer:
         f"{node.name} got {new.number} though {old.number} was free, and lower."
         if new.number > old.number
         else f"{node.name} got {new.number}, which somebody else holds.",
-        lab, began, node.name,
-    )  # fmt: skip
+        lab,
+        began,
+        node.name,
+    )
     trial.require(
         new.token is None or old.token is None or new.token > old.token,
         f"{node.name} got {new.number} with token {new.token}, and its holder before had "
-        f"{old.token}: a fencing token has to grow with every claim.", lab, began, node.name,
-    )  # fmt: skip
+        f"{old.token}: a fencing token has to grow with every claim.",
+        lab,
+        began,
+        node.name,
+    )
     return new
 
 
@@ -167,7 +185,13 @@ def _freed_in_time(trial: Trial, lab: Lab, victim: Node, old: Answer) -> None:
     trial.require(
         took <= bound,
         f"{victim.name} was killed, and its number {old.number} was "
-        + (f"still held {took:.1f} s later" if trial.held(lab) & {old.number} else
-           f"free only {took:.1f} s later")
-        + f"; a session timeout and two ticks are {bound:.1f} s.", lab, killed, victim.name,
-    )  # fmt: skip
+        + (
+            f"still held {took:.1f} s later"
+            if trial.held(lab) & {old.number}
+            else f"free only {took:.1f} s later"
+        )
+        + f"; a session timeout and two ticks are {bound:.1f} s.",
+        lab,
+        killed,
+        victim.name,
+    )

@@ -36,8 +36,10 @@ def zookeeper_restarts(trial: Trial) -> None:
         trial.require(
             trial.until(lambda: all(_has_new_session(n, sessions[n.name]) for n in victims), 10),
             f"{names} could reach ZooKeeper again, and had no new session 10 s later.",
-            lab, lab.timeline.now(), names,
-        )  # fmt: skip
+            lab,
+            lab.timeline.now(),
+            names,
+        )
         trial.pause(_SETTLED)
         trial.judge(lab)
         said |= trial.ask(lab, victims, _bound(lab))

@@ -46,8 +46,11 @@ def _claim(trial: Trial, lab: Lab, places: list[int], said: dict[str, Answer]) -
         trial.require(
             trial.until(lambda: _is_whole(trial, lab, said), lab.session_timeout + 1.0),
             f"{node.name} lost {what}; it answered {answer.number}, and "
-            f"{_held_besides(trial, lab, said)}.", lab, began, node.name,
-        )  # fmt: skip
+            f"{_held_besides(trial, lab, said)}.",
+            lab,
+            began,
+            node.name,
+        )
     trial.require_no_leak(lab, said, 1.0)
     return told
 

@@ -88,9 +88,12 @@ class Trial:
         """A lab of the trial's own, running; what was found in it can be drawn afterwards."""
         settings = {"request_deadline": min(1.0, session_timeout / 2), **more}
         lab = Lab(
-            nodes, backend=self.backend, claim=self.claim if claim is None else claim,
-            session_timeout=session_timeout, **settings,
-        )  # fmt: skip
+            nodes,
+            backend=self.backend,
+            claim=self.claim if claim is None else claim,
+            session_timeout=session_timeout,
+            **settings,
+        )
         self._labs.append(lab)
         with lab.start(self.progress):
             self.where = (lab.backend, lab.zookeeper.version)
@@ -156,8 +159,10 @@ class Trial:
             if isinstance(answer, str):
                 self.fail(
                     f"{node.name} gave no number within {within:g} s: {answer}",
-                    lab, began, node.name,
-                )  # fmt: skip
+                    lab,
+                    began,
+                    node.name,
+                )
         return {n.name: a for n, a in zip(nodes, said, strict=True) if isinstance(a, Answer)}
 
     def _ask_until(self, node: Node, within: float) -> Answer | str:
@@ -232,9 +237,13 @@ class Trial:
         return History(list(lab.history()), _TOLERANCE, lab.session_timeout).claims
 
     def require_same(
-        self, lab: Lab, before: Mapping[str, Answer], after: Mapping[str, Answer], began: float,
+        self,
+        lab: Lab,
+        before: Mapping[str, Answer],
+        after: Mapping[str, Answer],
+        began: float,
         why: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Fail if somebody has another number than before, though its session has not ended.
 
         `why` begins the sentence: what happened, which ends no session.
@@ -250,8 +259,11 @@ class Trial:
                 continue  # it did not get back in time; the others may prove something
             self.fail(
                 f"{why}, and {name} came back with number {after[name].number} instead of "
-                f"{before[name].number}.", lab, began, name,
-            )  # fmt: skip
+                f"{before[name].number}.",
+                lab,
+                began,
+                name,
+            )
         if len(changed) > len(after) / 2:
             self.untested.append(
                 f"{listed(changed)} were not back in time, and lost their sessions: is this "
@@ -283,14 +295,19 @@ class Trial:
             says = f", which answers {mine.number}," if mine else ""
             self.fail(
                 f"{keeper}{says} holds number {lost[0]} too, and nobody answers it: it is lost "
-                "to all others.", lab, life.begin, keeper,
-            )  # fmt: skip
+                "to all others.",
+                lab,
+                life.begin,
+                keeper,
+            )
         missing = sorted(wanted - self.held(lab))
         names = [name for name, answer in said.items() if answer.number in missing]
         self.fail(
             f"{listed(names)} answered {listed(missing)}, and ZooKeeper does not hold that.",
-            lab, began, ",".join(names),
-        )  # fmt: skip
+            lab,
+            began,
+            ",".join(names),
+        )
 
     def require_dense(self, lab: Lab, said: Mapping[str, Answer], begin: float) -> None:
         """Fail unless the numbers are 1, 2, 3, … without a double and without a gap."""
@@ -299,17 +316,24 @@ class Trial:
             by_number.setdefault(answer.number, []).append(name)
         for number, names in sorted(by_number.items()):
             self.require(
-                len(names) == 1, f"{listed(names)} all have number {number}."
-                if len(names) > 2 else f"{listed(names)} both have number {number}.",
-                lab, begin, ",".join(names),
-            )  # fmt: skip
+                len(names) == 1,
+                f"{listed(names)} all have number {number}."
+                if len(names) > 2
+                else f"{listed(names)} both have number {number}.",
+                lab,
+                begin,
+                ",".join(names),
+            )
         missing = sorted(set(range(1, len(said) + 1)) - by_number.keys())
         name = by_number[max(by_number)][0]
         self.require(
             not missing,
             f"{name} has number {max(by_number)} though there are {len(said)} servers, and "
-            f"nobody has {listed(missing)}.", lab, begin, name,
-        )  # fmt: skip
+            f"nobody has {listed(missing)}.",
+            lab,
+            begin,
+            name,
+        )
 
 
 def listed(things: Iterable[object]) -> str:

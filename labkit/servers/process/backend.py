@@ -273,10 +273,16 @@ class ProcessBackend:
         argv = self._installed.cli_command(hosts, words)
         try:
             done = subprocess.run(
-                argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                stdin=subprocess.DEVNULL, timeout=timeout, env=self._environ(), cwd=home,
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                timeout=timeout,
+                env=self._environ(),
+                cwd=home,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         except subprocess.TimeoutExpired:
             raise BackendError(
                 f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
@@ -333,9 +339,14 @@ class ProcessBackend:
     def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
         with open(log, "ab") as output:
             return psutil.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                cwd=log.parent, env=self._environ(), start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=log.parent,
+                env=self._environ(),
+                start_new_session=True,
+            )
 
     @staticmethod
     def _signal(server: _Server, number: signal.Signals) -> None:

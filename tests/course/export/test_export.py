@@ -71,10 +71,18 @@ def test_a_page_that_fails_is_named_and_the_others_are_written(
 
 def test_what_explains_an_answer_is_folded_with_it(tmp_path: Path) -> None:
     asked = page(
-        tmp_path, "01-asked", "# What?", ">>> n = 4\np = predict(lab, 'n + 3?')\np",
-        ">>> p.reveal(n + 3)", "It is seven, of course.", "Go on.", ">>> n", "Not folded.",
-        ">>> p.reveal(7)", "## Next\n\nA heading ends it.",
-    )  # fmt: skip
+        tmp_path,
+        "01-asked",
+        "# What?",
+        ">>> n = 4\np = predict(lab, 'n + 3?')\np",
+        ">>> p.reveal(n + 3)",
+        "It is seven, of course.",
+        "Go on.",
+        ">>> n",
+        "Not folded.",
+        ">>> p.reveal(7)",
+        "## Next\n\nA heading ends it.",
+    )
     for cell in asked.code[:2]:
         cell.outputs = [new_output("display_data", {"text/plain": "said"})]
     export([asked], tmp_path / "out", execute=False, to="markdown")
@@ -129,8 +137,9 @@ def test_an_export_replaces_the_one_before(pages: list[Page], tmp_path: Path) ->
     (out / "notes.txt").write_text("mine")
     export(pages[:1], out, execute=False)
     assert {path.name for path in out.iterdir() if path.suffix == ".html"} == {
-        "index.html", "01-good.html",
-    }  # fmt: skip
+        "index.html",
+        "01-good.html",
+    }
     assert (out / "notes.txt").is_file()
 
 
