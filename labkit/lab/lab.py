@@ -36,6 +36,7 @@ from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
+from labkit.lab.tap import Tap
 from labkit.lab.timeline import Timeline
 from labkit.lab.tree import Tree, walk
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
@@ -75,7 +76,8 @@ class Lab(LinkVerbs):
 
     `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
     of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
-    number of ZooKeeper servers; `claim` the algorithm: "lowest-free", "original" for the one with
+    number of ZooKeeper servers, `zoo_cfg` further lines of their `zoo.cfg` (a `Path` is a file that
+    each is given a copy of); `claim` the algorithm: "lowest-free", "original" for the one with
     bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
     "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
     of the nodes.
@@ -86,6 +88,7 @@ class Lab(LinkVerbs):
         nodes: int = 4,
         *,
         ensemble: int = 1,
+        zoo_cfg: Mapping[str, str | Path] | None = None,
         backend: str | Backend | None = None,
         session_timeout: float = 5.0,
         request_deadline: float = 2.0,
@@ -100,6 +103,7 @@ class Lab(LinkVerbs):
         _check("request_deadline", request_deadline, 0.01, 600)
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
+        self._zookeeper_settings = ZooKeeperSettings(extra=zoo_cfg or {})
         self._wanted_backend = backend
         self.session_timeout = session_timeout  # may be changed, for nodes made from then on
         self.request_deadline = request_deadline
@@ -184,7 +188,7 @@ class Lab(LinkVerbs):
         self._core.backend.require_room(self._wanted_nodes, self._wanted_servers)
         names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
         progress("starting ZooKeeper", None)
-        endpoints = self._core.backend.create_zookeeper(names, ZooKeeperSettings())
+        endpoints = self._core.backend.create_zookeeper(names, self._zookeeper_settings)
         self._zookeeper = ZooKeeperHandle(self._core, endpoints)
         self._zookeeper.on_each(lambda server: server.launch())
         created = [self._create_node() for _ in range(self._wanted_nodes)]
@@ -313,6 +317,10 @@ class Lab(LinkVerbs):
         return self._clients.connect(
             name, self.zookeeper, session_timeout, self.timeline.now, server
         )
+
+    def tap(self, name: str = "tap") -> Tap:
+        """A link to ZooKeeper on which every byte is kept; any client can be connected over it."""
+        return self._clients.tap(name, self.zookeeper)
 
     def crew(
         self,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from labkit.lab.tap import Tap
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.session import Session
 from labkit.servers.links.fault import LinkFault
@@ -163,6 +164,10 @@ class LossyClients:
         self._clients.append(client)
         client.start(timeout=15)
         return client
+
+    def tap(self, name: str, zookeeper: ZooKeeperHandle) -> Tap:
+        """A link of that name on which every byte is kept."""
+        return Tap(name, zookeeper, self.forwarder)
 
     def close(self) -> None:
         """Close them all; no thread and no port is left. Idempotent."""

@@ -7,12 +7,14 @@ run at the same time, and an implementation must allow that.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from labkit.errors import (
@@ -110,11 +112,40 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class ZooKeeperSettings:
-    """Settings that every ZooKeeper server of a lab shares. Times in milliseconds."""
+    """Settings that every ZooKeeper server of a lab shares. Times in milliseconds.
+
+    `extra` are further lines of `zoo.cfg`. A `Path` in it is a file of this machine: each server
+    gets a copy, and its line names the copy.
+    """
 
     tick_time: int = 200
     min_session_timeout: int = 400
     max_session_timeout: int = 600_000
+    extra: Mapping[str, str | Path] = field(default_factory=dict)
+
+    def files(self) -> dict[str, bytes]:
+        """What the paths in `extra` hold, by the copies' names.
+
+        Raises `ConfigError` for a file that can't be read, and for a line that a server of a lab
+        can't have.
+        """
+        for name, value in self.extra.items():
+            if name in _ONLY_THE_LAB or name.startswith("server."):
+                raise ConfigError(f"zoo_cfg can't set {name}: where servers are, the lab decides.")
+            if not isinstance(value, Path) and re.search(r"\s", f"{name}{value}"):
+                raise ConfigError(
+                    f"zoo_cfg can't set {name}={value!r}: the official image takes no blank in it."
+                )
+        paths = {name: value for name, value in self.extra.items() if isinstance(value, Path)}
+        try:
+            return {name: path.read_bytes() for name, path in paths.items()}
+        except OSError as error:
+            raise ConfigError(
+                f"zoo_cfg names a file that can't be read: {error.filename}: {error.strerror}."
+            ) from error
+
+
+_ONLY_THE_LAB = ("dataDir", "dataLogDir", "clientPort", "clientPortAddress")
 
 
 class Backend(Protocol):

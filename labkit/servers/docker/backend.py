@@ -21,7 +21,7 @@ import itertools
 import math
 import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,7 @@ from labkit.servers.base import (
 )
 from labkit.servers.docker.engine import (
     LOOPBACK,
+    archive,
     connect,
     explained,
     is_elsewhere,
@@ -160,12 +161,13 @@ class DockerBackend:
     def create_zookeeper(
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
+        files = settings.files()
         with explained():
             self._create_networks(names)
             for name in names:
                 self._new_server(name, None)
             self._zookeepers = list(names)
-            each(lambda name: self._create_server(self._servers[name], settings), names)
+            each(lambda name: self._create_server(self._servers[name], settings, files), names)
         return {name: self._servers[name].endpoint for name in names}
 
     def _new_server(self, name: str, port: int | None) -> _Server:
@@ -178,7 +180,9 @@ class DockerBackend:
             server = self._servers[name] = _Server(name, self._called(name), number, endpoint)
         return server
 
-    def _create_server(self, server: _Server, settings: ZooKeeperSettings) -> None:
+    def _create_server(
+        self, server: _Server, settings: ZooKeeperSettings, files: Mapping[str, bytes]
+    ) -> None:
         self._api.create_volume(server.container, labels=self._labels)
         # Addresses and no names: a server tells the others its own, and it has several.
         peers = [self._address_of(name) for name in self._zookeepers]
@@ -195,6 +199,8 @@ class DockerBackend:
             binds={server.container: {"bind": "/data", "mode": "rw"}},
             tmpfs={path: "mode=1777" for path in declared if path != "/data"},
         )
+        if files:
+            self._api.put_archive(server.container, "/", archive(config.CONTAINER_FILES, files))
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
         require_new(spec.name, self._servers)

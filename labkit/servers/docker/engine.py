@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -164,3 +166,14 @@ def published_address() -> str:
             f"{USE_PROCESSES}"
         )
     return address
+
+
+def archive(directory: str, files: Mapping[str, bytes]) -> bytes:
+    """Files in a directory, as an engine takes them."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"{directory.lstrip('/')}/{name}")
+            entry.size, entry.mode = len(content), 0o444  # its reader is not root
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()

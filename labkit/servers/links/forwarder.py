@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar, cast
@@ -95,6 +95,17 @@ class Forwarder:
         Raises `ServerNotFound` for a link that does not exist.
         """
         self._run(self._apply(source, target, fault))
+
+    def overhear(
+        self, source: str, target: str, listener: Callable[[str, bytes], object] | None
+    ) -> None:
+        """Tell `listener` what passes on the link: the direction, "to" or "from", and the bytes.
+
+        It is called in the loop's thread, in order, and has to be quick. None: nobody listens.
+        """
+        for key, link in self._links.items():
+            if key[:2] == (source, target):
+                link.listener = listener
 
     def heal(self) -> None:
         """Heal every link."""
@@ -194,6 +205,7 @@ class _Link:
         self.to = to
         self.patience = patience
         self.translation: tuple[bytes, bytes] | None = None
+        self.listener: Callable[[str, bytes], object] | None = None
         self._rng = rng
         self.relays: set[_Relay] = set()
         self._fault: LinkFault | None = None
@@ -449,6 +461,8 @@ class _Lane:
                 self._sink.transport.write_eof()
             self._relay.close_if_done()
         else:
+            if self._relay.link.listener is not None:
+                self._relay.link.listener(self._direction, item)
             self._sink.transport.write(item)
 
     def throttle(self) -> None:

@@ -130,12 +130,16 @@ class ProcessBackend:
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
         system.require_space()
+        files = settings.files()
         clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
         peers = self._peers(names) if len(names) > 1 else {}
         for number, name in enumerate(names, start=1):
             home = self._directory / name
             (home / "data").mkdir(parents=True)
             (home / "data" / "myid").write_text(f"{number}\n")
+            (home / config.FILES).mkdir(mode=0o700)
+            for copy, content in files.items():
+                (home / config.FILES / copy).write_bytes(content)
             config.write_logging_configuration(home)
             written = config.zoo_cfg(clients[name].port, settings, peers.get(name, ()))
             (home / "zoo.cfg").write_text(written)

@@ -12,6 +12,10 @@ from labkit.servers.base import ZooKeeperSettings
 #: to Java: it would read some characters as escapes, and lacks others in the system's locale.
 DATA = "./data"
 
+#: Where a local server's copies of files are that its configuration names; and a container's.
+FILES = "./files"
+CONTAINER_FILES = "/lab"
+
 #: Where a container's ZooKeeper listens for clients.
 CLIENT_PORT = 2181
 
@@ -30,8 +34,14 @@ class Peer:
     election_port: int
 
 
-def properties(settings: ZooKeeperSettings, peers: bool) -> dict[str, str]:
-    """What every server of a lab is told, by the names in `zoo.cfg`."""
+def properties(settings: ZooKeeperSettings, peers: bool, files: str = FILES) -> dict[str, str]:
+    """What every server of a lab is told, by the names in `zoo.cfg`; `files` is where its copies
+    of files are.
+    """
+    extra = {
+        name: f"{files}/{name}" if isinstance(value, Path) else value
+        for name, value in settings.extra.items()
+    }
     shared = {
         "tickTime": str(settings.tick_time),
         "minSessionTimeout": str(settings.min_session_timeout),
@@ -41,7 +51,8 @@ def properties(settings: ZooKeeperSettings, peers: bool) -> dict[str, str]:
         "maxClientCnxns": "0",  # the default refuses one host's 61st client
         "preAllocSize": "1024",  # KiB: the log is read whole, and by default it is 64 MiB of zeros
     }
-    return {**shared, "initLimit": "50", "syncLimit": "10"} if peers else shared
+    limits = {"initLimit": "50", "syncLimit": "10"} if peers else {}
+    return {**shared, **limits, **extra}
 
 
 def zoo_cfg(client_port: int, settings: ZooKeeperSettings, peers: Sequence[Peer] = ()) -> str:
@@ -77,7 +88,7 @@ def environment(
     `peers` are the addresses of an ensemble's servers, in the order of their ids from 1; none or
     one for a standalone server. Source: the image's documentation.
     """
-    wanted = properties(settings, len(peers) > 1)
+    wanted = properties(settings, len(peers) > 1, CONTAINER_FILES)
     variables = {
         variable: wanted.pop(name) for name, variable in _VARIABLES.items() if name in wanted
     }

@@ -85,8 +85,8 @@ def _find_jars(environ: Mapping[str, str], root: Path) -> tuple[Path, tuple[str,
             "directory of an unpacked binary release, or unset it to use an installed package."
         )
     debian = root / "usr/share/java"
-    # Debian's jar names its dependencies in its manifest, all but a logger.
-    names = ("zookeeper.jar", "slf4j-simple.jar")
+    # Debian's jar names its dependencies in its manifest, all but a logger and what TLS needs.
+    names = ("zookeeper.jar", "slf4j-simple.jar", "netty-codec.jar", "netty-resolver.jar")
     packaged = tuple(str(debian / name) for name in names if (debian / name).exists())
     if (debian / "zookeeper.jar").exists() and not _too_old(packaged):
         return debian, packaged
