@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,8 @@ class Core:
     """The part of a lab that its nodes and ZooKeeper servers use.
 
     `backend` is None, or `closing` true, while the lab does not run; `born` says at which second
-    of the timeline each server was started last.
+    of the timeline each server was started last. `credential` is what the lab's nodes and clients
+    show ZooKeeper, so that no other user of this machine can change what they hold.
     """
 
     #: Set in a process in which no lab may be changed: why, and what to do instead.
@@ -31,6 +33,7 @@ class Core:
         self.backend: Backend | None = None
         self.closing = False
         self.born: dict[str, float] = {}
+        self.credential = f"lab:{secrets.token_hex(16)}"
         self._ids = itertools.count(1)
 
     @property

@@ -40,6 +40,7 @@ from labkit.lab.tap import Tap
 from labkit.lab.timeline import Timeline
 from labkit.lab.tree import Tree, walk
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
+from labkit.node.claim import ROOT
 from labkit.node.session import Session
 from labkit.progressbar import progress_bar
 from labkit.servers import registry
@@ -197,6 +198,8 @@ class Lab(LinkVerbs):
         self._zookeeper.on_each(lambda server: server.wait_ready())
         self._zookeeper.wait_serving()
         self._zk = self._connect()
+        if created:  # before another user of this machine can
+            self._zk.ensure_path(ROOT)
         each(Node.wait_connected, created)
         self._register()
         if self._record:
@@ -400,7 +403,7 @@ class Lab(LinkVerbs):
 
     def zkcli(self, command: str) -> str:
         """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
-        return self._core.running.zkcli(command)
+        return self._core.running.zkcli(command, self._core.credential)
 
     def wait_until(
         self, condition: Callable[[], T], timeout: float = 5.0, message: str | None = None
@@ -479,7 +482,8 @@ class Lab(LinkVerbs):
             self._created += 1
             name = f"node{self._created}"
             timeout = str(round(self.session_timeout * 1000))
-            env = {"SESSION_TIMEOUT_MS": timeout, **self._env, **(own or {})}
+            shared = {"SESSION_TIMEOUT_MS": timeout, "ZOOKEEPER_AUTH": self._core.credential}
+            env = {**shared, **self._env, **(own or {})}
             spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
             endpoint = self._core.running.create_node(spec)
             node = Node(self._core, name, endpoint, request_deadline=self.request_deadline)
@@ -512,7 +516,7 @@ class Lab(LinkVerbs):
 
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.
-        session = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG)
+        session = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG, credential=self._core.credential)
         client: KazooClient = session
         begin = time.time()
         try:

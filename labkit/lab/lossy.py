@@ -53,7 +53,8 @@ class LossyClient(Session):
             for server in self._servers
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        super().__init__(hosts, timeout, logging.getLogger("labkit.kazoo"))
+        log = logging.getLogger("labkit.kazoo")
+        super().__init__(hosts, timeout, log, credential=zookeeper.credential)
         self.add_listener(lambda state: self.told.append((clock(), str(state))))
 
     def lose_reply(self, times: int = 1) -> None:
@@ -100,7 +101,7 @@ class LossyClient(Session):
 
     def _wait_for_connection(self) -> None:
         end = time.monotonic() + _TIMEOUT
-        while not (self.connected and self.granted) and time.monotonic() < end:
+        while not (self.connected and self.admitted) and time.monotonic() < end:
             time.sleep(0.005)
 
     def _without_reply(self, kind: str) -> None:

@@ -75,6 +75,11 @@ class ZooKeeperHandle:
         return ",".join(str(server.endpoint) for server in self.servers)
 
     @property
+    def credential(self) -> str:
+        """What a client shows to change what nobody else may: "user:password"."""
+        return self._core.credential
+
+    @property
     def version(self) -> str:
         return self._core.running.zookeeper_version
 

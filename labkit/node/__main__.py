@@ -68,6 +68,7 @@ class Configuration:
     port: int
     claim: str
     program: Program | None = None  # of a reader's own server
+    credential: str = ""  # "user:password", for what only this user may change in ZooKeeper
     lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
 
 
@@ -121,6 +122,9 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
             )
         return frozenset(map(int, parts))
 
+    credential = environ.get("ZOOKEEPER_AUTH") or ""
+    if credential and not all(credential.partition(":")):
+        raise BadConfiguration("ZOOKEEPER_AUTH must be user:password, or empty.")
     name = environ.get("NODE_NAME") or socket.gethostname()
     port = number("PORT", 80, 1, 65535)
     claim = environ.get("CLAIM") or _ALGORITHMS[0]
@@ -136,6 +140,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         port=port,
         claim=claim,
         program=program(claim),
+        credential=credential,
         lose_replies=places("LOSE_REPLIES"),
     )
 
@@ -181,7 +186,9 @@ class _Service:
     def _session(self) -> Session:
         settings = self._settings
         timeout = settings.session_timeout_ms / 1000
-        return Session(settings.hosts, timeout, _KAZOO_LOG, settings.lose_replies)
+        return Session(
+            settings.hosts, timeout, _KAZOO_LOG, settings.lose_replies, settings.credential
+        )
 
     def _fail(self, said: str, code: int) -> None:
         """End the node; called from any thread."""

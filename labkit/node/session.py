@@ -12,13 +12,18 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionDropped
 from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.connection import ConnectionHandler
-from kazoo.protocol.serialization import Connect
+from kazoo.protocol.serialization import Auth, Connect, Create, Create2, Transaction
 from kazoo.retry import KazooRetry
+from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
 log = logging.getLogger("labkit.node")
 
 #: Begins the line of a node's log that tells of a reply that was lost on purpose.
 LOST_REPLY = "lost on purpose"
+
+#: What only the owner of a credential may change; everybody may read it.
+GUARDED = ("/sequence", "/snowflake")
+_OWNERS = [make_acl("auth", "", all=True), make_acl("world", "anyone", read=True)]
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
 # doubles without a useful bound. A server that is back should be found within about a second, and
@@ -101,12 +106,16 @@ class _Connection(ConnectionHandler):
         return super()._read_response(header, buffer, offset)
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
-        if not isinstance(request, Connect):
-            return super()._invoke(timeout, request, xid)
         client, handler = self.client, self.handler
         assert isinstance(client, Session)
         assert isinstance(handler, _Handler)
-        asked = client.asked
+        if isinstance(request, Auth):
+            zxid = super()._invoke(min(timeout, handler.patience), request, xid)
+            client.admitted = True
+            return zxid
+        if not isinstance(request, Connect):
+            return super()._invoke(timeout, request, xid)
+        client.admitted, asked = False, client.asked
         try:
             result = super()._invoke(min(timeout, handler.patience), request, xid)
         except handler.timeout_exception:
@@ -116,18 +125,41 @@ class _Connection(ConnectionHandler):
         reply = result[0]
         accepted = reply.time_out > 0  # 0 says that the session has expired
         client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
+        client.admitted = accepted and not client.auth_data
         return result
 
 
+def _guarded(request: Any) -> Any:
+    """The same request; a znode that it creates in a guarded place is its creator's."""
+    if isinstance(request, Transaction):
+        return Transaction([_guarded(operation) for operation in request.operations])
+    if not isinstance(request, Create | Create2) or request.acl != OPEN_ACL_UNSAFE:
+        return request
+    inside = any(f"{request.path}/".startswith(f"{path}/") for path in GUARDED)
+    return request._replace(acl=_OWNERS) if inside else request
+
+
 class Session(KazooClient):
-    """A client that always comes back, and knows what the server granted it."""
+    """A client that always comes back, and knows what the server granted it.
+
+    With a `credential`, "user:password", what it creates below the `GUARDED` paths belongs to that
+    user: others may read it. Without one, everything belongs to everybody.
+    """
 
     #: None until the first handshake, and while a new session replaces one that has expired.
     #: Stays while the connection is lost, because the session does.
     granted: Granted | None = None
 
+    #: Whether the last handshake is complete, so that the next answer is that to a request.
+    admitted = False
+
     def __init__(
-        self, hosts: str, timeout: float, logger: logging.Logger, lose: Collection[int] = ()
+        self,
+        hosts: str,
+        timeout: float,
+        logger: logging.Logger,
+        lose: Collection[int] = (),
+        credential: str = "",
     ) -> None:
         self.asked = timeout  # seconds
         forever = KazooRetry(
@@ -139,11 +171,15 @@ class Session(KazooClient):
             handler=_Handler(_patience(timeout)),
             connection_retry=forever,
             logger=logger,
+            auth_data=[("digest", credential)] if credential else [],
         )
         connection = self._connection = _Connection(
             self, forever.copy(), logger=logger, sasl_options=self._connection.sasl_options
         )
         connection.lose = lose
+
+    def _call(self, request: Any, async_object: Any) -> Any:
+        return super()._call(_guarded(request) if self.auth_data else request, async_object)
 
     def connect(self) -> None:
         """Begin to connect, in the background."""

@@ -213,11 +213,13 @@ class Backend(Protocol):
     def logs(self, name: str, tail: int = 50) -> str:
         """Its last `tail` log lines, over all its runs."""
 
-    def zkcli(self, command: str, timeout: float = 30.0) -> str:
+    def zkcli(self, command: str, credential: str = "", timeout: float = 30.0) -> str:
         """Run one command of the official command line (`ls /sequence`); its output, as printed.
 
+        With a `credential`, "user:password", it may change what is that user's alone.
+
         What it says about the command (`Node does not exist: /x`) is output. Raises `ConfigError`
-        if the command's quotes do not match, `BackendError` if ZooKeeper gives no answer within
+        if the command can't be passed on, `BackendError` if ZooKeeper gives no answer within
         `timeout` or the command line itself breaks.
         """
 
@@ -294,12 +296,24 @@ def require_running(
     )
 
 
-def cli_words(command: str) -> list[str]:
-    """A command of the official command line, cut into words as a shell would."""
+def cli_input(command: str, credential: str) -> str:
+    """The lines for the official command line to read: a command, which is cut into words as a
+    shell would. Its arguments could not hold a credential: every user of a machine sees them.
+    """
     try:
-        return shlex.split(command)
+        words = map(_cli_word, shlex.split(command))
+        lines = [f"addauth digest {credential}"] if credential else []
+        return "\n".join([*lines, " ".join(words), ""])
     except ValueError as error:
         raise ConfigError(
             f"zkCli.sh cannot be given {command!r}: {str(error).lower()}. Put text with spaces "
             'or an apostrophe between double quotes, as in: create /path "it\'s here".'
         ) from error
+
+
+def _cli_word(word: str) -> str:
+    if "\n" in word or ('"' in word and "'" in word):
+        raise ValueError("It takes no text with a line break, or with both kinds of quotes")
+    if word and not re.search(r"\s", word) and word[0] not in "'\"":
+        return word
+    return f"'{word}'" if '"' in word else f'"{word}"'

@@ -130,6 +130,13 @@ def test_servers_that_cannot_be_meant_are_refused(hosts: str) -> None:
         configuration({"ZOOKEEPER_HOSTS": hosts})
 
 
+@pytest.mark.parametrize("credential", ["lab", "lab:", ":secret"])
+def test_a_credential_is_a_user_and_a_password(credential: str) -> None:
+    with pytest.raises(BadConfiguration, match="ZOOKEEPER_AUTH must be user:password"):
+        configuration({"ZOOKEEPER_AUTH": credential})
+    assert configuration({"ZOOKEEPER_AUTH": "lab:a:b"}).credential == "lab:a:b"
+
+
 @pytest.mark.parametrize("hosts", ["a", "a-1.b:2181", "10.0.0.1:1,b:2/c/d.e", "[::1]:2181"])
 def test_servers_that_can(hosts: str) -> None:
     assert configuration({"ZOOKEEPER_HOSTS": hosts}).hosts == hosts

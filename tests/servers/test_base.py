@@ -7,9 +7,37 @@ import time
 
 import pytest
 
-from labkit.errors import BackendError, InvalidTransition, ServerNotFound, UnsupportedFault
+from labkit.errors import (
+    BackendError,
+    ConfigError,
+    InvalidTransition,
+    ServerNotFound,
+    UnsupportedFault,
+)
 from labkit.servers import base
-from labkit.servers.base import ServerState, changes, each
+from labkit.servers.base import ServerState, changes, cli_input, each
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("ls /sequence", "ls /sequence"),
+        ("create /x 'a b'", 'create /x "a b"'),
+        ('create /x "it\'s here"', 'create /x "it\'s here"'),
+        ("create /x '{\"a\": 1}'", "create /x '{\"a\": 1}'"),
+        ("create /x it\\'s!", "create /x it's!"),
+        ("create /x ''", 'create /x ""'),
+    ],
+)
+def test_the_command_line_reads_the_words_of_a_command(command: str, line: str) -> None:
+    assert cli_input(command, "") == f"{line}\n"
+    assert cli_input(command, "lab:x") == f"addauth digest lab:x\n{line}\n"
+
+
+@pytest.mark.parametrize("command", ["create /x 'a\nb'", 'create /x "a\'\\"b"'])
+def test_what_the_command_line_cannot_read_is_refused(command: str) -> None:
+    with pytest.raises(ConfigError, match="line break, or with both kinds of quotes"):
+        cli_input(command, "")
 
 
 def test_each_does_it_to_all_at_once() -> None:

@@ -90,6 +90,8 @@ def test_cli_output_loses_its_banner_only() -> None:
     assert cli_answer("get /x", log + _BANNER + "Node does not exist: /x\n", 1) == (
         "Node does not exist: /x"
     )
+    echo = "JLine support is enabled\n[zk: x:1(CONNECTED) 0] ls /\n[1, 2]\n[zk: x:1(CONNECTED) 1] "
+    assert cli_answer("ls /", _BANNER + echo, 0) == "[1, 2]"
 
 
 @pytest.mark.parametrize(

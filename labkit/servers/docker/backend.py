@@ -46,7 +46,7 @@ from labkit.servers.base import (
     Verb,
     ZooKeeperSettings,
     changes,
-    cli_words,
+    cli_input,
     each,
     require_known,
     require_link,
@@ -417,13 +417,17 @@ class DockerBackend:
             printed: bytes = self._api.logs(server.container, tail=tail)
         return printed.decode(errors="replace").rstrip("\n")
 
-    def zkcli(self, command: str, timeout: float = 30.0) -> str:
-        arguments = cli_words(command)
+    def zkcli(self, command: str, credential: str = "", timeout: float = 30.0) -> str:
+        told = cli_input(command, credential)
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(f"{zk}:{CLIENT_PORT}" for zk in self._zookeepers)
-        argv = ["timeout", f"{timeout:g}", "zkCli.sh", "-server", hosts, *arguments]
+        run = f'printf %s "$TOLD" | exec timeout {timeout:g} zkCli.sh -server {hosts}'
+        # JLine, which the official image has, would take a "!" for a command's number.
+        environment = {"TOLD": told, "CLIENT_JVMFLAGS": "-Djline.expandevents=false"}
         with self._reading(name) as server:
-            job = self._api.exec_create(server.container, argv, user="zookeeper")
+            job = self._api.exec_create(
+                server.container, ["sh", "-c", run], user="zookeeper", environment=environment
+            )
             # One after the other, because both at once tear each other's lines.
             streams: tuple[bytes | None, bytes | None] = self._api.exec_start(job["Id"], demux=True)
             code = self._api.exec_inspect(job["Id"])["ExitCode"]

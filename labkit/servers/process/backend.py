@@ -31,7 +31,7 @@ from labkit.servers.base import (
     Verb,
     ZooKeeperSettings,
     changes,
-    cli_words,
+    cli_input,
     require_known,
     require_link,
     require_new,
@@ -268,20 +268,20 @@ class ProcessBackend:
         return "\n".join(lines[-tail:])
 
     @explained()
-    def zkcli(self, command: str, timeout: float = 30.0) -> str:
-        words = cli_words(command)
+    def zkcli(self, command: str, credential: str = "", timeout: float = 30.0) -> str:
+        told = cli_input(command, credential)
         system.require_space()
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(map(str, self._zookeepers.values()))
         home = self._directory / name
-        argv = self._installed.cli_command(hosts, words)
+        argv = self._installed.cli_command(hosts)
         try:
             done = subprocess.run(
                 argv,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                stdin=subprocess.DEVNULL,
+                input=told,
                 timeout=timeout,
                 env=self._environ(),
                 cwd=home,

@@ -126,6 +126,16 @@ log4j.appender.OUT.layout=org.apache.log4j.PatternLayout
 log4j.appender.OUT.layout.ConversionPattern=%d{HH:mm:ss.SSS} %-5p %c{1}: %m%n
 """
 
+_LOG4J2 = """\
+rootLogger = ${sys:labkit.log}, OUT
+logger.words.name = org.apache.zookeeper.server.NIOServerCnxn
+logger.words.level = WARN
+appender.OUT.type = Console
+appender.OUT.name = OUT
+appender.OUT.layout.type = PatternLayout
+appender.OUT.layout.pattern = %d{HH:mm:ss.SSS} %-5p %c{1}: %m%n
+"""
+
 _SIMPLELOGGER = """\
 org.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn
 org.slf4j.simpleLogger.showDateTime=true
@@ -139,4 +149,5 @@ def write_logging_configuration(directory: Path) -> None:
     """Log to the console, whichever logger the installed ZooKeeper comes with."""
     (directory / "logback.xml").write_text(_LOGBACK)
     (directory / "log4j.properties").write_text(_LOG4J)
+    (directory / "log4j2.properties").write_text(_LOG4J2)
     (directory / "simplelogger.properties").write_text(_SIMPLELOGGER)

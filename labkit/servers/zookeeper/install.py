@@ -36,14 +36,18 @@ class Installation:
 
     def server_command(self, config: str) -> list[str]:
         """The command line of a server, run where its configuration and that of its log are."""
-        return [*self._java("INFO"), _SERVER_CLASS, config]
+        return [*self._java("INFO", self.jars), _SERVER_CLASS, config]
 
-    def cli_command(self, hosts: str, command: Sequence[str]) -> list[str]:
-        """The command line of one `zkCli.sh` command, run where the log's configuration is."""
-        return [*self._java("OFF"), _CLI_CLASS, "-waitforconnection", "-server", hosts, *command]
+    def cli_command(self, hosts: str) -> list[str]:
+        """The command line of `zkCli.sh`, which reads its commands, run where the log's
+        configuration is.
+        """
+        # JLine is for people: it would repeat what it reads, and take a "!" for a command's number.
+        jars = [jar for jar in self.jars if "jline" not in Path(jar).name]
+        return [*self._java("OFF", jars), _CLI_CLASS, "-waitforconnection", "-server", hosts]
 
-    def _java(self, level: str) -> list[str]:
-        classpath = os.pathsep.join([".", *self.jars])
+    def _java(self, level: str, jars: Sequence[str]) -> list[str]:
+        classpath = os.pathsep.join([".", *jars])
         logging = [f"-Dlabkit.log={level}", f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"]
         return [self.java, *JVM_FLAGS, *logging, "-cp", classpath]
 

@@ -28,8 +28,8 @@ def parse_srvr(answer: str) -> dict[str, str]:
 
 
 _CLI_NOISE = re.compile(
-    r"Connecting to .*|Welcome to ZooKeeper!|JLine support.*|WATCHER::|WatchedEvent .*|"
-    r"SLF4J: .*|(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*|\s*"
+    r"Connecting to .*|Welcome to ZooKeeper!|JLine support.*|\[zk: .*\d\] ?.*|WATCHER::|"
+    r"WatchedEvent .*|SLF4J: .*|(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*|\s*"
 )
 _JAVA_STACK = re.compile(r"^\s+at [\w.$/]+\(.*\)$", re.MULTILINE)
 _THROWN = re.compile(r'(?:Exception in thread "\w+" )?(?:\w+\.)+(?:\w+\$)?(\w+): (.*)')

@@ -1,5 +1,12 @@
 from typing import Any, NamedTuple
 
+from kazoo.security import ACL
+
+class Auth(NamedTuple):
+    auth_type: int
+    scheme: str
+    auth: str
+
 class Connect(NamedTuple):
     protocol_version: int
     last_zxid_seen: int
@@ -7,6 +14,18 @@ class Connect(NamedTuple):
     session_id: int
     passwd: bytes
     read_only: bool | None
+
+class Create(NamedTuple):
+    path: str
+    data: bytes
+    acl: list[ACL]
+    flags: int
+
+class Create2(NamedTuple):
+    path: str
+    data: bytes
+    acl: list[ACL]
+    flags: int
 
 class Transaction(NamedTuple):
     operations: list[Any]
