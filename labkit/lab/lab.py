@@ -482,7 +482,11 @@ class Lab(LinkVerbs):
             self._created += 1
             name = f"node{self._created}"
             timeout = str(round(self.session_timeout * 1000))
-            shared = {"SESSION_TIMEOUT_MS": timeout, "ZOOKEEPER_AUTH": self._core.credential}
+            shared = {
+                "SESSION_TIMEOUT_MS": timeout,
+                "ZOOKEEPER_AUTH": self._core.credential,
+                "NODE_LAB": self._core.running.lab_id,
+            }
             env = {**shared, **self._env, **(own or {})}
             spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
             endpoint = self._core.running.create_node(spec)

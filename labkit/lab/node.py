@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -257,8 +258,10 @@ class Node(Server):
         connection = HTTPConnection(self.endpoint.host, self.endpoint.port, timeout=1.0)
         try:
             connection.request("GET", "/status")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
+            status = json.load(connection.getresponse())
+            # A server of another lab may have taken the port before ours came to it.
+            return bool(status["lab"] == self._core.running.lab_id)
+        except (OSError, HTTPException, ValueError, LookupError, TypeError):
             return False
         finally:
             connection.close()

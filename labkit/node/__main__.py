@@ -69,6 +69,7 @@ class Configuration:
     claim: str
     program: Program | None = None  # of a reader's own server
     credential: str = ""  # "user:password", for what only this user may change in ZooKeeper
+    lab: str | None = None  # the id of the lab that it belongs to
     lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
 
 
@@ -141,6 +142,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         claim=claim,
         program=program(claim),
         credential=credential,
+        lab=environ.get("NODE_LAB") or None,
         lose_replies=places("LOSE_REPLIES"),
     )
 
@@ -203,7 +205,12 @@ class _Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
         if settings.program is not None:
             _make_ready_for_a_reader()
-        about = {"name": settings.name, "claim": settings.claim, "pid": os.getpid()}
+        about = {
+            "name": settings.name,
+            "claim": settings.claim,
+            "pid": os.getpid(),
+            "lab": settings.lab,
+        }
         app = create_app(self._claimant, self._ids, about, self._patience)
         server = _listen(app, settings.host, settings.port)
         self._claimant.start()

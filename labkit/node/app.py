@@ -38,6 +38,7 @@ class Status(BaseModel):
     token: int | None = Field(description="The claim's fencing token")
     claim: str = Field(description="The algorithm: lowest-free, original, or FILE.py:CLASS")
     pid: int
+    lab: str | None = Field(description="The lab that started it; null if none did")
     zookeeper: str | None = Field(description="The ZooKeeper server it is connected to")
 
 

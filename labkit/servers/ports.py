@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-from labkit.errors import PortInUse
+from labkit.errors import ConfigError, PortInUse
+
+#: Shared by all users of a machine, wherever their labs keep their files: its ports are the same.
+SHARED = Path("/tmp/labkit-ports.lock")
 
 _LOOPBACK = "127.0.0.1"
 
@@ -21,7 +25,7 @@ class Ports:
     The system releases the locks of a process however it ends; the file stays empty.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path = SHARED) -> None:
         self._file = file
         self._mine: set[int] = set()
 
@@ -71,7 +75,7 @@ class _Locks:
 
     def __init__(self, file: Path) -> None:
         self._path = file
-        self._file = open(file, "ab")  # noqa: SIM115 — held until there is no lock any more
+        self._file = _opened(file)
         self._taken: set[int] = set()
 
     @classmethod
@@ -101,11 +105,30 @@ class _Locks:
 
     def _close_unused(self) -> None:
         if not self._taken:
-            self._file.close()
+            os.close(self._file)
             del _open[self._path]
 
 
 _open: dict[Path, _Locks] = {}
+
+
+def _opened(file: Path) -> int:
+    """The file, which may be another user's; nobody writes anything into it.
+
+    Raises `ConfigError` if it can't be used.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with suppress(FileExistsError):
+            descriptor = os.open(file, flags | os.O_CREAT | os.O_EXCL)
+            os.fchmod(descriptor, 0o666)
+            return descriptor
+        return os.open(file, flags)
+    except OSError as error:
+        raise ConfigError(
+            f"Labs agree on their ports by {file}, and it cannot be opened ({error.strerror}). "
+            f"Find out whose it is (`ls -l {file}`) and have it removed."
+        ) from error
 
 
 def is_free(port: int) -> bool:

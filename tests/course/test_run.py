@@ -34,9 +34,7 @@ class Run:
             self.results = {page.path: result for page, result in run.run(COURSE, backend, jobs=2)}
             self.seconds = time.monotonic() - began
             self.processes = _until_empty(lambda: _processes(home))
-            self.directories = _until_empty(
-                lambda: [str(p) for p in Path(home).glob("labkit-*/*") if p.name != "ports.lock"]
-            )
+            self.directories = _until_empty(lambda: [str(p) for p in Path(home).glob("labkit-*/*")])
         self.containers = _until_empty(leftovers.leftovers) if backend == "docker" else []
 
 

@@ -59,6 +59,17 @@ def test_the_experiment(lab: Lab) -> None:
     assert lab.node(2).sequence() == 4
 
 
+def test_a_node_of_another_lab_is_not_taken_for_ours(lab: Lab) -> None:
+    """Whoever has its port when it starts, and whatever that answers."""
+    with Lab(nodes=1, backend="process", session_timeout=2.0) as other:
+        node = lab.node(3)
+        node.stop()
+        node.endpoint = other.node(1).endpoint
+        other.node(1).wait_ready(1)
+        with pytest.raises(StartTimeout):
+            node.wait_ready(0.5)
+
+
 @pytest.mark.alone
 def test_stop_frees_the_number_at_once(lab: Lab) -> None:
     node = lab.node(1)

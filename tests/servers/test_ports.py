@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+from labkit.errors import ConfigError
 from labkit.servers.ports import Ports
 
 
@@ -60,3 +62,21 @@ def test_nothing_grows(tmp_path: Path) -> None:
     ports.close()
     assert psutil.Process().num_fds() == before
     assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("ports.lock", 0)]
+
+
+def test_labs_with_other_directories_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A port that one has reserved is nobody else's, although nothing listens there yet."""
+    ours = Ports()
+    port = ours.reserve()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = f"from labkit.servers.ports import Ports; print(Ports().reserve({port}))"
+    got = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE)
+    ours.close()
+    assert int(got.stdout) != port
+
+
+def test_a_file_that_is_no_file_of_ports(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    with pytest.raises(ConfigError, match="have it removed"):
+        Ports(tmp_path / "link").reserve()
+    assert not (tmp_path / "precious").exists()

@@ -115,7 +115,7 @@ class DockerBackend:
         self.lab_id = lab_id
         self._engine: docker.DockerClient | None = None
         self._labels = labels_of(lab_id)
-        self._ports = Ports(registry.home() / "ports.lock")
+        self._ports = Ports()
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
         self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server

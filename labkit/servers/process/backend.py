@@ -91,7 +91,7 @@ class ProcessBackend:
         self._zookeepers: dict[str, Endpoint] = {}
         self._forwarder = RemoteForwarder(lab_id, self._directory / "links.log")
         self._zygote = _Zygote(lab_id, self._directory)
-        self._ports = Ports(registry.home() / "ports.lock")
+        self._ports = Ports()
         self._installation: install.Installation | None = None
 
     @explained()
