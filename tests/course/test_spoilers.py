@@ -73,7 +73,6 @@ def test_no_answer_stands_above_its_question(page: Page, labels: dict[str, list[
     assert problems(page, labels) == []
 
 
-@pytest.mark.xfail(strict=True, condition=bool(TO_DO), reason="the pages are being rewritten")
 def test_half_of_the_questions_ask_for_a_number_or_an_order() -> None:
     kinds = [question.kind for page in COURSE for question in questions(page)]
     assert kinds.count("number") + kinds.count("order") >= len(kinds) / 2
