@@ -70,6 +70,11 @@ class Worker:
             return ServerState.STOPPED
         return ServerState.RUNNING if self._runs.is_set() else ServerState.PAUSED
 
+    @property
+    def item(self) -> int | None:
+        """The number of what it believes to have; None if it has nothing."""
+        return self._has
+
     def start(self) -> None:
         """Begin the job, in a new session."""
         if self.state is not ServerState.STOPPED:

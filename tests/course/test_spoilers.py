@@ -35,6 +35,7 @@ TO_DO = {page.number for page in COURSE} - {
     "09",
     "09b",
     "10",
+    "11",
 }
 
 

@@ -49,6 +49,7 @@ def words(lab: Lab, name: str) -> list[tuple[int, Word]]:
 def test_a_killed_worker_holds_what_it_has_until_its_session_ends(lab: Lab) -> None:
     crew = lab.crew(hold, "ann bob", "/jobs", session_timeout=TIMEOUT)
     lab.wait_until(lambda: holds(lab, 0, 1))
+    assert {worker.item for worker in crew.workers} == {0, 1}
     began = lab.timeline.now()
     crew["ann"].kill()
     assert lab.timeline.now() - began < 0.5
