@@ -22,7 +22,17 @@ from labkit.errors import LabError
 ROOT = Path(__file__).parent.parent
 
 #: Each is a module with `run(quick)`; some can `draw(data, directory)`.
-NAMES = ("sequence", "ids", "start", "memory", "recorder", "freed", "storm", "containers")
+NAMES = (
+    "sequence",
+    "ids",
+    "start",
+    "memory",
+    "recorder",
+    "freed",
+    "storm",
+    "checker",
+    "containers",
+)
 
 
 def main(

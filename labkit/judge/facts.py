@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, groupby, pairwise
+from typing import TypeVar
 
 from labkit.errors import HistoryError
 from labkit.judge.schedule import is_zookeeper
@@ -24,6 +27,10 @@ from labkit.lab.event import (
     owner,
 )
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+G = TypeVar("G")
+
 
 def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     """For each node, the longest time in seconds for which nobody got an answer from it.
@@ -32,13 +39,14 @@ def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     """
     answers: dict[str, list[float]] = {}
     until: dict[str, float] = {}
-    for request in _requests(list(events)):
+    events = list(events)
+    for request in _requests(events, CLAIMS, "request" not in _lost(events).kinds):
         if request.invoke < since:
             continue
         # Whoever asks first and last marks the ends of the time in which there was anybody to ask.
         times = answers.setdefault(request.node, [request.invoke])
         times += [request.done] if request.phase == "ok" else []
-        until[request.node] = max(until.get(request.node, 0.0), request.events[-1].t)
+        until[request.node] = max(until.get(request.node, 0.0), request.end.t)
     longest = {}
     for node, times in answers.items():
         ordered = sorted([*times, until[node]])
@@ -46,41 +54,47 @@ def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     return longest
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Request:
-    """One request to a node: asked at `invoke`, over at `done`."""
+    """One request to a node: asked at `invoke`, over at `done`; `end` is all that is known of it.
+
+    A long run has millions, so what is looked up most often is kept and not worked out.
+    """
 
     node: str
     phase: str
-    events: tuple[RequestEvent, ...]
+    begin: RequestEvent
+    end: RequestEvent  # the beginning again, if the events stop before it was over
+    invoke: float
+    done: float
+    token: int | None
+
+    @classmethod
+    def of(cls, begin: RequestEvent, end: RequestEvent | None) -> Request:
+        """What the events of its beginning and, if there is one, of its end say."""
+        if end is None:
+            return cls(begin.subject, "unknown", begin, begin, begin.t, math.inf, None)
+        return cls(begin.subject, end.phase, begin, end, begin.t, end.t, end.token)
 
     @property
-    def invoke(self) -> float:
-        return self.events[0].t
-
-    @property
-    def done(self) -> float:
-        return self.events[-1].t if len(self.events) > 1 else math.inf
+    def events(self) -> tuple[RequestEvent, ...]:
+        return (self.begin,) if self.end is self.begin else (self.begin, self.end)
 
     @property
     def abandoned(self) -> bool:
         """Whether the client gave it up of its own will: that no answer came proves nothing."""
-        return self.events[-1].abandoned
+        return self.end.abandoned
 
     @property
     def number(self) -> int:
-        number = self.events[-1].number
+        number = self.end.number
         assert number is not None
         return number
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The IDs of an answer, as first and last of each row without a gap."""
-        return self.events[-1].runs
-
-    @property
-    def token(self) -> int | None:
-        return self.events[-1].token
+        return self.end.runs
 
 
 @dataclass
@@ -120,17 +134,74 @@ _SERVER = re.compile(r"zookeeper\d+")
 _CLAIM = re.compile(r"/sequence/(?:ticket-.*-(\d{1,10})|([1-9]\d{0,9}))")  # numbers start at 1
 
 
+class Lives:
+    """Some znodes' lives, of which no two are at one time (but for the clock's jitter).
+
+    They are in the order of their creation. Whichever are asked for are found without a look at
+    all the others.
+    """
+
+    def __init__(self, lives: Sequence[Life] = ()) -> None:
+        self._lives = lives
+        self._ended = list(accumulate((life.end for life in lives), max))
+        begun = accumulate((life.begin for life in reversed(lives)), min)
+        self._begin = list(begun)[::-1]  # of this one or one created later
+
+    def during(self, since: float, until: float) -> Iterator[Life]:
+        """Those that were there at some moment between the two, the newest first."""
+        for index in reversed(range(bisect_right(self._begin, until))):
+            if self._ended[index] < since:
+                return
+            life = self._lives[index]
+            if life.begin <= until and since <= life.end:
+                yield life
+
+
+class Asked:
+    """The requests to one node that were made at or before, and still open at, some moment."""
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._requests = sorted(requests, key=lambda request: request.invoke)
+        self._invoked = [request.invoke for request in self._requests]
+        ends = (math.inf if r.phase == "unknown" else r.done for r in self._requests)
+        self._open = list(accumulate(ends, max))  # until when one of those so far may have acted
+
+    def first(self, open_at: float, by: float) -> Request | None:
+        """The first that was made by a moment, and may still have acted at another."""
+        index = bisect_left(self._open, open_at)
+        found = index < len(self._requests) and self._invoked[index] <= by
+        return self._requests[index] if found else None
+
+    def waiting(self, at: float) -> Request | None:
+        """The last that was made before a moment and was over only after it."""
+        for index in reversed(range(bisect_left(self._invoked, at))):
+            if self._open[index] <= at:
+                return None
+            if self._requests[index].done > at:
+                return self._requests[index]
+        return None
+
+    @property
+    def last(self) -> float:
+        """When the last one was made."""
+        return self._invoked[-1]
+
+
 class History:
     """The events of a run, sorted into requests, znodes' lives, and faults."""
 
     def __init__(self, events: Sequence[Event], tolerance: float, session_timeout: float) -> None:
         self.tolerance = tolerance
         self._session_timeout = session_timeout
-        self._negotiated = _negotiated(events)
         self.end = max((event.t for event in events), default=0.0)
-        self.requests = list(_requests(events))
+        self.lost = _lost(events)
+        asked = [event for event in events if isinstance(event, RequestEvent)]
+        is_whole = "request" not in self.lost.kinds
+        self.requests = list(_requests(asked, CLAIMS, is_whole))
         self.answered = [r for r in self.requests if r.phase == "ok"]
-        self.id_requests = list(_requests(events, IDS))
+        self.id_requests = list(_requests(asked, IDS, is_whole))
+        said = [event for event in events if isinstance(event, StatusEvent)]
+        self._negotiated = _negotiated(said)
         changes = [event for event in events if isinstance(event, TransactionEvent)]
         # One change per zxid: nobody ever sees a multi half done.
         self.changes = [
@@ -141,23 +212,22 @@ class History:
         self.claims: list[Life] = []  # numbers, in the order of their creation
         self.tickets: list[Life] = []
         self.sessions: dict[str, int] = {}  # the change that created each
-        self._owner_of = _owners(events)
+        self.owners = _owners(said)  # of sessions: the nodes' names
         self._follow_changes()
         self.by_token = {life.zxid: life for life in self.claims}
-        self.by_owner: dict[tuple[int, str | None], list[Life]] = defaultdict(list)
-        for life in self.claims:
-            self.by_owner[life.order, life.owner].append(life)
+        self._claims_of = grouped(self.claims, lambda life: (life.order, life.owner), Lives)
+        self._claims_on = grouped(self.claims, lambda life: life.order, Lives)
         self.faults, self._down, self._started = _faults(events)
+        self._trouble = _united((fault.begin, fault.end) for fault in self.faults)
         since = min((request.invoke for request in self.requests), default=0.0)
         injected = sum(
             isinstance(e, FaultEvent) and e.phase == "begin" and e.t >= since for e in events
         )
         self.fault_count = injected or len({fault.cause for fault in self.faults})
-        self.during_faults = [
-            r for r in self.requests if any(_overlap(r, fault) for fault in self.faults)
-        ]
-        self.lost = _lost(events)
+        self.during_faults = [r for r in self.requests if self.in_trouble(r.invoke, r.done)]
         self.nodes = sorted({request.node for request in self.requests})
+        given_time = (request for request in self.requests if not request.abandoned)
+        self._owed = grouped(given_time, lambda request: request.node, list)
         self.live_nodes = [node for node in self.nodes if node not in self._down]
 
     def _follow_changes(self) -> None:
@@ -175,7 +245,7 @@ class History:
                 elif op == "delete" and path in alive:
                     ended.append(alive.pop(path))
                 elif op == "create" and (match := _CLAIM.fullmatch(path)):
-                    by = owner(event.value) or self._owner_of.get(session)
+                    by = owner(event.value) or self.owners.get(session)
                     order = int(match[1] or match[2])
                     alive[path] = Life(path, event.zxid, session, by, order, event.t, event, index)
                     created.append(alive[path])
@@ -195,9 +265,23 @@ class History:
             life = self.by_token.get(request.token)
             matches = life is not None and life.order == request.number
             return life if matches else None
-        lives = self.by_owner.get((request.number, request.node), [])
-        begun = [life for life in lives if life.begin <= request.done + self.tolerance]
-        return begun[-1] if begun else None
+        until = request.done + self.tolerance
+        return next(self.claims_of(request, -math.inf, until), None)
+
+    def claims_of(self, request: Request, since: float, until: float) -> Iterator[Life]:
+        """The claims of the node that answered, on the number that it answered, newest first."""
+        lives = self._claims_of.get((request.number, request.node))
+        return iter(()) if lives is None else lives.during(since, until)
+
+    def claims_on(self, number: int, since: float, until: float) -> Iterator[Life]:
+        """Everybody's claims on a number between two moments, newest first."""
+        lives = self._claims_on.get(number)
+        return iter(()) if lives is None else lives.during(since, until)
+
+    def in_trouble(self, since: float, until: float) -> bool:
+        """Whether anything was broken at some moment between the two."""
+        index = bisect_right(self._trouble, until, key=lambda stretch: stretch[0]) - 1
+        return index >= 0 and self._trouble[index][1] >= since
 
     def is_lost(self, request: Request) -> bool:
         """Whether the claim behind an answer may be among what the timeline has dropped."""
@@ -209,18 +293,50 @@ class History:
         """The seconds after which nothing may be in the way of a node's answer any more."""
         return self._negotiated.get(node or "", self._session_timeout) + 1.0
 
-    def asked_of(self, node: str) -> list[Request]:
+    @cached_property
+    def asked(self) -> dict[str, Asked]:
+        """All that was asked of each node, its number and IDs."""
+        return grouped([*self.requests, *self.id_requests], lambda request: request.node, Asked)
+
+    def owed(self, node: str) -> list[Request]:
         """The requests to a node that it owed an answer."""
-        return [r for r in self.requests if r.node == node and not r.abandoned]
+        return self._owed.get(node, [])
+
+    @cached_property
+    def _unhealed(self) -> frozenset[str]:
+        """The servers that something is wrong with at the end."""
+        return frozenset().union(*(f.targets for f in self.faults if f.end == math.inf))
+
+    @cached_property
+    def _healed(self) -> float:
+        """When the last fault was over, or began, if it is not over."""
+        ends = (f.end if f.end < math.inf else f.begin for f in self.faults)
+        return max(ends, default=0.0)
 
     def healed_at(self, node: str) -> float | None:
         """When the last fault that could keep `node` from answering was over; None: it is not."""
-        lasting = [f for f in self.faults if f.end == math.inf]
-        if any(node in f.targets or any(map(is_zookeeper, f.targets)) for f in lasting):
+        if node in self._unhealed or any(map(is_zookeeper, self._unhealed)):
             return None
-        begin = min((r.invoke for r in self.asked_of(node)), default=0.0)
-        ends = [f.end if f.end < math.inf else f.begin for f in self.faults]
-        return max([begin, self._started.get(node, 0.0), *ends])
+        begin = min((r.invoke for r in self.owed(node)), default=0.0)
+        return max(begin, self._started.get(node, 0.0), self._healed)
+
+
+def grouped(items: Iterable[T], key: Callable[[T], K], made: Callable[[list[T]], G]) -> dict[K, G]:
+    groups: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return {name: made(group) for name, group in groups.items()}
+
+
+def _united(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same time, in stretches that do not meet, in order."""
+    united: list[tuple[float, float]] = []
+    for begin, end in sorted(stretches):
+        if united and begin <= united[-1][1]:
+            begin, end = united[-1][0], max(united[-1][1], end)
+            united.pop()
+        united.append((begin, end))
+    return united
 
 
 # What has to be known of a run from its beginning: who did what, who held what, what was broken;
@@ -250,41 +366,40 @@ def _lost(events: Sequence[Event]) -> _Lost:
     )
 
 
-def _requests(events: Sequence[Event], path: str = CLAIMS) -> Iterator[Request]:
+def _requests(events: Iterable[Event], path: str, is_whole: bool) -> Iterator[Request]:
+    """The requests for a path, in the order in which they were over.
+
+    Unless the events are `is_whole`, a request's beginning may have been dropped.
+    """
     invoked: dict[tuple[str, int], RequestEvent] = {}
-    may_be_cut = "request" in _lost(events).kinds
     for event in events:
         if not isinstance(event, RequestEvent) or event.path != path:
             continue
         key = (event.subject, event.id)
         if event.phase == "invoke":
-            if key in invoked:
+            if invoked.setdefault(key, event) is not event:
                 raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
-            invoked[key] = event
-        elif key not in invoked:
-            if may_be_cut:
-                continue
-            raise HistoryError(f"Request {key[1]} to {key[0]} ended but never began: {event}")
+        elif (begin := invoked.pop(key, None)) is None:
+            if is_whole:
+                raise HistoryError(f"Request {key[1]} to {key[0]} ended but never began: {event}")
+        elif event.t < begin.t:
+            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
         else:
-            begin = invoked.pop(key)
-            if event.t < begin.t:
-                raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
-            yield Request(event.subject, event.phase, (begin, event))
-    for (node, _), event in invoked.items():
-        yield Request(node, "unknown", (event,))
+            yield Request.of(begin, event)
+    for event in invoked.values():
+        yield Request.of(event, None)
 
 
-def _owners(events: Sequence[Event]) -> dict[str, str]:
+def _owners(said: Iterable[StatusEvent]) -> dict[str, str]:
     """Which node each session belonged to, as far as the nodes said so themselves."""
-    said = (event for event in events if isinstance(event, StatusEvent))
     return {event.session: event.subject for event in said if event.session}
 
 
-def _negotiated(events: Sequence[Event]) -> dict[str, float]:
+def _negotiated(said: Iterable[StatusEvent]) -> dict[str, float]:
     """Each node's session timeout in seconds, the longest it ever had, by its own word."""
     longest: dict[str, float] = {}
-    for event in events:
-        if isinstance(event, StatusEvent) and event.session_timeout_ms:
+    for event in said:
+        if event.session_timeout_ms:
             timeout = event.session_timeout_ms / 1000
             longest[event.subject] = max(longest.get(event.subject, 0.0), timeout)
     return longest
@@ -368,9 +483,6 @@ def _fault(begin: FaultEvent, end: float, targets: frozenset[str]) -> Fault:
 
 def _ensemble(events: Sequence[Event]) -> set[str]:
     """ZooKeeper's servers, as far as anything was done to or heard of one by its own name."""
-    names = {name for event in events for name in event.subject.split(",")}
+    subjects = {event.subject for event in events}
+    names = {name for subject in subjects for name in subject.split(",")}
     return {name for name in names if _SERVER.fullmatch(name)} or {"zookeeper1"}
-
-
-def _overlap(request: Request, fault: Fault) -> bool:
-    return request.invoke <= fault.end and fault.begin <= request.done

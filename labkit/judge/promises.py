@@ -6,11 +6,13 @@ prevents breaks *answers* and *unheld*, but most runs that keep these never need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
-from labkit.judge.facts import Fault, History, Life, Request
+from labkit.judge.facts import Asked, History, Life, Lives, Request, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
 
@@ -46,9 +48,11 @@ def _changed_hands(history: History) -> bool:
 
 
 def _asked_after_loss(history: History) -> bool:
-    last = {request.node: request.invoke for request in _heard(history)}
+    heard = _heard(history)
     return any(
-        life.died is not None and last.get(life.owner or "", 0.0) > life.end
+        life.died is not None
+        and (asked := heard.get(life.owner or "")) is not None
+        and asked.last > life.end
         for life in history.claims
     )
 
@@ -61,55 +65,58 @@ def _had_a_choice(history: History) -> bool:
 
 
 def _came_back(history: History) -> bool:
-    ends = [fault.end for fault in history.faults]
-    return any(request.invoke > end for request in history.answered for end in ends)
+    healed = min((fault.end for fault in history.faults), default=math.inf)
+    return any(request.invoke > healed for request in history.answered)
 
 
 def _claimed_in_trouble(history: History) -> bool:
-    return any(
-        ticket.begin <= fault.end and fault.begin <= ticket.end
-        for ticket in history.tickets
-        for fault in history.faults
-    )
+    return any(history.in_trouble(ticket.begin, ticket.end) for ticket in history.tickets)
 
 
 def _slept_past_a_rival(history: History) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
     heard = _heard(history)
+    claims = grouped(history.claims, lambda life: life.owner or "", Lives)
+    answers = grouped(sorted(history.answered, key=_done), lambda r: r.number, list)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
         waited = [
             request
-            for request in heard
-            if request.node in sleep.targets and request.invoke < sleep.end < request.done
+            for node in sleep.targets & heard.keys()
+            if (request := heard[node].waiting(sleep.end)) is not None
         ]
         latest = max((request.invoke for request in waited), default=sleep.begin)
-        if any(_answered_by_a_rival(history, life, latest) for life in _lost(history, sleep)):
+        if any(
+            _answered_by_a_rival(history, answers.get(life.order, []), life, latest)
+            for node in sleep.targets & claims.keys()
+            for life in claims[node].during(sleep.begin, sleep.end)
+            if sleep.begin < life.end < sleep.end  # it ended, with its session, in the sleep
+        ):
             return True
     return False
 
 
-def _lost(history: History, sleep: Fault) -> Iterator[Life]:
-    """The claims that ended, with their sessions, while their holder slept."""
-    for life in history.claims:
-        if life.owner in sleep.targets and sleep.begin < life.end < sleep.end:
-            yield life
+def _answered_by_a_rival(
+    history: History, answers: list[Request], lost: Life, before: float
+) -> bool:
+    """Whether another node had claimed a number that was lost, and answered it before a moment.
 
-
-def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
-    """Whether another node had claimed a number that was lost, and answered it before a moment."""
+    `answers` are all of that number, in the order in which they came.
+    """
+    first = bisect_right(answers, lost.end, key=_done)
     return any(
-        request.number == lost.order
-        and lost.end < request.done < before
-        and request.node != lost.owner
-        and history.claim_behind(request) is not None
-        for request in history.answered
+        request.node != lost.owner and history.claim_behind(request) is not None
+        for request in answers[first : bisect_left(answers, before, key=_done)]
     )
 
 
-def _heard(history: History) -> list[Request]:
-    """The requests that were answered in any way, with a number or a refusal, as they were made."""
-    answered = (r for r in history.requests if r.phase == "ok" or r.events[-1].status)
-    return sorted(answered, key=lambda request: request.invoke)
+def _heard(history: History) -> dict[str, Asked]:
+    """The requests that each node answered in any way, with a number or a refusal."""
+    answered = (r for r in history.requests if r.phase == "ok" or r.end.status)
+    return grouped(answered, lambda request: request.node, Asked)
+
+
+def _done(request: Request) -> float:
+    return request.done
 
 
 def _shared_a_worker(history: History) -> bool:

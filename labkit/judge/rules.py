@@ -24,11 +24,11 @@ not when it is applied, which is what `tolerance` is for.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life, Request
 from labkit.judge.promises import untested
@@ -50,12 +50,13 @@ def check(
     Raises `HistoryError` for events that contradict each other.
     """
     history = History(list(events), tolerance, session_timeout)
-    unjudged = _unjudged(history)
+    asked = {node: _asked(history, node) for node in history.live_nodes}
+    unjudged = _unjudged(history, asked)
     violations = [
         *_answers(history),
         *_unheld(history),
         *_lowest_free(history),
-        *_liveness(history),
+        *_liveness(history, asked),
         *_tickets(history),
         *_ids(history),
     ]
@@ -166,16 +167,9 @@ def _answered(requests: Sequence[Request]) -> str:
 
 def _holder(history: History, request: Request) -> Life | None:
     """The claim of another node that held the number when the request was answered."""
-    return next(
-        (
-            life
-            for life in reversed(history.claims)
-            if life.order == request.number
-            and life.owner != request.node
-            and life.begin <= request.done < life.end
-        ),
-        None,
-    )
+    claims = history.claims_on(request.number, request.done, request.done)
+    rivals = (life for life in claims if life.owner != request.node and request.done < life.end)
+    return next(rivals, None)
 
 
 def _since(holder: Life) -> str:
@@ -205,15 +199,13 @@ def _unheld(history: History) -> Iterator[Violation]:
 
 
 def _held(history: History, request: Request) -> bool:
-    slack = history.tolerance
+    since, until = request.invoke - history.tolerance, request.done + history.tolerance
     if request.token is None:
-        lives = history.by_owner.get((request.number, request.node), [])
-    else:
-        life = history.claim_behind(request)
-        lives = [life] if life is not None and life.owner in (None, request.node) else []
-    return any(
-        life.begin - slack <= request.done and request.invoke <= life.end + slack for life in lives
-    )
+        return any(history.claims_of(request, since, until))
+    life = history.claim_behind(request)
+    if life is None or life.owner not in (None, request.node):
+        return False
+    return life.begin <= until and since <= life.end
 
 
 def _why_unheld(history: History, request: Request, zxid: int | None) -> str:
@@ -281,15 +273,10 @@ def _claim_begin(history: History, life: Life) -> int:
     if life.ticket is not None:
         return life.ticket.born
     begin = history.sessions.get(life.session, -1)
-    asked = [
-        r.invoke
-        for r in (*history.requests, *history.id_requests)
-        if r.node == life.owner
-        and r.invoke <= life.begin + history.tolerance
-        and (r.phase == "unknown" or r.done >= life.begin - history.tolerance)
-    ]
-    if asked and "request" not in history.lost.kinds:
-        begin = max(begin, bisect_left(history.times, min(asked) - history.tolerance) - 1)
+    asked, slack = history.asked.get(life.owner or ""), history.tolerance
+    first = asked.first(life.begin - slack, by=life.begin + slack) if asked else None
+    if first and "request" not in history.lost.kinds:
+        begin = max(begin, bisect_left(history.times, first.invoke - slack) - 1)
     return min(begin, life.born - 1)
 
 
@@ -309,12 +296,12 @@ def _hole(history: History, claim: _Claiming) -> Violation:
     )
 
 
-def _liveness(history: History) -> Iterator[Violation]:
+def _liveness(history: History, asked_of: Mapping[str, list[Request]]) -> Iterator[Violation]:
     if history.lost.kinds & BREAKS:
         return  # a node may still be cut off, since before the events begin
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
-        asked = _asked(history, node, healed)
+        asked = asked_of[node]
         if healed is None or not asked or any(r.phase == "ok" for r in asked):
             continue
         if history.end < healed + bound:
@@ -331,14 +318,15 @@ def _liveness(history: History) -> Iterator[Violation]:
         )
 
 
-def _asked(history: History, node: str, healed: float | None) -> list[Request]:
-    """The requests to a node that were over in time, or should have been.
+def _asked(history: History, node: str) -> list[Request]:
+    """The requests to a node, after the last fault, that were over in time, or should be.
 
     Who is asked later than that for the first time must answer then.
     """
+    healed = history.healed_at(node)
     if healed is None:
         return []
-    after = [r for r in history.asked_of(node) if r.done >= healed]
+    after = [r for r in history.owed(node) if r.done >= healed]
     first = min((_counts_at(r) for r in after), default=healed)
     return [r for r in after if _counts_at(r) <= max(healed + history.bound(node), first)]
 
@@ -349,18 +337,21 @@ def _counts_at(request: Request) -> float:
 
 
 def _reason(request: Request) -> str:
-    end = request.events[-1]
+    end = request.end
     return end.reason or end.error or "nothing"
 
 
 def _tickets(history: History) -> Iterator[Violation]:
     if history.lost.kinds & BREAKS:
         return
+    calm = list(_calm(history))
     for ticket in history.tickets:
-        node = history._owner_of.get(ticket.session)
+        node = history.owners.get(ticket.session)
         bound = history.bound(node)
         end = min(ticket.end, history.end)
-        for calm_begin, calm_end in _calm(history):
+        first = bisect_right(calm, ticket.begin, key=lambda stretch: stretch[1])
+        last = bisect_left(calm, end, key=lambda stretch: stretch[0])
+        for calm_begin, calm_end in islice(calm, first, last):
             begin, until = max(ticket.begin, calm_begin), min(end, calm_end)
             if until - begin > bound:
                 holder = node or f"session {ticket.session}"
@@ -406,12 +397,12 @@ def _calm(history: History) -> Iterator[tuple[float, float]]:
     yield calm_since, math.inf
 
 
-def _unjudged(history: History) -> dict[str, str]:
+def _unjudged(history: History, asked_of: Mapping[str, list[Request]]) -> dict[str, str]:
     """The live nodes of which nobody can say whether they came back, and why."""
     found = {}
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
-        asked = _asked(history, node, healed)
+        asked = asked_of[node]
         if history.lost.kinds & BREAKS:
             found[node] = "what was broken at the beginning is not known"
         elif healed is None:
