@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,11 @@ from labkit.lab.lab import Lab
 
 README = Path(__file__).parent.parent / "README.md"
 
+SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
 
 def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    snippet, _ = SNIPPETS
     monkeypatch.setenv("LABKIT_BACKEND", "process")
     names: dict[str, Lab] = {}
     exec(compile(snippet, "README.md", "exec"), names)
@@ -22,3 +27,13 @@ def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     verbs = [(e.subject, e.verb) for e in events if isinstance(e, VerbEvent)]
     assert ("zookeeper", "stop") in verbs
     assert verbs.index(("zookeeper", "stop")) < verbs.index(("zookeeper", "start"))
+
+
+def test_the_server_falls_where_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "my_server.py").write_text(SNIPPETS[1])
+    command = ["ladder", "my_server.py", "--json", "--rung", "2", "--backend", "process"]
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit.cli", *command], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["reached"] == 1
