@@ -100,6 +100,11 @@ ALT = {
         "Clients ask while faults are injected. What they were answered and ZooKeeper's own log of "
         "what was true go to the checker, which compares them rule by rule."
     ),
+    "14-configuration-all-or-nothing": (
+        "A reader gets three settings, one after the other. Between the first and the second, one "
+        "transaction changes all three and their parent: the reader has the first one old and two "
+        "new. Its two looks at the parent, before and after, differ."
+    ),
     "architecture": (
         "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
         "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
@@ -776,6 +781,25 @@ def chaos() -> Sheet:
 # --- the house --------------------------------------------------------------------------------
 
 
+def configuration() -> Sheet:
+    s = Sheet(2.75)
+    turn = 3.2
+    for y, name in ((0.55, "/config"), (1.0, "host"), (1.45, "password"), (1.9, "port")):
+        s.text(0.22, y, name, bold=True, at="left")
+        s.bar(1.35, turn, y, 1, height=0.26)
+        s.bar(turn, WIDTH - 0.25, y, 2, height=0.26)
+    s.text(turn, 0.24, "one transaction", 9.5, bold=True)
+    s.line((turn, 0.36), (turn, 2.1), style.INK, 2, z=4)
+    for x, y in ((1.75, 0.55), (2.5, 1.0), (4.0, 1.45), (4.75, 1.9), (5.5, 0.55)):
+        looks = y == 0.55
+        s.text(x, y, "1" if x < turn else "2", 10, True, plate=True, z=6)
+        s.line((x, y + 0.15), (x, 2.28), style.QUIET, dashed=True, z=3.5)
+        s.text(x, 2.42, "look" if looks else "get", 9.5, bold=looks)
+    s.text(0.22, 2.42, "a reader", bold=True, at="left")
+    s.text(6.3, 2.42, "1 ≠ 2: again", 9.5, bold=True, shade=style.ALARM)
+    return s
+
+
 def architecture() -> Sheet:
     s = Sheet(4.3)
     rooms = (
@@ -852,6 +876,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "11-lock-and-election": locks,
     "12-barrier-and-queue": barriers,
     "13-chaos": chaos,
+    "14-configuration-all-or-nothing": configuration,
     "architecture": architecture,
     "logo": logo,
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, numbers, quorum
     from labkit.see.replay import replay
+    from labkit.see.shares import shares
     from labkit.see.states import states
     from labkit.see.verdict import verdict
 
@@ -46,6 +47,7 @@ __all__ = [
     "quorum",
     "replay",
     "seen",
+    "shares",
     "silences",
     "states",
     "storm",
@@ -69,6 +71,7 @@ _HOMES = {
     "progress": "course.task",
     "replay": "see.replay",
     "seen": "see.curves",
+    "shares": "see.shares",
     "silences": "judge.facts",
     "states": "see.states",
     "storm": "see.curves",

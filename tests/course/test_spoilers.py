@@ -36,6 +36,7 @@ TO_DO = {page.number for page in COURSE} - {
     "09b",
     "10",
     "11",
+    "14",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labkit.course.exercises import (
     balancing,
     barriers,
+    configuration,
     doubts,
     ensembles,
     judging,
@@ -40,6 +41,7 @@ _PAGES = (
     barriers,
     queues,
     judging,
+    configuration,
 )
 
 #: Every exercise, in the order of the pages.
