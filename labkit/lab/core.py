@@ -33,6 +33,7 @@ class Core:
         self.backend: Backend | None = None
         self.closing = False
         self.born: dict[str, float] = {}
+        self.private = False
         self.credential = f"lab:{secrets.token_hex(16)}"
         self._ids = itertools.count(1)
 

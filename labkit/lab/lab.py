@@ -81,7 +81,7 @@ class Lab(LinkVerbs):
     each is given a copy of); `claim` the algorithm: "lowest-free", "original" for the one with
     bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
     "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
-    of the nodes.
+    of the nodes. In a `private` lab other users of ZooKeeper can't even read its numbers.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Lab(LinkVerbs):
         claim: str | Path | type = "lowest-free",
         env: Mapping[str, str] | None = None,
         record: bool = True,
+        private: bool = False,
     ) -> None:
         _check("nodes", nodes, 0, MAX_NODES)
         _check("ensemble", ensemble, 1, 5)
@@ -115,6 +116,7 @@ class Lab(LinkVerbs):
             **(env or {}),
         }
         super().__init__(Core())
+        self._core.private = private
         self._record = record
         self._recorder: Recorder | None = None
         self._created = 0
@@ -485,6 +487,7 @@ class Lab(LinkVerbs):
             shared = {
                 "SESSION_TIMEOUT_MS": timeout,
                 "ZOOKEEPER_AUTH": self._core.credential,
+                "ZOOKEEPER_PRIVATE": "1" if self._core.private else "",
                 "NODE_LAB": self._core.running.lab_id,
             }
             env = {**shared, **self._env, **(own or {})}
@@ -520,7 +523,9 @@ class Lab(LinkVerbs):
 
     def _connect(self) -> KazooClient:
         # A session as the nodes have: kazoo's own can lose its session to a mere restart.
-        session = Session(self.zookeeper.hosts, 10.0, _KAZOO_LOG, credential=self._core.credential)
+        session = Session(
+            self.zookeeper.hosts, 10.0, _KAZOO_LOG, (), self._core.credential, self._core.private
+        )
         client: KazooClient = session
         begin = time.time()
         try:

@@ -54,7 +54,9 @@ class LossyClient(Session):
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         log = logging.getLogger("labkit.kazoo")
-        super().__init__(hosts, timeout, log, credential=zookeeper.credential)
+        super().__init__(
+            hosts, timeout, log, credential=zookeeper.credential, private=zookeeper.private
+        )
         self.add_listener(lambda state: self.told.append((clock(), str(state))))
 
     def lose_reply(self, times: int = 1) -> None:

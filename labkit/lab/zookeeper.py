@@ -80,6 +80,11 @@ class ZooKeeperHandle:
         return self._core.credential
 
     @property
+    def private(self) -> bool:
+        """Whether nobody else may read what the lab's nodes hold."""
+        return self._core.private
+
+    @property
     def version(self) -> str:
         return self._core.running.zookeeper_version
 

@@ -69,6 +69,7 @@ class Configuration:
     claim: str
     program: Program | None = None  # of a reader's own server
     credential: str = ""  # "user:password", for what only this user may change in ZooKeeper
+    private: bool = False  # nobody else may read it, either
     lab: str | None = None  # the id of the lab that it belongs to
     lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
 
@@ -142,6 +143,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         claim=claim,
         program=program(claim),
         credential=credential,
+        private=environ.get("ZOOKEEPER_PRIVATE") == "1",
         lab=environ.get("NODE_LAB") or None,
         lose_replies=places("LOSE_REPLIES"),
     )
@@ -189,7 +191,12 @@ class _Service:
         settings = self._settings
         timeout = settings.session_timeout_ms / 1000
         return Session(
-            settings.hosts, timeout, _KAZOO_LOG, settings.lose_replies, settings.credential
+            settings.hosts,
+            timeout,
+            _KAZOO_LOG,
+            settings.lose_replies,
+            settings.credential,
+            settings.private,
         )
 
     def _fail(self, said: str, code: int) -> None:

@@ -21,9 +21,10 @@ log = logging.getLogger("labkit.node")
 #: Begins the line of a node's log that tells of a reply that was lost on purpose.
 LOST_REPLY = "lost on purpose"
 
-#: What only the owner of a credential may change; everybody may read it.
+#: What only the owner of a credential may change; everybody may read it, unless it is private.
 GUARDED = ("/sequence", "/snowflake")
-_OWNERS = [make_acl("auth", "", all=True), make_acl("world", "anyone", read=True)]
+_OWNERS = [make_acl("auth", "", all=True)]
+_READERS = [make_acl("world", "anyone", read=True)]
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
 # doubles without a useful bound. A server that is back should be found within about a second, and
@@ -129,21 +130,23 @@ class _Connection(ConnectionHandler):
         return result
 
 
-def _guarded(request: Any) -> Any:
+def _guarded(request: Any, private: bool) -> Any:
     """The same request; a znode that it creates in a guarded place is its creator's."""
     if isinstance(request, Transaction):
-        return Transaction([_guarded(operation) for operation in request.operations])
+        return Transaction([_guarded(operation, private) for operation in request.operations])
     if not isinstance(request, Create | Create2) or request.acl != OPEN_ACL_UNSAFE:
         return request
     inside = any(f"{request.path}/".startswith(f"{path}/") for path in GUARDED)
-    return request._replace(acl=_OWNERS) if inside else request
+    acl = _OWNERS if private else _OWNERS + _READERS
+    return request._replace(acl=acl) if inside else request
 
 
 class Session(KazooClient):
     """A client that always comes back, and knows what the server granted it.
 
     With a `credential`, "user:password", what it creates below the `GUARDED` paths belongs to that
-    user: others may read it. Without one, everything belongs to everybody.
+    user: others may read it, unless the session is `private`. Without one, everything belongs to
+    everybody.
     """
 
     #: None until the first handshake, and while a new session replaces one that has expired.
@@ -160,7 +163,9 @@ class Session(KazooClient):
         logger: logging.Logger,
         lose: Collection[int] = (),
         credential: str = "",
+        private: bool = False,
     ) -> None:
+        self._private = private
         self.asked = timeout  # seconds
         forever = KazooRetry(
             max_tries=-1, delay=0.05, max_delay=_patience(timeout), ignore_expire=False
@@ -179,7 +184,9 @@ class Session(KazooClient):
         connection.lose = lose
 
     def _call(self, request: Any, async_object: Any) -> Any:
-        return super()._call(_guarded(request) if self.auth_data else request, async_object)
+        if self.auth_data:
+            request = _guarded(request, self._private)
+        return super()._call(request, async_object)
 
     def connect(self) -> None:
         """Begin to connect, in the background."""

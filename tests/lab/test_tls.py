@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from kazoo.client import KazooClient
+from kazoo.exceptions import NoAuthError
 
 from labkit.errors import ConfigError
 from labkit.lab.lab import Lab
@@ -111,3 +112,24 @@ def test_what_a_lab_decides_is_not_set_by_hand(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             ZooKeeperSettings(extra=lines).files()
+
+
+def test_in_a_private_lab_a_second_client_reads_writes_and_deletes_nothing() -> None:
+    with Lab(nodes=2, backend="process", record=False, private=True) as lab:
+        assert sorted(node.sequence() for node in lab.nodes) == [1, 2]
+        second = KazooClient(lab.zookeeper.hosts)
+        second.start(timeout=5)
+        attempts: list[Callable[[], object]] = [
+            lambda: second.get_children("/sequence"),
+            lambda: second.get("/sequence/1"),
+            lambda: second.set("/sequence/1", b"mine"),
+            lambda: second.create("/sequence/3"),
+            lambda: second.delete("/sequence/1"),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NoAuthError):
+                attempt()
+        second.stop()
+        second.close()
+        assert lab.client("ann").get("/sequence/1")[0]
+        assert "node1" in str(lab.tree("/sequence"))
