@@ -96,3 +96,19 @@ def test_a_file_fits_its_schema(schema: str, path: str) -> None:
     command = [checker, "--builtin-schema", f"vendor.{schema}", ROOT / path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_conda_installs_what_is_pinned() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *names, last = environment["dependencies"]
+    assert {"python>=3.11", "pip"} <= set(names)
+    assert last["pip"] == ["-c constraints.txt", "-e ."]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"]
+    assert cited["license"] == project["license"]
+    assert cited["abstract"].strip() == project["description"]
+    assert {"message", "title", "authors", "cff-version"} <= cited.keys()
