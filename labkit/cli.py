@@ -228,35 +228,52 @@ def ladder(
 ) -> None:
     """Put your own server on the ladder; 1 if it doesn't reach the top, or the rung asked for."""
     from labkit.judge.ladder import climb
+    from labkit.see.ladder import as_table
 
     with _progress(as_json) as (_, report):
         result = climb(server, rung=rung, every=every, seed=seed, backend=backend, progress=report)
     if as_json:
         print(json.dumps(result.to_json()))
     else:
-        _ladder_table(result)
+        out.print(as_table(result, _YES, _NO))
+        out.print(result.summary, markup=False, highlight=False)
     raise typer.Exit(0 if result.ok else 1)
 
 
-def _ladder_table(result: Any) -> None:
-    from labkit.judge.ladder import told
+@app.command()
+def judge(
+    kind: Annotated[str, typer.Argument(help="lock, election, queue or counter.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:CLASS|FILE.py:CLASS",
+            help="A class with the verbs of kazoo's recipe, such as kazoo.recipe.lock:Lock.",
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Draws the faults; the same seed, the same ones.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=2, max=32, help="How many processes use it.")] = 5,
+    faults: Annotated[
+        str | None, typer.Option(help="Which kinds, separated by commas; all by default.")
+    ] = None,
+    ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Put a recipe under fire: worker processes use it and are broken; 1 on a violation."""
+    from labkit.judge.recipes.trial import FAULTS
+    from labkit.judge.recipes.trial import judge as try_recipe
 
-    title = f"{result.where}, seed {result.seed}"
-    table = Table("rung", "what was done", "", "verdict", "measured", "s", "page", title=title)
-    for step in result.steps:
-        mark = _YES if step.ok else _NO if step.finding is not None else "-"
-        name = f"{step.rung.number} {step.rung.name}"
-        table.add_row(
-            name,
-            step.rung.done,
-            mark,
-            escape(step.verdict),
-            told(step.figures),
-            f"{step.seconds:.1f}",
-            step.rung.page,
-        )
-    out.print(table)
-    out.print(result.summary, markup=False, highlight=False)
+    settings: dict[str, Any] = {"seed": seed, "seconds": seconds, "workers": workers}
+    settings |= {"ensemble": ensemble, "backend": backend}
+    wanted = FAULTS if faults is None else [f.strip() for f in faults.split(",") if f.strip()]
+    with _progress(as_json) as (_, report):
+        result = try_recipe(kind, target, faults=wanted, progress=report, **settings)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    else:
+        out.print(str(result), markup=False, highlight=False)
+    raise typer.Exit(0 if result.ok else 1)
 
 
 @app.command()

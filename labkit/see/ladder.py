@@ -6,6 +6,9 @@ from base64 import b64encode
 from dataclasses import fields
 from html import escape
 
+from rich.markup import escape as plain
+from rich.table import Table
+
 from labkit.judge.ladder import Climb, Step, climb, told
 from labkit.judge.trials.trial import Claim
 from labkit.see.verdict import moment
@@ -28,6 +31,23 @@ def ladder(
     """
     done = climb(claim, rung=rung, every=every, seed=seed, backend=backend)
     return _Shown(**{field.name: getattr(done, field.name) for field in fields(done)})
+
+
+def as_table(climb: Climb, yes: str, no: str) -> Table:
+    """A climb as a terminal shows it; `yes` and `no` mark a rung that is green, or red."""
+    title = f"{climb.where}, seed {climb.seed}"
+    table = Table("rung", "what was done", "", "verdict", "measured", "s", "page", title=title)
+    for step in climb.steps:
+        table.add_row(
+            f"{step.rung.number} {step.rung.name}",
+            step.rung.done,
+            yes if step.ok else no if step.finding is not None else "-",
+            plain(step.verdict),
+            told(step.figures),
+            f"{step.seconds:.1f}",
+            step.rung.page,
+        )
+    return table
 
 
 class _Shown(Climb):
