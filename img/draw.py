@@ -105,6 +105,11 @@ ALT = {
         "transaction changes all three and their parent: the reader has the first one old and two "
         "new. Its two looks at the parent, before and after, differ."
     ),
+    "15-who-may-do-what": (
+        "A tree: the root, open to all, with a box below it that is Ann's, and a letter in the box "
+        "that is open to all. Bob can't read or write the box; whether he can delete it is decided "
+        "at the root, and what he may do with the letter at the letter."
+    ),
     "architecture": (
         "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
         "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
@@ -800,6 +805,27 @@ def configuration() -> Sheet:
     return s
 
 
+def access() -> Sheet:
+    s = Sheet(2.6)
+    s.text(0.85, 0.3, "znode", 9.5, shade=style.QUIET)
+    s.text(3.0, 0.3, "its ACL", 9.5, shade=style.QUIET)
+    s.text(5.3, 0.3, "what it decides for Bob", 9.5, shade=style.QUIET)
+    for y, x, path, whose, decides in (
+        (0.75, 0.35, "/", "anyone: all", "delete the box? yes"),
+        (1.4, 0.65, "/box", "Ann: all", "read, write the box? no"),
+        (2.05, 0.95, "/box/letter", "anyone: all", "read, write the letter? yes"),
+    ):
+        if y > 0.75:
+            s.line((x - 0.15, y - 0.5), (x - 0.15, y), style.QUIET)
+            s.line((x - 0.15, y), (x, y), style.QUIET)
+        s.text(x + 0.05, y, path, 10.5, bold=True, at="left", mono=True)
+        s.box(2.45, y - 0.2, 1.2, 0.4, style.BAND if whose.startswith("Ann") else style.PAPER)
+        s.text(3.05, y, whose, 9.5)
+        s.arrow((3.7, y), (4.1, y))
+        s.text(4.2, y, decides, 9.5, at="left")
+    return s
+
+
 def architecture() -> Sheet:
     s = Sheet(4.3)
     rooms = (
@@ -877,6 +903,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "12-barrier-and-queue": barriers,
     "13-chaos": chaos,
     "14-configuration-all-or-nothing": configuration,
+    "15-who-may-do-what": access,
     "architecture": architecture,
     "logo": logo,
 }

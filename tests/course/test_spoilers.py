@@ -37,6 +37,7 @@ TO_DO = {page.number for page in COURSE} - {
     "10",
     "11",
     "14",
+    "15",
 }
 
 

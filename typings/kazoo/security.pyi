@@ -33,3 +33,11 @@ def make_digest_acl(
     admin: bool = ...,
     all: bool = ...,
 ) -> ACL: ...
+
+class Permissions:
+    READ: int
+    WRITE: int
+    CREATE: int
+    DELETE: int
+    ADMIN: int
+    ALL: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labkit.course.exercises import (
+    access,
     balancing,
     barriers,
     configuration,
@@ -42,6 +43,7 @@ _PAGES = (
     queues,
     judging,
     configuration,
+    access,
 )
 
 #: Every exercise, in the order of the pages.
