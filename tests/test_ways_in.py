@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from labkit.course.page import pages
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -112,3 +114,21 @@ def test_the_citation_is_of_this_version() -> None:
     assert cited["license"] == project["license"]
     assert cited["abstract"].strip() == project["description"]
     assert {"message", "title", "authors", "cff-version"} <= cited.keys()
+
+
+def test_the_plans_for_a_class_add_up() -> None:
+    minutes = {}
+    for page in pages():
+        card = re.search(r"\*\*(\d+) minutes", "".join(cell.source for cell in page.notebook.cells))
+        assert card
+        minutes[page.number] = int(card[1])
+    plans = (ROOT / "docs/teaching.md").read_text()
+    assert f"00 ({minutes['00']} min), 04 ({minutes['04']}), 06 ({minutes['06']})" in plans
+    afternoon = sum(minutes[number] for number in ("00", "02", "04", "05", "06", "07"))
+    first = sum(minutes[number] for number in ("00", "01", "02", "03", "03b"))
+    second = sum(minutes[number] for number in ("04", "05", "06", "07", "08"))
+    third = sum(minutes[number] for number in ("09", "09b", "11", "13"))
+    for said in (afternoon, first, second, third):
+        assert f"({said} min" in plans
+    asked = set(re.findall(r"^\| (\d\db?) \|", plans, re.MULTILINE))
+    assert asked == minutes.keys() - {"00"}  # every page but the first has its tempting answer
