@@ -115,13 +115,21 @@ class ZooKeeperSettings:
     """Settings that every ZooKeeper server of a lab shares. Times in milliseconds.
 
     `extra` are further lines of `zoo.cfg`. A `Path` in it is a file of this machine: each server
-    gets a copy, and its line names the copy.
+    gets a copy, and its line names the copy. `superuser`, "user:password", may do everything.
+    `backup` is what a server's `Backend.backup` gave: each server begins with it.
     """
 
     tick_time: int = 200
     min_session_timeout: int = 400
     max_session_timeout: int = 600_000
     extra: Mapping[str, str | Path] = field(default_factory=dict)
+    superuser: str = ""
+    backup: bytes | None = None
+
+    @property
+    def may_change(self) -> bool:
+        """Whether servers may join and leave the running ensemble."""
+        return self.extra.get("reconfigEnabled") == "true"
 
     def files(self) -> dict[str, bytes]:
         """What the paths in `extra` hold, by the copies' names.
@@ -178,6 +186,19 @@ class Backend(Protocol):
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
         """Create an ensemble (or, with one name, a standalone server); nothing runs yet."""
+
+    def create_member(self, name: str, observer: bool = False) -> Endpoint:
+        """Create one more server, which will join the running ensemble; it does not run yet.
+
+        One that fails, or is interrupted, leaves nothing. Raises `ConfigError` if the ensemble was
+        not made to change.
+        """
+
+    def membership(self, name: str) -> str:
+        """A ZooKeeper server as the ensemble's configuration names it: "server.4=…"."""
+
+    def backup(self, name: str) -> bytes:
+        """A tar of a ZooKeeper server's snapshots and transaction logs."""
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
         """Create a node that will talk to the lab's ZooKeeper; it does not run yet.
@@ -264,6 +285,15 @@ def require_new(name: str, servers: Iterable[str]) -> None:
     """Raise `ConfigError` if one of the lab's servers is called that."""
     if name in servers:
         raise ConfigError(f"There is a server {name} in this lab already. Give the new one a name.")
+
+
+def require_may_change(settings: ZooKeeperSettings, members: Sequence[str]) -> None:
+    """Raise `ConfigError` unless servers may join and leave this ensemble."""
+    if not settings.may_change or len(members) < 2:
+        raise ConfigError(
+            "No server can join or leave this ensemble while it runs. Make one that can change: "
+            'Lab(ensemble=3, zoo_cfg={"reconfigEnabled": "true"})'
+        )
 
 
 def require_known(name: str, servers: Mapping[str, T]) -> T:

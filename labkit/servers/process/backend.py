@@ -6,12 +6,14 @@ interrupting a notebook's cell does not touch them.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from labkit.errors import BackendError, PortInUse
+from labkit.errors import BackendError, PortInUse, UnsupportedFault
 from labkit.servers import reaper, registry, system
 from labkit.servers.base import (
     Endpoint,
@@ -34,6 +36,7 @@ from labkit.servers.base import (
     cli_input,
     require_known,
     require_link,
+    require_may_change,
     require_new,
     require_running,
     wait_until,
@@ -89,6 +92,8 @@ class ProcessBackend:
         self._directory = registry.directory(lab_id)
         self._servers: dict[str, _Server] = {}
         self._zookeepers: dict[str, Endpoint] = {}
+        self._settings = ZooKeeperSettings()
+        self._members: dict[str, config.Peer] = {}  # of an ensemble that may change
         self._forwarder = RemoteForwarder(lab_id, self._directory / "links.log")
         self._zygote = _Zygote(lab_id, self._directory)
         self._ports = Ports()
@@ -130,28 +135,74 @@ class ProcessBackend:
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
         system.require_space()
-        files = settings.files()
+        self._settings = settings
         clients = {name: Endpoint(_LOOPBACK, self._ports.reserve()) for name in names}
-        peers = self._peers(names) if len(names) > 1 else {}
-        for number, name in enumerate(names, start=1):
-            home = self._directory / name
-            (home / "data").mkdir(parents=True)
-            (home / "data" / "myid").write_text(f"{number}\n")
-            (home / config.FILES).mkdir(mode=0o700)
-            for copy, content in files.items():
-                (home / config.FILES / copy).write_bytes(content)
-            config.write_logging_configuration(home)
-            written = config.zoo_cfg(clients[name].port, settings, peers.get(name, ()))
-            (home / "zoo.cfg").write_text(written)
-            log = home / "log"
-            self._servers[name] = _Server(
-                name,
-                clients[name],
-                log,
-                partial(self._launch_java, self._installed.server_command("./zoo.cfg"), log),
-            )
+        peers: dict[str, list[config.Peer]] = {}
+        if len(names) > 1 and settings.may_change:
+            self._members = {name: self._member(name, at) for name, at in clients.items()}
+            peers = dict.fromkeys(names, list(self._members.values()))
+        elif len(names) > 1:
+            peers = self._peers(names)
+        for name, endpoint in clients.items():
+            self._servers[name] = self._create_server(name, endpoint, peers.get(name, ()))
         self._zookeepers.update(clients)
         return clients
+
+    def _create_server(
+        self, name: str, endpoint: Endpoint, peers: Sequence[config.Peer]
+    ) -> _Server:
+        home = self._directory / name
+        (home / "data").mkdir(parents=True)
+        (home / "data" / "myid").write_text(f"{config.server_id(name)}\n")
+        (home / config.FILES).mkdir(mode=0o700)
+        for copy, content in self._settings.files().items():
+            (home / config.FILES / copy).write_bytes(content)
+        if self._settings.backup is not None:
+            with tarfile.open(fileobj=io.BytesIO(self._settings.backup)) as tar:
+                tar.extractall(home / "data", filter="data")
+        config.write_logging_configuration(home)
+        written = config.zoo_cfg(endpoint.port, self._settings, peers)
+        (home / "zoo.cfg").write_text(written)
+        launch = partial(
+            self._launch_java, self._installed.server_command("./zoo.cfg"), home / "log"
+        )
+        return _Server(name, endpoint, home / "log", launch)
+
+    def _member(self, name: str, at: Endpoint, observer: bool = False) -> config.Peer:
+        """A server of an ensemble that may change: all know it by one address, and no link."""
+        quorum, election = self._ports.reserve(), self._ports.reserve()
+        number = config.server_id(name)
+        return config.Peer(number, _LOOPBACK, quorum, election, str(at), observer)
+
+    @explained()
+    def create_member(self, name: str, observer: bool = False) -> Endpoint:
+        require_new(name, self._servers)
+        require_may_change(self._settings, list(self._members))
+        system.require_space()
+        endpoint = Endpoint(_LOOPBACK, self._ports.reserve())
+        nodes = [known for known in self._servers if known not in self._zookeepers]
+        try:
+            self._members[name] = self._member(name, endpoint, observer)
+            self._servers[name] = self._create_server(
+                name, endpoint, list(self._members.values())
+            )
+            self._zookeepers[name] = endpoint
+            for node in nodes:  # for nodes that come to know of it
+                self._forwarder.link(node, name, (endpoint.host, endpoint.port))
+        except BaseException:
+            self._forget(name, endpoint)
+            raise
+        return endpoint
+
+    def membership(self, name: str) -> str:
+        require_known(name, self._members)
+        return f"server.{self._members[name].server_id}={self._members[name]}"
+
+    def backup(self, name: str) -> bytes:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(self._server(name).log.parent / "data" / "version-2", "version-2")
+        return packed.getvalue()
 
     def _peers(self, names: Sequence[str]) -> dict[str, list[config.Peer]]:
         """For each server of an ensemble, all of them as it reaches them: the others by links."""
@@ -208,6 +259,11 @@ class ProcessBackend:
     def _forget(self, name: str, endpoint: Endpoint) -> None:
         """Give back what a server that will not run again has: its port, its links, its name."""
         self._servers.pop(name, None)
+        if self._zookeepers.pop(name, None):
+            shutil.rmtree(self._directory / name, ignore_errors=True)
+        if member := self._members.pop(name, None):
+            self._ports.release(member.quorum_port)
+            self._ports.release(member.election_port)
         self._ports.release(endpoint.port)
         self._forwarder.unlink(name)
 
@@ -303,7 +359,13 @@ class ProcessBackend:
     def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
         self._server(source)
         require_link(target, self._zookeepers)
-        if source != target:
+        if source in self._members and fault is not None:
+            raise UnsupportedFault(
+                "The servers of an ensemble that may change reach each other without a link that "
+                f"could be cut, so {source} can't be cut off. Kill or pause it instead, or use "
+                "Docker: Lab(backend='docker')."
+            )
+        if source != target and source not in self._members:
             self._forwarder.fault(source, target, fault)
 
     # --- the end ------------------------------------------------------------------------------
@@ -318,6 +380,7 @@ class ProcessBackend:
         reaper.kill_processes(self.lab_id)  # what an interrupted start may have left
         self._servers.clear()
         self._zookeepers.clear()
+        self._members.clear()
         self._forwarder.close()
         self._ports.close()
         shutil.rmtree(self._directory, ignore_errors=True)

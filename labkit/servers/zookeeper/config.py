@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from kazoo.security import make_digest_acl_credential
 
 from labkit.servers.base import ZooKeeperSettings
 
@@ -26,12 +29,29 @@ JVM_FLAGS = ("-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC", "-Xm
 
 @dataclass(frozen=True)
 class Peer:
-    """One server of an ensemble, as another one reaches it."""
+    """One server of an ensemble, as another one reaches it.
+
+    `client` is where it listens for clients, "host:port" or a port. An observer has no vote.
+    """
 
     server_id: int
     host: str
     quorum_port: int
     election_port: int
+    client: str = ""
+    observer: bool = False
+
+    def __str__(self) -> str:
+        """As in the configuration that all members of an ensemble share."""
+        address = f"{self.host}:{self.quorum_port}:{self.election_port}"
+        role = ":observer" if self.observer else ""
+        return f"{address}{role};{self.client}" if self.client else address
+
+
+def server_id(name: str) -> int:
+    """The id of the server called "zookeeper4": 4."""
+    found = re.search(r"\d+$", name)
+    return int(found[0]) if found else 1
 
 
 def properties(settings: ZooKeeperSettings, peers: bool, files: str = FILES) -> dict[str, str]:
@@ -51,6 +71,10 @@ def properties(settings: ZooKeeperSettings, peers: bool, files: str = FILES) -> 
         "maxClientCnxns": "0",  # the default refuses one host's 61st client
         "preAllocSize": "1024",  # KiB: the log is read whole, and by default it is 64 MiB of zeros
     }
+    if settings.superuser:
+        user, _, password = settings.superuser.partition(":")
+        digest = make_digest_acl_credential(user, password)
+        shared["DigestAuthenticationProvider.superDigest"] = digest
     limits = {"initLimit": "50", "syncLimit": "10"} if peers else {}
     return {**shared, **limits, **extra}
 
@@ -60,12 +84,10 @@ def zoo_cfg(client_port: int, settings: ZooKeeperSettings, peers: Sequence[Peer]
     lines = {
         **properties(settings, bool(peers)),
         "dataDir": DATA,
-        "clientPort": str(client_port),
-        "clientPortAddress": "127.0.0.1",
     }
-    for peer in peers:
-        address = f"{peer.host}:{peer.quorum_port}:{peer.election_port}"
-        lines[f"server.{peer.server_id}"] = address
+    if not any(peer.client for peer in peers):
+        lines |= {"clientPort": str(client_port), "clientPortAddress": "127.0.0.1"}
+    lines |= {f"server.{peer.server_id}": str(peer) for peer in peers}
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
 
@@ -81,12 +103,12 @@ _VARIABLES = {
 
 
 def environment(
-    settings: ZooKeeperSettings, server_id: int, peers: Sequence[str]
+    settings: ZooKeeperSettings, server_id: int, peers: Sequence[Peer]
 ) -> dict[str, str]:
     """The same configuration as variables of the official image.
 
-    `peers` are the addresses of an ensemble's servers, in the order of their ids from 1; none or
-    one for a standalone server. Source: the image's documentation.
+    `peers` are an ensemble's servers; none or one for a standalone server. Source: the image's
+    documentation.
     """
     wanted = properties(settings, len(peers) > 1, CONTAINER_FILES)
     variables = {
@@ -101,8 +123,7 @@ def environment(
     }
     if len(peers) > 1:
         variables["ZOO_SERVERS"] = " ".join(
-            f"server.{number}={address}:2888:3888;{CLIENT_PORT}"
-            for number, address in enumerate(peers, start=1)
+            f"server.{peer.server_id}={peer}" for peer in peers
         )
     return variables
 
