@@ -110,6 +110,10 @@ ALT = {
         "that is open to all. Bob can't read or write the box; whether he can delete it is decided "
         "at the root, and what he may do with the letter at the letter."
     ),
+    "16-zookeeper-in-production": (
+        "Servers 1, 2 and 3 serve; 4 and 5 join and there are five; 1 and 4 leave and there are "
+        "three again. Clients ask all the time."
+    ),
     "architecture": (
         "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
         "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
@@ -826,6 +830,33 @@ def access() -> Sheet:
     return s
 
 
+def replacing() -> Sheet:
+    s = Sheet(2.5)
+    for left, title, members in (
+        (0.35, "three", (1, 2, 3)),
+        (2.3, "4 and 5 join", (1, 2, 3, 4, 5)),
+        (5.05, "1 and 4 leave", (2, 3, 5)),
+    ):
+        for place, number in enumerate(members):
+            s.chip(left + 0.22 + 0.46 * place, 0.95, number)
+        width = 0.46 * len(members)
+        s.text(left + width / 2, 0.45, title, 10, bold=True)
+    s.arrow((1.85, 0.95), (2.2, 0.95))
+    s.arrow((4.65, 0.95), (5.0, 0.95))
+    s.text(0.35, 1.6, "clients ask all the time", 9.5, at="left")
+    s.arrow((2.3, 1.6), (WIDTH - 0.25, 1.6), shade=style.INK)
+    s.text(6.2, 1.42, "time", 9, shade=style.QUIET)
+    s.text(
+        0.35,
+        2.1,
+        "each change: a majority of the old members, and of the new",
+        9,
+        at="left",
+        shade=style.QUIET,
+    )
+    return s
+
+
 def architecture() -> Sheet:
     s = Sheet(4.3)
     rooms = (
@@ -904,6 +935,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "13-chaos": chaos,
     "14-configuration-all-or-nothing": configuration,
     "15-who-may-do-what": access,
+    "16-zookeeper-in-production": replacing,
     "architecture": architecture,
     "logo": logo,
 }

@@ -6,7 +6,7 @@ import itertools
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from labkit.errors import InvalidTransition
@@ -17,12 +17,21 @@ from labkit.servers.base import Backend, Progress
 from labkit.servers.links.fault import LinkFault
 
 
+@dataclass(frozen=True)
+class Backup:
+    """A ZooKeeper server's data, and the credential without which nobody may change it."""
+
+    data: bytes
+    credential: str
+
+
 class Core:
     """The part of a lab that its nodes and ZooKeeper servers use.
 
     `backend` is None, or `closing` true, while the lab does not run; `born` says at which second
     of the timeline each server was started last. `credential` is what the lab's nodes and clients
-    show ZooKeeper, so that no other user of this machine can change what they hold.
+    show ZooKeeper, so that no other user of this machine can change what they hold; `superuser`
+    what may change the ensemble.
     """
 
     #: Set in a process in which no lab may be changed: why, and what to do instead.
@@ -35,6 +44,7 @@ class Core:
         self.born: dict[str, float] = {}
         self.private = False
         self.credential = f"lab:{secrets.token_hex(16)}"
+        self.superuser = f"super:{secrets.token_hex(16)}"
         self._ids = itertools.count(1)
 
     @property

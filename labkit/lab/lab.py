@@ -28,7 +28,7 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.lab.claim import claim_environment
-from labkit.lab.core import Core
+from labkit.lab.core import Backup, Core
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
 from labkit.lab.event import HistoryEvent
@@ -78,7 +78,8 @@ class Lab(LinkVerbs):
     `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
     of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
     number of ZooKeeper servers, `zoo_cfg` further lines of their `zoo.cfg` (a `Path` is a file that
-    each is given a copy of); `claim` the algorithm: "lowest-free", "original" for the one with
+    each is given a copy of), `backup` what they begin with, from `ZooKeeperServer.backup`; `claim`
+    the algorithm: "lowest-free", "original" for the one with
     bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
     "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
     of the nodes. In a `private` lab other users of ZooKeeper can't even read its numbers.
@@ -90,6 +91,7 @@ class Lab(LinkVerbs):
         *,
         ensemble: int = 1,
         zoo_cfg: Mapping[str, str | Path] | None = None,
+        backup: Backup | None = None,
         backend: str | Backend | None = None,
         session_timeout: float = 5.0,
         request_deadline: float = 2.0,
@@ -105,7 +107,6 @@ class Lab(LinkVerbs):
         _check("request_deadline", request_deadline, 0.01, 600)
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
-        self._zookeeper_settings = ZooKeeperSettings(extra=zoo_cfg or {})
         self._wanted_backend = backend
         self.session_timeout = session_timeout  # may be changed, for nodes made from then on
         self.request_deadline = request_deadline
@@ -117,6 +118,12 @@ class Lab(LinkVerbs):
         }
         super().__init__(Core())
         self._core.private = private
+        if backup is not None:
+            self._core.credential = backup.credential
+        data = backup.data if backup is not None else None
+        self._zookeeper_settings = ZooKeeperSettings(
+            extra=zoo_cfg or {}, superuser=self._core.superuser, backup=data
+        )
         self._record = record
         self._recorder: Recorder | None = None
         self._created = 0
@@ -192,7 +199,7 @@ class Lab(LinkVerbs):
         names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
         progress("starting ZooKeeper", None)
         endpoints = self._core.backend.create_zookeeper(names, self._zookeeper_settings)
-        self._zookeeper = ZooKeeperHandle(self._core, endpoints)
+        self._zookeeper = ZooKeeperHandle(self._core, endpoints, self._changed)
         self._zookeeper.on_each(lambda server: server.launch())
         created = [self._create_node() for _ in range(self._wanted_nodes)]
         progress("starting nodes", None)
@@ -205,9 +212,7 @@ class Lab(LinkVerbs):
         each(Node.wait_connected, created)
         self._register()
         if self._record:
-            addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in self.zookeeper.servers]
-            modes = addresses if self.zookeeper.size > 1 else []  # one alone has nothing to elect
-            self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=lambda: modes)
+            self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=self._electing)
             self._recorder.start()
 
     def close(self) -> None:
@@ -541,6 +546,16 @@ class Lab(LinkVerbs):
     def _register(self) -> None:
         urls = {node.name: node.url for node in self.nodes}
         registry.register(self.id, self.backend, urls)
+
+    def _changed(self, hosts: str) -> None:
+        """Let the lab's own client know where ZooKeeper's servers are now."""
+        if self._zk is not None:
+            self._zk.set_hosts(hosts)
+
+    def _electing(self) -> list[tuple[str, str, int]]:
+        """The servers whose modes are of interest: one alone has nothing to elect."""
+        servers = self.zookeeper.servers if self.zookeeper.size > 1 else []
+        return [(server.name, server.endpoint.host, server.endpoint.port) for server in servers]
 
     def _urls(self) -> list[tuple[str, str]]:
         return [(node.name, node.url) for node in self.nodes]

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import (
+    ConnectionClosedError,
+    ConnectionLoss,
+    NewConfigNoQuorumError,
+    ReconfigInProcessError,
+    SessionExpiredError,
+)
+from kazoo.handlers.threading import KazooTimeoutError
 
 from labkit.errors import (
+    BackendError,
     ServerNotFound,
     StartTimeout,
 )
-from labkit.lab.core import Core
+from labkit.lab.core import Backup, Core
 from labkit.lab.node import START_TIMEOUT, Server
 from labkit.servers.base import (
     Endpoint,
+    ServerState,
     each,
+    wait_until,
 )
 from labkit.servers.zookeeper import txnlog, words
+from labkit.servers.zookeeper.config import server_id
 from labkit.servers.zookeeper.txnlog import Transaction
 
 
@@ -32,7 +48,7 @@ class ZooKeeperServer(Server):
 
     @property
     def mode(self) -> str | None:
-        """ "standalone", "leader" or "follower"; None when it serves nobody."""
+        """ "standalone", "leader", "follower" or "observer"; None when it serves nobody."""
         return words.parse_srvr(self.four_letter("srvr")).get("Mode")
 
     @property
@@ -44,6 +60,15 @@ class ZooKeeperServer(Server):
     def transactions(self) -> list[Transaction]:
         """What this one server has on its disk: agreed by a majority, or only proposed to it."""
         return txnlog.parse_transaction_logs(self._core.running.transaction_logs(self.name))
+
+    def mntr(self) -> dict[str, str]:
+        """Its figures, as the four-letter word `mntr` lists them; empty if it does not answer."""
+        lines = (line.split("\t", 1) for line in self.four_letter("mntr").splitlines())
+        return {line[0]: line[1] for line in lines if len(line) == 2}
+
+    def backup(self) -> Backup:
+        """Its snapshots and its log: `Lab(backup=…)` begins with them."""
+        return Backup(self._core.running.backup(self.name), self._core.credential)
 
     def _answers(self) -> bool:
         # A server of an ensemble serves only with a quorum; alone it is up when it speaks at all.
@@ -58,8 +83,12 @@ class ZooKeeperServer(Server):
 class ZooKeeperHandle:
     """The lab's ZooKeeper: one server or an ensemble. The verbs act on all of it."""
 
-    def __init__(self, core: Core, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self, core: Core, endpoints: Mapping[str, Endpoint], changed: Callable[[str], object]
+    ) -> None:
         self._core = core
+        self._changed = changed  # is told `hosts` when a server has joined or left
+        self._last = len(endpoints)  # number of the server that came last
         self.servers = [
             ZooKeeperServer(core, name, at, alone=len(endpoints) == 1)
             for name, at in endpoints.items()
@@ -90,15 +119,105 @@ class ZooKeeperHandle:
 
     def server(self, number: int) -> ZooKeeperServer:
         """Server `number`, counted from 1."""
-        if not 1 <= number <= self.size:
-            raise ServerNotFound(f"There are ZooKeeper servers 1 to {self.size}, not {number}.")
-        return self.servers[number - 1]
+        for server in self.servers:
+            if server_id(server.name) == number:
+                return server
+        known = ", ".join(str(server_id(server.name)) for server in self.servers)
+        raise ServerNotFound(f"There is no ZooKeeper server {number}; there are {known}.")
 
     @property
     def leader(self) -> ZooKeeperServer | None:
         """The server that leads now (the only one, if standalone); None without a quorum."""
         modes = ("leader", "standalone")
         return next((server for server in self.servers if server.mode in modes), None)
+
+    def join(self, *, observer: bool = False) -> ZooKeeperServer:
+        """Start one more server and make it a member, while the others serve.
+
+        An `observer` answers clients and has no vote. Nodes that run do not learn of a new member;
+        those that are created afterwards do. Raises `ConfigError` if the ensemble was not made to
+        change; one that can't join leaves nothing.
+        """
+        name = f"zookeeper{self._last + 1}"
+        backend = self._core.running
+        with self._core.verb("join", name):
+            backend.require_room(0, 1)
+            endpoint = backend.create_member(name, observer)
+            self._last += 1
+            server = ZooKeeperServer(self._core, name, endpoint, alone=False)
+            try:
+                server.launch()
+                server.wait_ready()
+                self._reconfigure(self.servers, joining=backend.membership(name))
+                self._wait_mode(server)
+            except BaseException:
+                self._remove(server)
+                raise
+            self.servers = [*self.servers, server]
+            self._changed(self.hosts)
+        return server
+
+    def leave(self, server: ZooKeeperServer) -> None:
+        """Take a server out of the ensemble, while the others serve; then end and remove it."""
+        backend = self._core.running
+        with self._core.verb("leave", server.name):
+            backend.membership(server.name)  # raises for one that is not there, or can't leave
+            others = [other for other in self.servers if other is not server]
+            self._reconfigure(others, leaving=str(server_id(server.name)))
+            self.servers = others
+            self._changed(self.hosts)
+            self._remove(server)
+
+    def _remove(self, server: ZooKeeperServer) -> None:
+        backend = self._core.running
+        if backend.state(server.name) is ServerState.PAUSED:
+            backend.kill(server.name)
+        backend.stop(server.name)
+        backend.remove(server.name)
+
+    def _reconfigure(
+        self,
+        through: list[ZooKeeperServer],
+        joining: str | None = None,
+        leaving: str | None = None,
+        timeout: float = START_TIMEOUT,
+    ) -> None:
+        """Change the membership. Repeated, it changes nothing more: a lost answer does no harm."""
+        refusals = (
+            NewConfigNoQuorumError,  # the new one is not up to date yet
+            ReconfigInProcessError,
+            ConnectionLoss,  # a leader that leaves hangs up
+            ConnectionClosedError,
+            SessionExpiredError,
+        )
+        client = KazooClient(
+            ",".join(str(server.endpoint) for server in through),
+            auth_data=[("digest", self._core.superuser)],
+            logger=logging.getLogger("labkit.kazoo"),
+        )
+        deadline = time.monotonic() + timeout
+        try:
+            client.start(timeout=timeout)
+            while True:
+                try:
+                    client.reconfig(joining, leaving, None)
+                    return
+                except refusals as error:
+                    if time.monotonic() > deadline:
+                        raise BackendError(
+                            f"The ensemble did not change within {timeout:g} s: "
+                            f"{type(error).__name__}. Has it a majority? lab.zookeeper shows it."
+                        ) from error
+                time.sleep(0.05)
+        except KazooTimeoutError as error:
+            raise BackendError(
+                f"No server let a client in within {timeout:g} s, so the ensemble can't change. "
+                "Start its servers: lab.zookeeper.start()"
+            ) from error
+        finally:
+            with suppress(Exception):  # it ends with its process at the latest
+                client.stop()
+                client.close()
 
     @property
     def followers(self) -> list[ZooKeeperServer]:
@@ -165,14 +284,15 @@ class ZooKeeperHandle:
         """Do it to every server, all at once."""
         each(verb, self.servers)
 
+    def _wait_mode(self, server: ZooKeeperServer, timeout: float = START_TIMEOUT) -> None:
+        if not wait_until(lambda: server.mode, timeout):
+            raise StartTimeout(f"{server.name} serves nobody after {timeout:g} s.", server.logs(20))
+
     def wait_serving(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until every server serves: alone, as leader, or as follower."""
         deadline = time.monotonic() + timeout
-        while not all(server.mode for server in self.servers):
-            if time.monotonic() > deadline:
-                idle = next((s for s in self.servers if not s.mode), self.servers[0])
-                raise StartTimeout(f"{idle.name} serves nobody after {timeout:g} s.", idle.logs(20))
-            time.sleep(0.02)
+        for server in self.servers:
+            self._wait_mode(server, max(deadline - time.monotonic(), 0))
 
     def __repr__(self) -> str:
         return f"<ZooKeeper {self.version}: {', '.join(map(repr, self.servers))}>"

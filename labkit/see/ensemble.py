@@ -72,7 +72,7 @@ class Ensemble:
         if not begins:
             life.state = _STATES.get(verb, life.state)
         match verb, begins:
-            case (("stop" | "kill" | "pause"), False) if modes:
+            case (("stop" | "kill" | "pause" | "leave"), False) if modes:
                 if verb == "pause":
                     self._paused[server] = modes[-1].what
                 open_stretch(modes, t)

@@ -128,7 +128,7 @@ def test_files_and_containers_are_configured_alike() -> None:
     for members in ([], peers):
         written = config.zoo_cfg(2181, settings, members)
         lines = dict(line.split("=", 1) for line in written.splitlines())
-        variables = config.environment(settings, 1, [peer.host for peer in members])
+        variables = config.environment(settings, 1, members)
         extra = dict(word.split("=", 1) for word in variables["ZOO_CFG_EXTRA"].split())
         shared = config.properties(settings, bool(members))
         assert lines.items() >= shared.items()

@@ -12,6 +12,7 @@ from labkit.course.exercises import (
     judging,
     leases,
     locks,
+    operations,
     outage,
     queues,
     races,
@@ -44,6 +45,7 @@ _PAGES = (
     judging,
     configuration,
     access,
+    operations,
 )
 
 #: Every exercise, in the order of the pages.

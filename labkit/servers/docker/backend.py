@@ -16,12 +16,11 @@ image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instea
 from __future__ import annotations
 
 import io
-import ipaddress
 import itertools
 import math
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from docker.types import EndpointConfig, IPAMConfig, IPAMPool, LogConfig
+from docker.types import EndpointConfig, LogConfig
 
 from labkit.errors import (
     BackendError,
@@ -50,6 +49,7 @@ from labkit.servers.base import (
     each,
     require_known,
     require_link,
+    require_may_change,
     require_new,
     require_running,
 )
@@ -76,6 +76,7 @@ from labkit.servers.docker.leftovers import (
     remove_lab_by,
     unremoved,
 )
+from labkit.servers.docker.networks import Networks
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.ports import Ports
 from labkit.servers.zookeeper import config
@@ -118,7 +119,9 @@ class DockerBackend:
         self._ports = Ports()
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
-        self._subnets: dict[str, ipaddress.IPv4Network] = {}  # by ZooKeeper server
+        self._networks = Networks(lambda: self._api, self._called, self._labels)
+        self._settings = ZooKeeperSettings()
+        self._observers: set[str] = set()
         self._lock = threading.Lock()
         self._zookeeper_image: dict[str, Any] = {}
         self._node_image = ""
@@ -161,14 +164,45 @@ class DockerBackend:
     def create_zookeeper(
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
-        files = settings.files()
+        self._settings = settings
+        settings.files()  # raises what is wrong with them, before anything is made
         with explained():
-            self._create_networks(names)
+            self._networks.create_front()
+            self._networks.create_links(names)
             for name in names:
                 self._new_server(name, None)
             self._zookeepers = list(names)
-            each(lambda name: self._create_server(self._servers[name], settings, files), names)
+            each(lambda name: self._create_server(self._servers[name]), names)
         return {name: self._servers[name].endpoint for name in names}
+
+    def create_member(self, name: str, observer: bool = False) -> Endpoint:
+        require_new(name, self._servers)
+        require_may_change(self._settings, self._zookeepers)
+        before = list(self._servers.values())
+        server = self._new_server(name, None)
+        try:
+            with explained():
+                self._networks.create_links([name])
+                self._observers |= {name} if observer else set()
+                self._zookeepers = [*self._zookeepers, name]
+                self._create_server(server)
+                for other in before:
+                    self._connect_link(other, name)
+        except BaseException:
+            self._abandon(server)
+            raise
+        return server.endpoint
+
+    def membership(self, name: str) -> str:
+        require_known(name, dict.fromkeys(self._zookeepers))
+        require_may_change(self._settings, self._zookeepers)
+        return f"server.{config.server_id(name)}={self._peer(name)}"
+
+    def _peer(self, name: str) -> config.Peer:
+        # Addresses and no names: a server tells the others its own, and it has several.
+        number, address = config.server_id(name), self._address_of(name)
+        observer = name in self._observers
+        return config.Peer(number, address, 2888, 3888, str(CLIENT_PORT), observer)
 
     def _new_server(self, name: str, port: int | None) -> _Server:
         with self._lock:
@@ -180,13 +214,11 @@ class DockerBackend:
             server = self._servers[name] = _Server(name, self._called(name), number, endpoint)
         return server
 
-    def _create_server(
-        self, server: _Server, settings: ZooKeeperSettings, files: Mapping[str, bytes]
-    ) -> None:
+    def _create_server(self, server: _Server) -> None:
         self._api.create_volume(server.container, labels=self._labels)
-        # Addresses and no names: a server tells the others its own, and it has several.
-        peers = [self._address_of(name) for name in self._zookeepers]
-        environment = config.environment(settings, server.number + 1, peers)
+        peers = [self._peer(name) for name in self._zookeepers]
+        number = config.server_id(server.name)
+        environment = config.environment(self._settings, number, peers)
         # Volumes that the image declares and nobody needs would be made without a label.
         declared = self._zookeeper_image["Config"].get("Volumes") or {}
         self._create_container(
@@ -199,8 +231,10 @@ class DockerBackend:
             binds={server.container: {"bind": "/data", "mode": "rw"}},
             tmpfs={path: "mode=1777" for path in declared if path != "/data"},
         )
-        if files:
+        if files := self._settings.files():
             self._api.put_archive(server.container, "/", archive(config.CONTAINER_FILES, files))
+        if self._settings.backup is not None:
+            self._api.put_archive(server.container, "/data", self._settings.backup)
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
         require_new(spec.name, self._servers)
@@ -208,12 +242,15 @@ class DockerBackend:
         try:
             self._create_node(server, spec)
         except BaseException:
-            # It may be on the engine, unless that is what failed; the lab's end finds it there.
-            with suppress(BackendError, DockerException, requests.RequestException):
-                self._api.remove_container(server.container, v=True, force=True)
-            self._forget(server)
+            self._abandon(server)
             raise
         return server.endpoint
+
+    def _abandon(self, server: _Server) -> None:
+        """Remove what could not be made: on the engine, unless that is what failed."""
+        with suppress(BackendError, DockerException, requests.RequestException):
+            self._api.remove_container(server.container, v=True, force=True)
+        self._forget(server)
 
     def _create_node(self, server: _Server, spec: NodeSpec) -> None:
         environment = {
@@ -239,6 +276,10 @@ class DockerBackend:
 
     def _forget(self, server: _Server) -> None:
         """Give back what a server that will not run again has: its port, its number, its name."""
+        if server.name in self._zookeepers:
+            self._zookeepers = [name for name in self._zookeepers if name != server.name]
+            self._observers.discard(server.name)
+            self._networks.remove_link(server.name)
         self._ports.release(server.endpoint.port)
         with self._lock:
             self._servers.pop(server.name, None)
@@ -284,59 +325,11 @@ class DockerBackend:
     def _called(self, what: str) -> str:
         return f"labkit-{self.lab_id}-{what}"
 
-    # --- networks -----------------------------------------------------------------------------
-    #
-    # All servers are on the front network, where their ports are published, and on one network
-    # for each ZooKeeper server: whoever is taken off that one cannot reach the server any more.
-    # An engine publishes ports on the network whose name comes first in the alphabet, and would
-    # publish them anew if that changed: "front" < "link-…".
-
-    def _create_networks(self, zookeepers: Sequence[str], tries: int = 20) -> None:
-        """Create the networks; those of links with subnets that allow fixed addresses.
-
-        Only the engine knows which addresses are free on its machine, so it chooses a pool, which
-        we divide. Another lab may be given the same one at the same moment; then we ask again.
-        """
-        self._create_network("front")
-        for attempt in range(1, tries + 1):
-            subnets = self._free_pool().subnets((len(zookeepers) - 1).bit_length())
-            made = []
-            try:
-                for name, subnet in zip(zookeepers, subnets, strict=False):
-                    made.append(self._create_network(f"link-{name}", subnet))
-                    self._subnets[name] = subnet
-                return
-            except APIError as error:
-                for network in made:
-                    self._api.remove_network(network)
-                if "overlaps" not in str(error) or attempt == tries:
-                    raise
-
-    def _create_network(self, what: str, subnet: ipaddress.IPv4Network | None = None) -> str:
-        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]) if subnet else None
-        name = self._called(what)
-        self._api.create_network(name, driver="bridge", ipam=ipam, labels=self._labels)
-        return name
-
-    def _free_pool(self) -> ipaddress.IPv4Network:
-        probe = self._create_network("probe")
-        try:
-            pools = self._api.inspect_network(probe)["IPAM"]["Config"]
-        finally:
-            self._api.remove_network(probe)
-        networks = (ipaddress.ip_network(pool["Subnet"]) for pool in pools)
-        return next(net for net in networks if isinstance(net, ipaddress.IPv4Network))
+    # --- links --------------------------------------------------------------------------------
 
     def _address_of(self, name: str, seen_by: str | None = None) -> str:
         """A server's address on a ZooKeeper server's network (its own, if that is not given)."""
-        subnet = self._subnets[seen_by or name]
-        number = self._server(name).number + 2  # 0 is the network itself, 1 the gateway
-        if number >= subnet.num_addresses - 1:
-            raise BackendError(
-                f"The network {subnet} has no address for another server. Use a new lab, or give "
-                "the engine larger pools (`default-address-pools` in its daemon.json)."
-            )
-        return str(subnet[number])
+        return self._networks.address(self._server(name).number, seen_by or name)
 
     def _connect_link(self, server: _Server, target: str) -> None:
         self._api.connect_container_to_network(
@@ -437,6 +430,11 @@ class DockerBackend:
             )
         printed = b"".join(filter(None, streams)).decode(errors="replace")
         return cli_answer(command, printed, code)
+
+    def backup(self, name: str) -> bytes:
+        with self._reading(name) as server:
+            chunks, _ = self._api.get_archive(server.container, "/data/version-2")
+            return b"".join(chunks)
 
     def transaction_logs(self, name: str) -> list[bytes]:
         with self._reading(name) as server:

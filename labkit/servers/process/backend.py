@@ -140,7 +140,7 @@ class ProcessBackend:
         peers: dict[str, list[config.Peer]] = {}
         if len(names) > 1 and settings.may_change:
             self._members = {name: self._member(name, at) for name, at in clients.items()}
-            peers = dict.fromkeys(names, list(self._members.values()))
+            peers = {name: list(self._members.values()) for name in names}
         elif len(names) > 1:
             peers = self._peers(names)
         for name, endpoint in clients.items():
@@ -183,9 +183,7 @@ class ProcessBackend:
         nodes = [known for known in self._servers if known not in self._zookeepers]
         try:
             self._members[name] = self._member(name, endpoint, observer)
-            self._servers[name] = self._create_server(
-                name, endpoint, list(self._members.values())
-            )
+            self._servers[name] = self._create_server(name, endpoint, list(self._members.values()))
             self._zookeepers[name] = endpoint
             for node in nodes:  # for nodes that come to know of it
                 self._forwarder.link(node, name, (endpoint.host, endpoint.port))

@@ -122,9 +122,7 @@ def environment(
         "ZOO_CFG_EXTRA": " ".join(f"{name}={value}" for name, value in wanted.items()),
     }
     if len(peers) > 1:
-        variables["ZOO_SERVERS"] = " ".join(
-            f"server.{peer.server_id}={peer}" for peer in peers
-        )
+        variables["ZOO_SERVERS"] = " ".join(f"server.{peer.server_id}={peer}" for peer in peers)
     return variables
 
 
