@@ -38,6 +38,7 @@ TO_DO = {page.number for page in COURSE} - {
     "11",
     "14",
     "15",
+    "16",
 }
 
 
