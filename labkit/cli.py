@@ -272,7 +272,7 @@ def judge(
     if as_json:
         print(json.dumps(result.to_json()))
     else:
-        out.print(str(result), markup=False, highlight=False)
+        out.print(str(result), markup=False, highlight=False, emoji=False)
     raise typer.Exit(0 if result.ok else 1)
 
 

@@ -25,7 +25,7 @@ KINDS = tuple(JUDGES)
 TIMEOUT = 1.0  # seconds: the workers' session timeout
 _WARM_UP = 1.0  # seconds before the first fault
 _HEALED = 12.0  # seconds in which everybody has to get on when nothing is broken any more
-_SLOW = 0.1  # seconds by which replies are held back when one is to be lost
+_SLOW = 0.04  # seconds by which replies are held back when one is to be lost
 _WRITES = 3.0  # seconds in which a worker writes something
 _LOOK = 0.5  # seconds for what has just been said to arrive
 #: What the worker that is hit best has said last: it holds something, or waits for a reply.

@@ -38,7 +38,8 @@ VERBS = {
 _STEP = 0.02  # seconds that a write takes to its resource, after a look at the connection
 _HOLD = 0.1  # seconds for which a lock is held, or a leader acts
 _REST = 0.1  # seconds after an error
-_ITEM = 0.04  # seconds that an item takes, and an increment comes after
+_ITEM = 0.04  # seconds that an item takes
+_PAUSE = 0.2  # seconds between two increments, so that most writes meet no other's
 _EMPTY = 0.3  # seconds that a queue may wait for an item
 _ERRORS = (KazooException, KazooTimeoutError)
 
@@ -186,7 +187,7 @@ def counter(me: Worker, cls: Any) -> None:
             me.failed(error)
         else:
             me.say("added")
-        time.sleep(_ITEM)
+        time.sleep(_PAUSE)
     me.say("value", value=me.attempt(lambda: thing.value))
     threading.Event().wait()
 
