@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
 from labkit import ladder
+from labkit.course import climbs
 from labkit.errors import ConfigError
 from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
 from labkit.judge.trials import RUNGS
@@ -23,6 +25,7 @@ from labkit.judge.trials.trial import Finding, Rung, Trial
 from labkit.servers import registry
 from labkit.servers.helper import LAB_VARIABLE
 
+CLIMBS = Path(climbs.__file__).parent
 LADDER = [sys.executable, "-m", "labkit.cli", "ladder"]
 
 
@@ -197,3 +200,15 @@ def _processes_of(lab: str) -> list[int]:
             if process.environ().get(LAB_VARIABLE) == lab:
                 found.append(process.pid)
     return found
+
+
+@pytest.mark.parametrize(
+    ("file", "rung"),
+    [("sample.py", 2), ("list_create_retry.py", 6)],
+)
+def test_a_reference_climb_stands_below_its_rung_and_falls_there(file: str, rung: int) -> None:
+    path = CLIMBS / file
+    before = attempt(rung - 1, path, seed=1, backend="process")
+    assert before.ok, before.verdict
+    fallen = attempt(rung, path, seed=1, backend="process")
+    assert fallen.finding is not None, fallen.verdict
