@@ -60,8 +60,9 @@ ALT = {
         "and so on: 210 creates. With tickets, each aims at a number of its own: 20 creates."
     ),
     "06-when-zookeeper-stops": (
-        "Numbers 1 to 4 are held when ZooKeeper stops. When it is back, the old sessions still "
-        "hold them for a session timeout; so the new session of node 1 gets number 5."
+        "Numbers 1 to 4 are held when ZooKeeper stops. When it is back, the four nodes make new "
+        "sessions and get 5 to 8. The old sessions go on holding 1 to 4, past a session timeout, "
+        "because their clients live on."
     ),
     "07-zombies-leases-and-fencing": (
         "Node 1 is paused for longer than its session; node 2 gets its number, with a newer token. "
@@ -572,21 +573,20 @@ def races() -> Sheet:
 
 
 def outage() -> Sheet:
-    s = Sheet(3.45)
-    s.band(2.5, 3.5, 0.55, 3.0)
-    s.text(3.0, 0.38, "ZooKeeper is down", 9.5)
-    for i in range(1, 6):
-        y = 0.35 + 0.46 * i
+    s = Sheet(3.95)
+    s.band(2.5, 3.3, 0.55, 3.45)
+    s.text(2.9, 0.38, "ZooKeeper is down", 9.5)
+    for i in range(1, 9):
+        y, node = 0.4 + 0.36 * i, f"node{(i - 1) % 4 + 1}"
         s.lane(y, f"number {i}")
-        if i == 5:
-            s.bar(3.95, 6.9, y, 5, "node1, new session")
+        if i > 4:
+            s.bar(3.65, 6.9, y, i, f"{node}, new session")
             continue
-        s.bar(1.45, 2.5, y, i, f"node{i}")
-        s.bar(2.5, 5.9, y, i, "", "held")
-        s.text(3.62, y, "the old session, still alive", 9, at="left")
-    s.line((3.5, 0.55), (3.5, 3.0), style.INK, 1.2, dashed=True, z=4)
-    s.brace(3.5, 5.9, 2.98, "session timeout")
-    s.text(5.98, 1.5, "then they\nare free", 9.5, at="left")
+        s.bar(1.45, 2.5, y, i, node)
+        s.bar(2.5, 6.9, y, i, "", "held")
+        s.text(3.42, y, "the old session, its client still alive", 9, at="left")
+    s.line((3.3, 0.55), (3.3, 3.45), style.INK, 1.2, dashed=True, z=4)
+    s.brace(3.3, 5.3, 3.5, "session timeout")
     return s
 
 

@@ -32,6 +32,8 @@ TO_DO = {page.number for page in COURSE} - {
     "03b",
     "04",
     "05",
+    "06",
+    "08",
     "09",
     "09b",
     "10",
