@@ -70,6 +70,12 @@ def test_a_node_of_another_lab_is_not_taken_for_ours(lab: Lab) -> None:
             node.wait_ready(0.5)
 
 
+def test_the_sample_finds_no_sequence_when_it_starts() -> None:
+    with Lab(nodes=1, backend="process", claim="original") as lab:
+        assert lab.zk.exists("/sequence") is None
+        assert lab.node(1).sequence() == 1
+
+
 @pytest.mark.alone
 def test_stop_frees_the_number_at_once(lab: Lab) -> None:
     node = lab.node(1)
