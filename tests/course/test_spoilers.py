@@ -33,6 +33,7 @@ TO_DO = {page.number for page in COURSE} - {
     "04",
     "05",
     "06",
+    "07",
     "08",
     "09",
     "09b",
