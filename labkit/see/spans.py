@@ -50,9 +50,13 @@ class Story:
         self.session = ""  # the state of the lab's own session, "CONNECTED" when all is well
         self._lives: dict[str, Life] = defaultdict(Life)
         self._claims: list[Span] = []
+        # The same by the node that a claim names, or else by its session; with their places.
+        self._claims_of: dict[str, list[tuple[int, Span]]] = defaultdict(list)
+        self._claims_in: dict[str, list[tuple[int, Span]]] = defaultdict(list)
         self._held: dict[int, Span] = {}
         self._exact = -1  # the last zxid known from the transaction log
         self._sessions: dict[str, str] = {}
+        self._sessions_of: dict[str, set[str]] = defaultdict(set)
         self._verbs: dict[int, float] = {}
         self._invoked: dict[int, float] = {}
         for event in events:
@@ -101,7 +105,7 @@ class Story:
             life.state = "running"
         self.zookeeper.is_connected(event.connection, t)
         if event.session:
-            self._sessions[event.session] = event.subject
+            self._belongs(event.session, event.subject)
         current = life.answer
         if event.number is None and current and current.heard >= asked:
             # The node may have said so before it gave the answer that came back meanwhile.
@@ -111,6 +115,12 @@ class Story:
             open_stretch(life.quiet, t, event.reason or "")
         else:
             self._answer(life, event.subject, event.number, event.token, after, t, LAST)
+
+    def _belongs(self, session: str, node: str) -> None:
+        if (before := self._sessions.get(session, node)) != node:
+            self._sessions_of[before].discard(session)
+        self._sessions[session] = node
+        self._sessions_of[node].add(session)
 
     def _request(self, event: RequestEvent) -> None:
         life = self._lives[event.subject]
@@ -265,6 +275,8 @@ class Story:
         self.terms = WORKERS
         self.root = event.root
         self._claims, self._held, self._lives = [], {}, defaultdict(Life)
+        self._claims_of.clear()
+        self._claims_in.clear()
 
     def _holders(self, event: HoldersEvent) -> None:
         if event.root != self.root:
@@ -291,6 +303,8 @@ class Story:
         self._release(number, t, lag)
         span = Span(node, number, token, t - lag, t, session=session, watched=lag > 0)
         self._held[number] = span
+        group = self._claims_of[node] if node else self._claims_in[session or ""]
+        group.append((len(self._claims), span))
         self._claims.append(span)
 
     def _release(self, number: int, t: float, lag: float = 0.0) -> None:
@@ -306,8 +320,8 @@ class Story:
     @property
     def nodes(self) -> list[str]:
         """Every node that ever was, node2 before node10."""
-        owners = {name for claim in self._claims if (name := self._owner(claim))}
-        return sorted(self._lives.keys() | owners, key=natural)
+        owners = {name for session in self._claims_in if (name := self._sessions.get(session))}
+        return sorted(self._lives.keys() | self._claims_of.keys() | owners, key=natural)
 
     @property
     def numbers(self) -> list[int]:
@@ -332,8 +346,7 @@ class Story:
     def bars(self, node: str, until: float | None = None, since: float = -math.inf) -> list[Bar]:
         """The node's numbers between the two moments, by both words, in order of beginning."""
         until = self.end if until is None else until
-        recent = [claim for claim in self._claims if claim.end > since]
-        claims = [claim for claim in recent if self._owner(claim) == node]
+        claims = [claim for claim in self._claims_by(node) if claim.end > since]
         earliest = min((claim.start for claim in claims), default=since)
         answers = [span for span in self._life(node).answers if span.end > earliest]
         bars = side_by_side(node, answers, claims, self.zookeeper.outages)
@@ -409,6 +422,12 @@ class Story:
         for stretch in stretches:
             if stretch.start <= until:
                 yield replace(stretch, end=min(stretch.end, until))
+
+    def _claims_by(self, node: str) -> list[Span]:
+        """The node's claims, in the order in which they were made."""
+        sessions = self._sessions_of.get(node, ())
+        nameless = (claim for session in sessions for claim in self._claims_in.get(session, ()))
+        return [claim for _, claim in sorted([*self._claims_of.get(node, ()), *nameless])]
 
     def _owner(self, claim: Span) -> str | None:
         return claim.node or self._sessions.get(claim.session or "")

@@ -1,0 +1,60 @@
+"""The live picture costs the same, however long the lab has been running."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+from benchmarks.redraw import redraw
+from labkit.lab.event import TransactionEvent
+from labkit.see.spans import Story
+
+_NODES = 8
+
+
+def _story(seconds: int) -> Story:
+    """Every five seconds each node loses its number and claims it again, under a new session."""
+    story, zxid = Story(), 0
+    for t in range(0, seconds, 5):
+        for i in range(1, _NODES + 1):
+            session, value = f"0x{i}{t:04x}", f'{{"owner": "node{i}"}}'
+            for op, after in (("create", 0), ("closeSession", 4)):
+                zxid += 1
+                story.add(
+                    TransactionEvent(
+                        "zookeeper",
+                        t=t + after,
+                        zxid=zxid,
+                        session=session,
+                        op=op,
+                        path=f"/sequence/{i}" if op == "create" else None,
+                        value=value if op == "create" else None,
+                        ephemeral=True,
+                    )
+                )
+    story.start = 0.0
+    return story
+
+
+def _steps(story: Story) -> int:
+    """Lines and calls of Python that a redraw takes: the same on every machine, busy or not."""
+    taken = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        picture = redraw(story)
+    finally:
+        sys.settrace(before)
+    assert picture.count('class="bar"') >= _NODES * 10
+    return taken
+
+
+def test_a_redraw_after_ten_minutes_costs_about_what_it_costs_after_one() -> None:
+    assert _steps(_story(600)) <= 1.15 * _steps(_story(60))
