@@ -31,9 +31,9 @@ def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_server_falls_where_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "my_server.py").write_text(SNIPPETS[1])
-    command = ["ladder", "my_server.py", "--json", "--rung", "2", "--backend", "process"]
+    command = ["ladder", "my_server.py", "--json", "--rung", "5", "--backend", "process"]
     done = subprocess.run(
         [sys.executable, "-m", "labkit.cli", *command], cwd=tmp_path, stdout=subprocess.PIPE
     )
     assert done.returncode == 1
-    assert json.loads(done.stdout)["reached"] == 1
+    assert json.loads(done.stdout)["reached"] == 4
