@@ -39,6 +39,7 @@ TO_DO = {page.number for page in COURSE} - {
     "09b",
     "10",
     "11",
+    "12",
     "14",
     "15",
     "16",
