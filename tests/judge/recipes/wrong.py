@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from kazoo.recipe.counter import Counter
@@ -49,4 +50,5 @@ class BlindCounter(Counter):
 
     def _inner_change(self, value: Any) -> None:
         now, _ = self._value()
+        time.sleep(0.05)  # for another's write to come between, also on a slow machine
         self.client.set(self.path, repr(now + value).encode())
