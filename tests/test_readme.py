@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from labkit.course.page import pages
 from labkit.lab.event import VerbEvent
 from labkit.lab.lab import Lab
 
 README = Path(__file__).parent.parent / "README.md"
 
-SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+TEXT = README.read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +39,8 @@ def test_the_server_falls_where_it_is_said(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert json.loads(done.stdout)["reached"] == 4
+
+
+def test_every_page_is_listed_with_its_minutes() -> None:
+    rows = re.findall(r"^\| (\w+) \| \[.*\]\(notebooks/(.*)\) \| (\d+) min \|$", TEXT, re.MULTILINE)
+    assert rows == [(page.number, page.path.name, str(page.minutes)) for page in pages()]
