@@ -40,9 +40,12 @@ class Server:
 
 
 @contextmanager
-def nodes(hosts: str, count: int) -> Iterator[list[Server]]:
-    """`count` nodes that answer and are connected to the ZooKeeper at `hosts`."""
-    environ = {"ZOOKEEPER_HOSTS": hosts, "HOST": "127.0.0.1"}
+def nodes(hosts: str, count: int, credential: str = "") -> Iterator[list[Server]]:
+    """`count` nodes that answer and are connected to the ZooKeeper at `hosts`.
+
+    In a lab's ZooKeeper they may write with that lab's `credential` only.
+    """
+    environ = {"ZOOKEEPER_HOSTS": hosts, "HOST": "127.0.0.1", "ZOOKEEPER_AUTH": credential}
     with _servers("labkit.node", count, environ) as servers:
         _wait_all_ready(servers, "/status", b'"connection":"CONNECTED"')
         yield servers

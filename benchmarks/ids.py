@@ -46,7 +46,8 @@ def run(quick: bool) -> Result:
             "batches": _stretches(lambda: _in_batches(ours, seconds), pairs),
         }
         times = _processor_times(lab, pairs, 20_000 if quick else 400_000)
-        with bare.nodes(lab.zookeeper.hosts, 1) as [server]:
+        [(_, credential)] = lab.zk.auth_data
+        with bare.nodes(lab.zookeeper.hosts, 1, credential) as [server]:
             rates["GET /ids"] = [
                 rate * _BATCH
                 for rate in _over_http(server.port, f"/ids?count={_BATCH}", pairs, seconds)

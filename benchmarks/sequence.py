@@ -30,7 +30,7 @@ def run(quick: bool) -> Result:
     data: dict[str, Any] = {}
     with (
         Lab(nodes=0, backend="process", record=False) as lab,
-        bare.nodes(lab.zookeeper.hosts, 1) as [node],
+        bare.nodes(lab.zookeeper.hosts, 1, next(iter(lab.zk.auth_data))[1]) as [node],
         bare.constant_views(1) as [constant],
     ):
         for count in (1, 16):

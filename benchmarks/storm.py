@@ -20,6 +20,7 @@ from typing import Any
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError
+from kazoo.security import OPEN_ACL_UNSAFE
 
 from benchmarks.report import Result, Row, at_least, at_most, rotated, save
 from labkit import Lab
@@ -165,6 +166,7 @@ def run(quick: bool) -> Result:
     storms: dict[str, dict[int, list[Storm]]] = {name: {} for name in _ALGORITHMS}
     with Lab(nodes=0, backend="process", record=False) as lab:
         lab.zk.ensure_path(ROOT)
+        lab.zk.set_acls(ROOT, OPEN_ACL_UNSAFE)  # the clients are none of the lab's
         for name in _ALGORITHMS:
             _storm(lab, name, 8)  # the server's code gets warm
         for size in sizes:
