@@ -99,6 +99,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 SPREAD = {"test_exercises", "test_process", "test_hostile"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says which tests stay together where tests run side by side.
 

@@ -38,3 +38,17 @@ def test_where_an_engine_is_required_its_absence_fails() -> None:
     assert "No Docker engine answers" in said
     assert " error" in said.splitlines()[-1]
     assert "skipped" not in said.splitlines()[-1]
+
+
+def test_side_by_side_the_tests_of_a_file_stay_in_one_worker() -> None:
+    options = ["-n", "2", "--dist", "loadgroup", "-v", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "tests/servers/test_base.py"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    passed = [line for line in done.stdout.splitlines() if "PASSED" in line]
+    assert len(passed) > 10
+    assert len({line.split()[0] for line in passed}) == 1
+    assert all("@test_base" in line for line in passed)

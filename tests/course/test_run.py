@@ -19,7 +19,7 @@ from labkit.servers.docker import leftovers
 COURSE = page.pages()
 LIMITS = {"process": 300, "docker": 600}  # seconds for all pages, on a machine that is shared
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 
 
 class Run:

@@ -164,6 +164,7 @@ def test_an_interrupt_waits_until_the_trial_has_left(monkeypatch: pytest.MonkeyP
     assert left.is_set()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("after", [0.1, 1.0, 3.0])
 def test_an_interrupt_ends_a_climb_and_leaves_nothing(after: float) -> None:
     process = subprocess.Popen(

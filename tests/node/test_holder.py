@@ -261,6 +261,7 @@ def test_a_heartbeat_keeps_the_lease(tree: Tree, hold: MakeHolder) -> None:
 # --- under load -------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_flood_of_requests_that_wait_starves_nobody(pair: Lab) -> None:
     node = pair.node(1)
     pair.partition(1, kind="drop")  # it believes in its connection for a while, and tries to claim

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
+# Alone, for the ports of a stopped container, 5001 to 5004, are anybody's.
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = "labkit-test"
