@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from itertools import count
 
 from labkit.lab.event import (
@@ -216,8 +215,3 @@ def long_run(nodes: int, events: int, *, seed: int = 1, tickets: bool = True) ->
     """The first so many events of a run that goes on."""
     made = run(nodes, events / (2 * _ASKED * nodes) + 2, seed=seed, tickets=tickets)
     return made[:events]
-
-
-def in_seconds(events: list[Event], seconds: float) -> Iterator[Event]:
-    """Those of the first seconds."""
-    return (event for event in events if event.t <= seconds)

@@ -12,26 +12,22 @@ import io
 import json
 import logging
 import os
-import re
 import signal
-import socket
 import sys
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
 
 from labkit.node.app import create_app
 from labkit.node.claimant import Claimant
+from labkit.node.configuration import BadConfiguration, Configuration, configuration
 from labkit.node.custom import Custom
 from labkit.node.holder import Holder
 from labkit.node.original import Original
-from labkit.node.program import BadProgram, Program
 from labkit.node.session import Session
-from labkit.node.snowflake import EPOCH_MS, Ids
+from labkit.node.snowflake import Ids
 from labkit.node.wsgi import create_http_server
 
 log = logging.getLogger("labkit.node")
@@ -39,114 +35,7 @@ _KAZOO_LOG = logging.getLogger("labkit.node.kazoo")
 
 _ENDS = {signal.SIGTERM, signal.SIGINT}
 
-# A name, an IPv4 address or an IPv6 address in brackets; and a port, or 2181.
-_SERVER = re.compile(
-    r"(?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,9}))?", re.ASCII
-)
-
-_ALGORITHMS = ("lowest-free", "original")
-
 _FIRST_CONNECTION = 1.0  # seconds that a start waits for ZooKeeper; it goes on without it
-
-
-class BadConfiguration(Exception):
-    """A variable of the environment cannot be used; the message says what is allowed."""
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """A node's settings. Times in milliseconds, as in the environment."""
-
-    hosts: str
-    session_timeout_ms: int
-    request_deadline_ms: int
-    max_number: int
-    snowflake_epoch_ms: int
-    name: str
-    url: str
-    host: str
-    port: int
-    claim: str
-    program: Program | None = None  # of a reader's own server
-    credential: str = ""  # "user:password", for what only this user may change in ZooKeeper
-    private: bool = False  # nobody else may read it, either
-    lab: str | None = None  # the id of the lab that it belongs to
-    lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
-
-
-def configuration(environ: Mapping[str, str]) -> Configuration:
-    """Read the environment; raises `BadConfiguration`."""
-
-    def number(name: str, default: int, lowest: int, highest: int) -> int:
-        text = environ.get(name) or str(default)
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if not lowest <= value <= highest:
-            raise BadConfiguration(
-                f"{name} is {text!r}; it must be a whole number from {lowest} to {highest}."
-            )
-        return value
-
-    def program(value: str) -> Program | None:
-        if value in _ALGORITHMS:
-            return None
-        file, _, cls = value.rpartition(":") if not value.endswith(".py") else (value, "", "")
-        try:
-            if packed := environ.get("CLAIM_SOURCE"):
-                return Program.unpack(packed, cls)
-            if file.endswith(".py"):
-                return Program.read(file, cls)
-        except BadProgram as error:
-            raise BadConfiguration(f"CLAIM is {value!r}: {error}") from error
-        known = ", ".join(_ALGORITHMS)
-        raise BadConfiguration(f"CLAIM is {value!r}; it must be {known} or FILE.py:CLASS.")
-
-    def servers(name: str, default: str) -> str:
-        value = environ.get(name) or default
-        hosts, slash, path = value.partition("/")
-        matches = [_SERVER.fullmatch(host) for host in hosts.split(",")]
-        good = all(match and 1 <= int(match[1] or 2181) <= 65535 for match in matches)
-        if not good or (slash and not all(part.strip(".") for part in path.split("/"))):
-            raise BadConfiguration(
-                f"{name} is {value!r}; it must be host:port with a port from 1 to 65535, or "
-                "several of them separated by commas, with at most one /path at the end."
-            )
-        return value
-
-    def places(name: str) -> frozenset[int]:
-        value = environ.get(name) or ""
-        parts = value.split(",") if value else []
-        if not all(part.isdecimal() and int(part) for part in parts):
-            raise BadConfiguration(
-                f"{name} is {value!r}; it must be whole numbers from 1 up, separated by commas."
-            )
-        return frozenset(map(int, parts))
-
-    credential = environ.get("ZOOKEEPER_AUTH") or ""
-    if credential and not all(credential.partition(":")):
-        raise BadConfiguration("ZOOKEEPER_AUTH must be user:password, or empty.")
-    name = environ.get("NODE_NAME") or socket.gethostname()
-    port = number("PORT", 80, 1, 65535)
-    claim = environ.get("CLAIM") or _ALGORITHMS[0]
-    return Configuration(
-        hosts=servers("ZOOKEEPER_HOSTS", "zookeeper:2181"),
-        session_timeout_ms=number("SESSION_TIMEOUT_MS", 5000, 1, 3_600_000),
-        request_deadline_ms=number("REQUEST_DEADLINE_MS", 2000, 1, 600_000),
-        max_number=number("MAX_NUMBER", 1023, 1, 1_000_000),
-        snowflake_epoch_ms=number("SNOWFLAKE_EPOCH_MS", EPOCH_MS, 0, time.time_ns() // 1_000_000),
-        name=name,
-        url=environ.get("NODE_URL") or f"http://{name}:{port}",
-        host=environ.get("HOST") or "0.0.0.0",
-        port=port,
-        claim=claim,
-        program=program(claim),
-        credential=credential,
-        private=environ.get("ZOOKEEPER_PRIVATE") == "1",
-        lab=environ.get("NODE_LAB") or None,
-        lose_replies=places("LOSE_REPLIES"),
-    )
 
 
 def main(environ: Mapping[str, str]) -> None:

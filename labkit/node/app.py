@@ -134,6 +134,16 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
         security_schemes={},  # else the document says null, which is not valid
     )
 
+    _serve_number(app, claimant, about, patience)
+    _serve_ids(app, ids)
+    app.register_error_handler(Refusal, _unavailable)
+    app.register_error_handler(HTTPException, _http_error)
+    app.view_functions["openapi.openapi"] = lambda: redirect("swagger")  # instead of a list of UIs
+    _document_only_what_happens(app)
+    return app
+
+
+def _serve_number(app: OpenAPI, claimant: Claimant, about: dict[str, Any], patience: float) -> None:
     @app.get(
         "/sequence",
         operation_id="sequence",
@@ -160,6 +170,12 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
         """Never claims a number."""
         return {**about, **claimant.status()}
 
+    # flask-openapi3 wraps a view to validate its parameters and its answer. This one has nothing
+    # to validate, and is asked often.
+    app.view_functions["sequence"] = sequence
+
+
+def _serve_ids(app: OpenAPI, ids: Ids) -> None:
     @app.get("/id", operation_id="id", summary="A fresh ID", responses={200: Id, 503: _UNAVAILABLE})
     def id() -> dict[str, Any]:
         """A 64-bit Snowflake ID with the node's number as its worker. Claims one if need be."""
@@ -181,15 +197,6 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
         fresh = map(str, ids.ids(query.count))
         body = '["' + '","'.join(fresh) + '"]' if query.type == "string" else f"[{','.join(fresh)}]"
         return Response(body, mimetype="application/json")
-
-    app.register_error_handler(Refusal, _unavailable)
-    app.register_error_handler(HTTPException, _http_error)
-    app.view_functions["openapi.openapi"] = lambda: redirect("swagger")  # instead of a list of UIs
-    # flask-openapi3 wraps a view to validate its parameters and its answer. This one has nothing
-    # to validate, and is asked often.
-    app.view_functions["sequence"] = sequence
-    _document_only_what_happens(app)
-    return app
 
 
 def _document_only_what_happens(app: OpenAPI) -> None:

@@ -73,6 +73,38 @@ class Controls(widgets.VBox):
         self.messages: deque[str] = deque(maxlen=100)
         self.pictures = 0  # drawn so far
 
+        self._asking: Clients | None = None
+        self._crew_again = lab.workers[0].crew.again if lab.workers else None
+        self._make_widgets(lab)
+        # A lab without nodes, such as one for a crew, has nothing for these to act on.
+        of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []
+        super().__init__(
+            [
+                widgets.HBox([*of_nodes, self.zookeeper]),
+                self.rows,
+                self.message,
+                self.again,
+                self.picture,
+                self.tree,
+            ],
+            layout={"width": "100%"},
+        )
+        self.slider.observe(self._on_slide, "value")
+        self.zookeeper.observe(self._on_zookeeper, "value")
+        self.session_timeout.observe(self._on_timeout, "value")
+        self.clients.observe(self._on_clients, "value")
+        self._view_count = 0  # asks the front end to count
+        self.observe(self._on_views, "_view_count")
+        self._say(
+            "Drag the slider: left kills the longest-lived nodes, right starts new ones."
+            if lab.nodes
+            else "Kill or pause somebody, and watch the picture."
+        )
+        self._pool = self._new_pool()
+        self._painter: threading.Thread
+        self._begin()
+
+    def _make_widgets(self, lab: Lab) -> None:
         self.slider = widgets.IntSlider(
             value=len(lab.alive),
             min=0,
@@ -102,8 +134,6 @@ class Controls(widgets.VBox):
             layout={"width": "110px"},
             tooltip="Let clients ask every node all the time",
         )
-        self._asking: Clients | None = None
-        self._crew_again = lab.workers[0].crew.again if lab.workers else None
         self.rows = widgets.VBox()
         self.picture = widgets.HTML()
         self.tree = widgets.HTML()
@@ -115,33 +145,6 @@ class Controls(widgets.VBox):
             layout={"width": "200px", "display": "none"},
         )
         self.again.on_click(lambda _: self._submit(lambda: None))
-        # A lab without nodes, such as one for a crew, has nothing for these to act on.
-        of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []
-        super().__init__(
-            [
-                widgets.HBox([*of_nodes, self.zookeeper]),
-                self.rows,
-                self.message,
-                self.again,
-                self.picture,
-                self.tree,
-            ],
-            layout={"width": "100%"},
-        )
-        self.slider.observe(self._on_slide, "value")
-        self.zookeeper.observe(self._on_zookeeper, "value")
-        self.session_timeout.observe(self._on_timeout, "value")
-        self.clients.observe(self._on_clients, "value")
-        self._view_count = 0  # asks the front end to count
-        self.observe(self._on_views, "_view_count")
-        self._say(
-            "Drag the slider: left kills the longest-lived nodes, right starts new ones."
-            if lab.nodes
-            else "Kill or pause somebody, and watch the picture."
-        )
-        self._pool = self._new_pool()
-        self._painter: threading.Thread
-        self._begin()
 
     def close(self) -> None:
         """Stop the updates, wait for verbs under way, and take the widget away. Idempotent."""

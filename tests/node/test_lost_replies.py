@@ -10,7 +10,7 @@ from conftest import Tree
 from kazoo.exceptions import ConnectionLoss
 
 from labkit.lab.lab import Lab
-from labkit.node.__main__ import BadConfiguration, configuration
+from labkit.node.configuration import BadConfiguration, configuration
 from labkit.node.session import LOST_REPLY, Session
 
 

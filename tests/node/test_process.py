@@ -15,7 +15,8 @@ import pytest
 import requests
 from conftest import Tree
 
-from labkit.node.__main__ import BadConfiguration, Configuration, configuration, main
+from labkit.node.__main__ import main
+from labkit.node.configuration import BadConfiguration, Configuration, configuration
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
+from steps import steps
 
 from benchmarks.redraw import redraw
 from labkit.lab.event import TransactionEvent
@@ -37,24 +35,11 @@ def _story(seconds: int) -> Story:
     return story
 
 
-def _steps(story: Story) -> int:
-    """Lines and calls of Python that a redraw takes: the same on every machine, busy or not."""
-    taken = 0
-
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal taken
-        taken += 1
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        picture = redraw(story)
-    finally:
-        sys.settrace(before)
+def _redrawing(story: Story) -> int:
+    taken, picture = steps(lambda: redraw(story))
     assert picture.count('class="bar"') >= _NODES * 10
     return taken
 
 
 def test_a_redraw_after_ten_minutes_costs_about_what_it_costs_after_one() -> None:
-    assert _steps(_story(600)) <= 1.15 * _steps(_story(60))
+    assert _redrawing(_story(600)) <= 1.15 * _redrawing(_story(60))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError, ConnectionLoss
@@ -81,27 +82,25 @@ def _silent(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int
     return not any(isinstance(result, Exception) for result in change.commit())
 
 
-def _sent_again(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
-    """Sends it again after a lost reply, and takes the refusal for a rival's change."""
-    while True:
-        change = zk.transaction()
-        change.set_data(path, b"", version=seen)
-        for name, value in settings.items():
-            change.set_data(f"{path}/{name}", value)
-        try:
-            return not any(isinstance(result, Exception) for result in change.commit())
-        except ConnectionLoss:
-            continue
-
-
-def _presuming(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
-    """Takes it that a request without a reply was carried out."""
+def _in_one(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
     change = zk.transaction()
     change.set_data(path, b"", version=seen)
     for name, value in settings.items():
         change.set_data(f"{path}/{name}", value)
+    return not any(isinstance(result, Exception) for result in change.commit())
+
+
+def _sent_again(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
+    """Sends it again after a lost reply, and takes the refusal for a rival's change."""
+    while True:
+        with suppress(ConnectionLoss):
+            return _in_one(zk, path, settings, seen)
+
+
+def _presuming(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
+    """Takes it that a request without a reply was carried out."""
     try:
-        return not any(isinstance(result, Exception) for result in change.commit())
+        return _in_one(zk, path, settings, seen)
     except ConnectionLoss:
         return True
 
