@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import ConnectionClosedError, KazooException
-from kazoo.handlers.threading import KazooTimeoutError
 
 from labkit.errors import (
     BackendError,
@@ -24,10 +20,10 @@ from labkit.errors import (
     NoAnswer,
     NodeUnreachable,
     ServerNotFound,
-    StartTimeout,
     WaitTimeout,
 )
 from labkit.lab.claim import claim_environment
+from labkit.lab.client import LabClient
 from labkit.lab.core import Backup, Core
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
@@ -38,10 +34,9 @@ from labkit.lab.node import Node
 from labkit.lab.recorder import Recorder
 from labkit.lab.tap import Tap
 from labkit.lab.timeline import Timeline
-from labkit.lab.tree import Tree, walk
+from labkit.lab.tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
-from labkit.node.session import Session
 from labkit.progressbar import progress_bar
 from labkit.servers import registry
 from labkit.servers.base import (
@@ -54,19 +49,12 @@ from labkit.servers.base import (
     wait_until,
 )
 from labkit.servers.choice import choose
-from labkit.servers.zookeeper.txnlog import Transaction
 
 T = TypeVar("T")
 
 MAX_NODES = 1023  # as many as there are numbers for a Snowflake ID's worker
 _FIRST_PORT = 5001
-_CLOCKS_AGREE = 0.05  # seconds that two clocks, or two looks at one, may differ
 _KEPT_DEAD = 8  # nodes that can be started again, however many have died
-
-# A connection that breaks is what this lab is about, and no news for a notebook's cell.
-_KAZOO_LOG = logging.getLogger("labkit.kazoo")
-_KAZOO_LOG.addHandler(logging.NullHandler())
-_KAZOO_LOG.propagate = False
 
 _open: set[Lab] = set()
 _alone = threading.RLock()  # held by a lab that is to be the only one, while it starts
@@ -135,10 +123,9 @@ class Lab(LinkVerbs):
         #: Why it does not run in Docker though an engine answers; "" if that is not so.
         self.note = ""
         self._zookeeper: ZooKeeperHandle | None = None
-        self._zk: KazooClient | None = None
+        self._zk: LabClient | None = None
         self._clients = LossyClients()
         self._crew: Crew | None = None
-        self._entered = (0, 0.0, 0.0)  # its session, and the wall clock before and after
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -206,7 +193,7 @@ class Lab(LinkVerbs):
         each(Node.launch, created)
         self._zookeeper.on_each(lambda server: server.wait_ready())
         self._zookeeper.wait_serving()
-        self._zk = self._connect()
+        self._zk = LabClient(self._zookeeper, self._core).enter()
         if created and self._env["CLAIM"] != "original":  # the sample has to make it by itself
             self._zk.ensure_path(ROOT)  # before another user of this machine can
         each(Node.wait_connected, created)
@@ -373,37 +360,18 @@ class Lab(LinkVerbs):
         if self._recorder is not None:
             self._recorder.catch_up()
         transactions = self.zookeeper.transactions()
-        self.timeline.correct(self._skew(transactions))
+        assert self._zk is not None
+        self.timeline.correct(self._zk.skew(transactions))
         self.timeline.merge_transactions(transactions)
         self.timeline.record(HistoryEvent("lab"))
         return self.timeline
-
-    def _skew(self, transactions: Iterable[Transaction]) -> float:
-        """By how many seconds ZooKeeper's clock is ahead of ours; 0 if they may well agree.
-
-        The lab's own session was created while it connected: ZooKeeper says when, and so do we.
-        """
-        session, begin, end = self._entered
-        entry = next((t.time for t in transactions if t.session == session), begin)
-        return 0.0 if begin - _CLOCKS_AGREE < entry < end + _CLOCKS_AGREE else entry - begin
 
     def tree(self, path: str = "/") -> Tree:
         """The znodes below `path`; ephemerals are marked with the session that owns them.
 
         Raises `BackendError` when ZooKeeper does not answer.
         """
-        try:
-            lines = list(walk(self.zk, path, depth=0))
-        except ConnectionClosedError as error:
-            raise BackendError(
-                "lab.zk, the client that the lab looks with, was stopped. Connect it again: "
-                "lab.zk.start()"
-            ) from error
-        except (KazooException, KazooTimeoutError) as error:
-            raise BackendError(
-                "ZooKeeper does not answer, so nobody can say what it holds. If it is stopped, "
-                "start it: lab.zookeeper.start()"
-            ) from error
+        lines = look(self.zk, path)
         running = (node for node in self.nodes if node.known_state == ServerState.RUNNING)
         sessions = {session_of(node): node.name for node in running}
         return Tree(lines, sessions, {node.url: node.link for node in self.nodes})
@@ -525,23 +493,6 @@ class Lab(LinkVerbs):
             self._core.running.remove(node.name)
         self._nodes.pop(node.name, None)
         node.close()
-
-    def _connect(self) -> KazooClient:
-        # A session as the nodes have: kazoo's own can lose its session to a mere restart.
-        session = Session(
-            self.zookeeper.hosts, 10.0, _KAZOO_LOG, (), self._core.credential, self._core.private
-        )
-        client: KazooClient = session
-        begin = time.time()
-        try:
-            client.start(timeout=15)
-        except KazooTimeoutError as error:
-            raise StartTimeout(
-                f"ZooKeeper at {self.zookeeper.hosts} let no client in within 15 s.",
-                self.zookeeper.server(1).logs(20),
-            ) from error
-        self._entered = (session.session_id or 0, begin, time.time())
-        return client
 
     def _register(self) -> None:
         urls = {node.name: node.url for node in self.nodes}

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import NoNodeError
+from kazoo.exceptions import ConnectionClosedError, KazooException, NoNodeError
+from kazoo.handlers.threading import KazooTimeoutError
+
+from labkit.errors import BackendError
 
 _PATIENCE = 2.0  # seconds for an answer of ZooKeeper's
 
@@ -50,6 +53,25 @@ class Tree:
                 data = data.replace(f'"{url}"', f'"{link}"')
             text += f"    {data}"
         return text
+
+
+def look(zk: KazooClient, path: str) -> list[TreeLine]:
+    """The znodes below `path`, read by the lab's own client.
+
+    Raises `BackendError` when ZooKeeper does not answer.
+    """
+    try:
+        return list(walk(zk, path, depth=0))
+    except ConnectionClosedError as error:
+        raise BackendError(
+            "lab.zk, the client that the lab looks with, was stopped. Connect it again: "
+            "lab.zk.start()"
+        ) from error
+    except (KazooException, KazooTimeoutError) as error:
+        raise BackendError(
+            "ZooKeeper does not answer, so nobody can say what it holds. If it is stopped, "
+            "start it: lab.zookeeper.start()"
+        ) from error
 
 
 def walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:

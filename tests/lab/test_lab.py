@@ -33,6 +33,7 @@ from labkit.errors import (
     StartTimeout,
     WaitTimeout,
 )
+from labkit.lab.client import LabClient
 from labkit.lab.event import RequestEvent, TransactionEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.bars import Word
@@ -314,7 +315,8 @@ def test_a_history_is_complete_up_to_now(lab: Lab) -> None:
 def test_a_clock_that_is_another_one_is_seen_through(skew: float) -> None:
     with Lab(nodes=1, backend="process") as lab:
         transactions = [replace(t, time=t.time + skew) for t in lab.zookeeper.transactions()]
-        found = lab._skew(transactions)
+        assert isinstance(lab.zk, LabClient)
+        found = lab.zk.skew(transactions)
     assert found == pytest.approx(skew if abs(skew) > 0.1 else 0.0, abs=0.1)
     assert (found == 0.0) == (abs(skew) < 0.1)
 
