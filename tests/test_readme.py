@@ -31,6 +31,7 @@ def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verbs.index(("zookeeper", "stop")) < verbs.index(("zookeeper", "start"))
 
 
+@pytest.mark.alone
 def test_the_server_falls_where_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "my_server.py").write_text(SNIPPETS[1])
     command = ["ladder", "my_server.py", "--json", "--rung", "5", "--backend", "process"]

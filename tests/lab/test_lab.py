@@ -362,6 +362,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.alone  # another lab may take its ports at once
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_the_process_that_holds_a_lab(number: signal.Signals) -> None:
     with subprocess.Popen(

@@ -499,6 +499,7 @@ def test_a_file_is_served(tree: Tree, tmp_path: Path) -> None:
     assert tree.children() == set()  # its session was closed
 
 
+@pytest.mark.alone
 def test_a_hanging_server_answers_in_time_and_ends_in_time(tree: Tree) -> None:
     source = server(
         "while True: pass",
