@@ -165,6 +165,7 @@ def test_a_lost_connection_leaves_number_and_token(
         assert (after.number, after.token) == (before.number, before.token)
 
 
+@pytest.mark.alone  # a stall of the machine would cost the session
 def test_a_handshake_that_never_comes_costs_no_session(
     tree: Tree, hold: MakeHolder, forwarder: Forwarder, link: str
 ) -> None:
