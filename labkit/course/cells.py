@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from labkit.course.page import Page, pages, tags
+from labkit.course.page import ALL, PATHS, Page, minutes, pages, tags
 
 
 def course_of(page: Page) -> list[Page]:
@@ -58,6 +58,7 @@ def _card(page: Page, course: Sequence[Page]) -> str:
     known = {other.number: other for other in course}
     needs = " and ".join(_link(known[n]) if n in known else n for n in page.needs)
     lines = [f"> **{page.minutes} minutes.** " + (f"Builds on {needs}." if needs else "")]
+    lines += [">", f"> Paths: {' · '.join(page.paths)}"]
     if sketch := page.about.get("sketch"):
         lines += [">", f"> When you are through: can you draw {sketch}?"]
     return "\n".join(line.rstrip() for line in lines)
@@ -76,11 +77,16 @@ def _nav(page: Page, course: Sequence[Page]) -> str:
 
 
 def _map(course: Sequence[Page]) -> str:
-    rows = ["| Page | Builds on | Minutes |", "|:---|:---|---:|"]
-    rows += [
-        f"| {_link(page)} | {', '.join(page.needs) or '–'} | {page.minutes} |" for page in course
+    paths = [*PATHS, ALL]
+    rows = [
+        f"| Page | Builds on | Minutes | {' | '.join(paths)} |",
+        "|:---|:---|---:|" + ":---:|" * len(paths),
     ]
-    rows.append(f"| All of it | | {sum(page.minutes for page in course)} |")
+    for page in course:
+        marks = " | ".join("●" if path in page.paths else "" for path in paths)
+        rows.append(f"| {_link(page)} | {', '.join(page.needs)} | {page.minutes} | {marks} |")
+    total = " | ".join(f"{minutes(course, path)} min" for path in paths)
+    rows.append(f"| | | | {total} |")
     return "\n".join(rows)
 
 

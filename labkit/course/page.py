@@ -27,6 +27,13 @@ HOME = ROOT / "notebooks"
 _PAGE = re.compile(r"\d\d[a-z]?-")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 
+#: Ways through the course that are shorter than all of it: their pages, by number.
+PATHS: dict[str, tuple[str, ...]] = {
+    "one hour": ("00", "04", "06"),
+    "an afternoon": ("00", "01", "02", "03", "03b", "04", "05", "06", "07", "08"),
+}
+ALL = "all of it"  # the path with every page
+
 _WORDS, _LINES = 180, 20  # read in a minute
 _EXERCISE = 6  # minutes for one
 
@@ -93,6 +100,11 @@ class Page:
         """The numbers of the pages to have read before."""
         return tuple(self.about.get("needs", ()))
 
+    @property
+    def paths(self) -> list[str]:
+        """The ways through the course that lead here, the shortest first."""
+        return [path for path, numbers in PATHS.items() if self.number in numbers] + [ALL]
+
     @cached_property
     def code(self) -> list[NotebookNode]:
         """The cells that run."""
@@ -103,6 +115,11 @@ class Page:
         """A digest of all code; the saved outputs belong to the one that is saved with them."""
         text = "\0".join(cell.source for cell in self.code)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def minutes(course: Iterable[Page], path: str = ALL) -> int:
+    """How long a way through the course takes."""
+    return sum(page.minutes for page in course if path in page.paths)
 
 
 def tags(cell: NotebookNode) -> list[str]:

@@ -184,7 +184,7 @@ class _Run:
         process = cast(Any, manager).provisioner.process
         self._kernels.add(process.pid)
         try:
-            # Not left to what follows: there, a kernel that is ended too early is a traceback at exit.
+            # Here and not below, where a kernel that ends too early leaves a traceback at exit.
             await self._client.async_start_new_kernel_client()
             async with self._client.async_setup_kernel():
                 for at, cell in enumerate(self._notebook.cells):

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from labkit.course import cells, exercises, rules
 from labkit.course import page as course
-from labkit.course.page import Page, calls
+from labkit.course.page import PATHS, Page, calls, minutes
 from labkit.errors import ConfigError
 
 SAMPLES = Path(__file__).parent / "export" / "pages"
@@ -49,6 +49,16 @@ def test_a_page_keeps_the_rules(page: Page) -> None:
 def test_a_page_builds_on_pages_before_it(page: Page) -> None:
     before = [other.number for other in COURSE[: COURSE.index(page)]]
     assert set(page.needs) <= set(before)
+
+
+def test_the_paths_fit_into_their_time() -> None:
+    known = {page.number: page for page in COURSE}
+    hour, afternoon = PATHS.values()
+    assert set(hour) < set(afternoon) < set(known)
+    assert minutes(COURSE, "one hour") <= 60
+    assert minutes(COURSE, "an afternoon") <= 240
+    for number in afternoon:  # nothing is taken for known that is not on the way
+        assert set(known[number].needs) < set(afternoon)
 
 
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)

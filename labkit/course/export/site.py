@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 
 from labkit.course.export.content import prepared
 from labkit.course.export.writer import TEMPLATES, Writer
-from labkit.course.page import Page
+from labkit.course.page import ALL, PATHS, Page, minutes
 from labkit.course.run import PageFailed
 
 _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."
@@ -90,13 +90,13 @@ class Site(Writer):
                 "question": page.about.get("question", page.title),
                 "minutes": page.minutes,
                 "needs": page.needs,
+                "paths": page.paths,
                 "href": page.path.stem + ".html",
             }
             for page in self.pages
         ]
-        return self._frames.get_template("start.html.j2").render(
-            pages=rows, minutes=sum(page.minutes for page in self.pages), map=_map(self.pages)
-        )
+        paths = {path: minutes(self.pages, path) for path in (*PATHS, ALL)}
+        return self._frames.get_template("start.html.j2").render(pages=rows, paths=paths)
 
     @staticmethod
     def _step(page: Page) -> dict[str, str]:
@@ -175,25 +175,3 @@ class _Renderer(IPythonRenderer):
             '<div class="table" tabindex="0" role="group" aria-label="Table">'
             f"<table>\n{text}</table></div>\n"
         )
-
-
-@dataclass(frozen=True)
-class _Map:
-    width: float
-    height: float
-    paths: list[str]
-
-
-def _map(pages: Sequence[Page]) -> _Map:
-    """The arcs from each page to those that build on it, one row a page."""
-    width, row = 96.0, 57.6
-    at = {page.number: (i + 0.5) * row for i, page in enumerate(pages)}
-    arcs = [(at[need], at[page.number]) for page in pages for need in page.needs if need in at]
-    longest = max([abs(end - start) for start, end in arcs], default=row)
-    paths = []
-    for start, end in arcs:
-        bulge = width * (1 - 1.25 * (0.2 + 0.8 * (abs(end - start) / longest) ** 0.7))
-        paths.append(
-            f"M{width:g} {start:g}C{bulge:.1f} {start:g} {bulge:.1f} {end:g} {width:g} {end:g}"
-        )
-    return _Map(width, row * len(pages), paths)
