@@ -42,6 +42,10 @@ class StartTimeout(BackendError):
         self.logs = logs
 
 
+class ForeignZooKeeper(BackendError):
+    """The verb acts on a ZooKeeper server or its files, and the lab was only given its address."""
+
+
 class UnsupportedFault(BackendError):
     """This backend cannot inject that fault; the message says which one can."""
 

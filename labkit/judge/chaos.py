@@ -141,14 +141,14 @@ def chaos(
     Raises `ConfigError` when `seconds` are too few for the lab's session timeout.
     """
     nodes = lab.alive
-    servers = [server.name for server in lab.zookeeper.servers]
+    servers = [server.name for server in lab.zookeeper.servers if lab.zookeeper.is_own]
     names = sorted((node.name for node in nodes), key=lambda name: int(name.removeprefix("node")))
     plan = schedule(
         seed,
         seconds,
         names,
         servers,
-        faults,
+        faults if servers else [kind for kind in faults if kind in _without_servers(lab)],
         session_timeout=lab.session_timeout,
         cuts=CUTS if lab.backend == "process" else CUTS[:1],
     )
@@ -171,6 +171,13 @@ def chaos(
         backend=lab.backend,
         zookeeper=lab.zookeeper.version,
     )
+
+
+def _without_servers(lab: Lab) -> Sequence[FaultKind]:
+    """What can break where ZooKeeper is not the lab's; Docker has no link there to cut."""
+    if lab.backend == "docker":
+        return ("kill", "pause", "pause-holder")
+    return ("kill", "pause", "partition", "pause-holder", "cut-holder")
 
 
 def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:

@@ -17,8 +17,15 @@ from labkit.judge.facts import Asked, History, Life, Lives, Request, grouped
 _Test: TypeAlias = Callable[[History], bool]
 
 
-def untested(history: History) -> dict[str, str]:
-    """The promises that the run could not have broken, each with what did not happen in it."""
+_LOG = "it can't be judged: the log of this ZooKeeper is not the lab's to read"
+_BY_LOG = ("unheld", "lowest-free", "tickets", "lease")
+
+
+def untested(history: History, attached: bool) -> dict[str, str]:
+    """The promises that the run could not have broken, each with what did not happen in it.
+
+    Of an `attached` ensemble, those too that only ZooKeeper's transaction log could judge.
+    """
     tests: dict[str, tuple[_Test, str]] = {
         "answers": (
             _changed_hands,
@@ -39,7 +46,8 @@ def untested(history: History) -> dict[str, str]:
     }
     if history.id_requests:
         tests["ids"] = _shared_a_worker, "no two nodes made IDs as the same worker"
-    return {name: why for name, (test, why) in tests.items() if not test(history)}
+    missed = {name: why for name, (test, why) in tests.items() if not test(history)}
+    return missed | dict.fromkeys(_BY_LOG if attached else (), _LOG)
 
 
 def _changed_hands(history: History) -> bool:

@@ -34,7 +34,7 @@ from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life, Request
 from labkit.judge.promises import untested
 from labkit.judge.report import Report, Violation, counted
 from labkit.judge.schedule import is_zookeeper
-from labkit.lab.event import Event
+from labkit.lab.event import AttachedEvent, Event
 
 
 def check(
@@ -49,7 +49,9 @@ def check(
     node.
     Raises `HistoryError` for events that contradict each other.
     """
-    history = History(list(events), tolerance, session_timeout)
+    events = list(events)
+    attached = any(isinstance(event, AttachedEvent) for event in events)
+    history = History(events, tolerance, session_timeout)
     asked = {node: _asked(history, node) for node in history.live_nodes}
     unjudged = _unjudged(history, asked)
     violations = [
@@ -62,7 +64,7 @@ def check(
     ]
     return Report(
         violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
-        vacuous=tuple(_vacuous(history, unjudged)),
+        vacuous=tuple(_vacuous(history, unjudged, attached)),
         answered=len(history.answered),
         failed=sum(r.phase == "fail" for r in history.requests),
         unknown=sum(r.phase == "unknown" for r in history.requests),
@@ -78,7 +80,7 @@ def check(
             "tickets": 0 if history.lost.kinds & BREAKS else len(history.tickets),
             "ids": sum(b - a + 1 for r in history.id_requests for a, b in r.runs),
         },
-        untested=untested(history),
+        untested=untested(history, attached),
     )
 
 
@@ -414,14 +416,14 @@ def _unjudged(history: History, asked_of: Mapping[str, list[Request]]) -> dict[s
     return found
 
 
-def _vacuous(history: History, unjudged: Mapping[str, str]) -> Iterator[str]:
+def _vacuous(history: History, unjudged: Mapping[str, str], attached: bool) -> Iterator[str]:
     if not history.answered:
         yield "no request was answered"
     if not history.faults:
         yield "no fault was injected"
     elif not history.during_faults:
         yield "no request overlapped a fault"
-    if not history.changes:
+    if not history.changes and not attached:  # of an attached ensemble, `untested` says it
         yield (
             "there is no transaction log to hold the answers against: lab.history() is the "
             "timeline with the log merged in"

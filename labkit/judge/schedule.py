@@ -134,7 +134,7 @@ def _draw(
     if kind in TAKEOVERS:
         return ScheduledFault(begin, begin + _takeover(session_timeout), kind, (HOLDER,))
     # A server that is alone has no link to the others that could be cut.
-    hits_leader = ("pause", "partition") if len(servers) > 1 else ("pause",)
+    hits_leader = ("pause", "partition")[: len(servers)]
     if kind == "kill-leader":
         targets: tuple[str, ...] = (LEADER,)
     elif kind == "restart-zookeeper":

@@ -28,7 +28,14 @@ class LabClient(Session):
     """A session as the nodes have: kazoo's own client can lose its session to a mere restart."""
 
     def __init__(self, zookeeper: ZooKeeperHandle, core: Core) -> None:
-        super().__init__(zookeeper.hosts, _TIMEOUT, _KAZOO_LOG, (), core.credential, core.private)
+        super().__init__(
+            zookeeper.hosts,
+            _TIMEOUT,
+            _KAZOO_LOG,
+            credential=core.credential,
+            private=core.private,
+            tls=zookeeper.tls,
+        )
         self._zookeeper = zookeeper
         self._entered = (0, 0.0, 0.0)  # its first session, and the wall clock before and after
 
@@ -41,7 +48,7 @@ class LabClient(Session):
             raise StartTimeout(
                 f"ZooKeeper at {self._zookeeper.hosts} let no client in within "
                 f"{_CONNECT_TIMEOUT} s.",
-                self._zookeeper.server(1).logs(20),
+                self._zookeeper.last_words(),
             ) from error
         self._entered = (self.session_id or 0, begin, time.time())
         return self

@@ -154,6 +154,14 @@ class StatusEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedEvent(Event):
+    """The lab uses a ZooKeeper at `hosts` that others run, and can't read its transaction log."""
+
+    kind = "attached"
+    hosts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuorumEvent(Event):
     """A ZooKeeper server's mode ("leader", "follower", "standalone"); None: it serves nobody."""
 
@@ -263,6 +271,7 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
             VerbEvent,
             FaultEvent,
             StatusEvent,
+            AttachedEvent,
             QuorumEvent,
             HoldersEvent,
             CrewEvent,

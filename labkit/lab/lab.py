@@ -22,6 +22,8 @@ from labkit.errors import (
     ServerNotFound,
     WaitTimeout,
 )
+from labkit.lab import attached
+from labkit.lab.attached import AttachedZooKeeper
 from labkit.lab.claim import claim_environment
 from labkit.lab.client import LabClient
 from labkit.lab.core import Backup, Core
@@ -49,6 +51,7 @@ from labkit.servers.base import (
     wait_until,
 )
 from labkit.servers.choice import choose
+from labkit.servers.zookeeper.attached import Attached
 
 T = TypeVar("T")
 
@@ -71,6 +74,10 @@ class Lab(LinkVerbs):
     bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
     "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
     of the nodes. In a `private` lab other users of ZooKeeper can't even read its numbers.
+
+    `zookeeper` names an ensemble that others run, "zk1:2181,zk2:2181/some/chroot", and `kazoo` how
+    a kazoo client gets in: `auth_data`, `use_ssl`, `ca`, `certfile`, `keyfile`, `verify_certs`. See
+    `labkit.lab.attached` for what is different then.
     """
 
     def __init__(
@@ -88,6 +95,8 @@ class Lab(LinkVerbs):
         env: Mapping[str, str] | None = None,
         record: bool = True,
         private: bool = False,
+        zookeeper: str | None = None,
+        kazoo: Mapping[str, Any] | None = None,
     ) -> None:
         _check("nodes", nodes, 0, MAX_NODES)
         _check("ensemble", ensemble, 1, 5)
@@ -109,6 +118,13 @@ class Lab(LinkVerbs):
         if backup is not None:
             self._core.credential = backup.credential
         data = backup.data if backup is not None else None
+        self._attached: Attached | None = None
+        if zookeeper is not None:
+            own = {"ensemble": ensemble != 1, "zoo_cfg": bool(zoo_cfg), "private": private}
+            own["backup"] = backup is not None
+            self._attached = attached.read(zookeeper, kazoo or {}, own)
+            self._core.credential = self._attached.credential
+            self._wanted_servers = 0
         self._zookeeper_settings = ZooKeeperSettings(
             extra=zoo_cfg or {}, superuser=self._core.superuser, backup=data
         )
@@ -183,15 +199,11 @@ class Lab(LinkVerbs):
             self._core.backend = self._wanted_backend
             self._core.backend.prepare(progress)
         self._core.backend.require_room(self._wanted_nodes, self._wanted_servers)
-        names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
-        progress("starting ZooKeeper", None)
-        endpoints = self._core.backend.create_zookeeper(names, self._zookeeper_settings)
-        self._zookeeper = ZooKeeperHandle(self._core, endpoints, self._changed)
-        self._zookeeper.on_each(lambda server: server.launch())
+        self._zookeeper = self._create_zookeeper(self._core.backend, progress)
+        self._zookeeper.launch()
         created = [self._create_node() for _ in range(self._wanted_nodes)]
         progress("starting nodes", None)
         each(Node.launch, created)
-        self._zookeeper.on_each(lambda server: server.wait_ready())
         self._zookeeper.wait_serving()
         self._zk = LabClient(self._zookeeper, self._core).enter()
         if created and self._env["CLAIM"] != "original":  # the sample has to make it by itself
@@ -201,6 +213,16 @@ class Lab(LinkVerbs):
         if self._record:
             self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=self._electing)
             self._recorder.start()
+
+    def _create_zookeeper(self, backend: Backend, progress: Progress) -> ZooKeeperHandle:
+        if self._attached is not None:
+            progress("connecting to ZooKeeper", None)
+            backend.attach(self._attached.named, self._attached.chroot)
+            return AttachedZooKeeper(self._core, self._attached)
+        progress("starting ZooKeeper", None)
+        names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
+        endpoints = backend.create_zookeeper(names, self._zookeeper_settings)
+        return ZooKeeperHandle(self._core, endpoints, self._changed)
 
     def close(self) -> None:
         """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
@@ -230,13 +252,17 @@ class Lab(LinkVerbs):
         self._clients.close()
 
     def _destroy(self) -> None:
-        backend = self._core.backend
+        backend, zookeeper, urls = self._core.backend, self._zookeeper, dict(self._urls())
         if backend is not None:
             try:
+                if zookeeper is not None:
+                    zookeeper.end_sessions(self.nodes)
                 backend.destroy()
             except LabError:  # the watchdog goes on with it
                 self._forget()
                 raise
+        if zookeeper is not None:
+            zookeeper.part(urls, self.session_timeout + 2)
         self._forget()
 
     def _forget(self) -> None:
@@ -359,10 +385,11 @@ class Lab(LinkVerbs):
         """
         if self._recorder is not None:
             self._recorder.catch_up()
-        transactions = self.zookeeper.transactions()
-        assert self._zk is not None
-        self.timeline.correct(self._zk.skew(transactions))
-        self.timeline.merge_transactions(transactions)
+        if self.zookeeper.is_own:
+            transactions = self.zookeeper.transactions()
+            assert self._zk is not None
+            self.timeline.correct(self._zk.skew(transactions))
+            self.timeline.merge_transactions(transactions)
         self.timeline.record(HistoryEvent("lab"))
         return self.timeline
 
@@ -378,7 +405,7 @@ class Lab(LinkVerbs):
 
     def zkcli(self, command: str) -> str:
         """What ZooKeeper's own command line prints for a command such as `ls /sequence`."""
-        return self._core.running.zkcli(command, self._core.credential)
+        return self.zookeeper.zkcli(command)
 
     def wait_until(
         self, condition: Callable[[], T], timeout: float = 5.0, message: str | None = None
@@ -463,8 +490,9 @@ class Lab(LinkVerbs):
                 "ZOOKEEPER_PRIVATE": "1" if self._core.private else "",
                 "NODE_LAB": self._core.running.lab_id,
             }
-            env = {**shared, **self._env, **(own or {})}
-            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env)
+            zookeeper = self.zookeeper
+            env = {**shared, **zookeeper.environment, **self._env, **(own or {})}
+            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, zookeeper.files)
             endpoint = self._core.running.create_node(spec)
             node = Node(self._core, name, endpoint, request_deadline=self.request_deadline)
             self._nodes[name] = node
@@ -505,7 +533,8 @@ class Lab(LinkVerbs):
 
     def _electing(self) -> list[tuple[str, str, int]]:
         """The servers whose modes are of interest: one alone has nothing to elect."""
-        servers = self.zookeeper.servers if self.zookeeper.size > 1 else []
+        ensemble = self.zookeeper.is_own and self.zookeeper.size > 1
+        servers = self.zookeeper.servers if ensemble else []
         return [(server.name, server.endpoint.host, server.endpoint.port) for server in servers]
 
     def _urls(self) -> list[tuple[str, str]]:
@@ -519,7 +548,7 @@ class Lab(LinkVerbs):
         if self._core.backend is None:
             return "Lab, not running"
         where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
-        return f"Lab {where}, ZooKeeper {self._core.running.zookeeper_version}"
+        return f"Lab {where}, ZooKeeper {self._zookeeper.version if self._zookeeper else ''}"
 
     def _table(self) -> Table:
         zookeeper = self._zookeeper.servers if self._zookeeper is not None else []

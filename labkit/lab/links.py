@@ -102,11 +102,12 @@ class LinkVerbs(ABC):
         session = session_of(target)
         if session is None:
             raise InvalidTransition(f"{target.name} has no session that could expire.")
+        has_ended = self.zookeeper.ending(int(session, 16))
         with self._core.verb("expire", target.name, session=session):
             self._fault(target.name, LinkFault("drop"))
             try:
                 self.wait_until(
-                    lambda: self._is_closed(int(session, 16)),
+                    has_ended,
                     timeout=2 * self.session_timeout + 5,
                     message=f"ZooKeeper has expired {target.name}'s session",
                 )
@@ -129,10 +130,6 @@ class LinkVerbs(ABC):
             self._core.running.fault(name, other, fault)
             if name.startswith("zookeeper"):  # servers connect to each other, both ways
                 self._core.running.fault(other, name, fault and _seen_from_there(fault))
-
-    def _is_closed(self, session: int) -> bool:
-        closings = (t for t in self.zookeeper.transactions() if t.op == "closeSession")
-        return any(txn.session == session for txn in closings)
 
 
 def session_of(node: Node) -> str | None:

@@ -52,10 +52,15 @@ class LossyClient(Session):
             forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
             for server in self._servers
         ]
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports) + zookeeper.chroot
         log = logging.getLogger("labkit.kazoo")
         super().__init__(
-            hosts, timeout, log, credential=zookeeper.credential, private=zookeeper.private
+            hosts,
+            timeout,
+            log,
+            credential=zookeeper.credential,
+            private=zookeeper.private,
+            tls=zookeeper.tls,
         )
         self.add_listener(lambda state: self.told.append((clock(), str(state))))
 

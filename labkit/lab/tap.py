@@ -22,7 +22,7 @@ class Tap:
             ports.append(forwarder.link(name, server.name, to))
             forwarder.overhear(name, server.name, self._hear)
         #: The connection string of a client that is to be overheard.
-        self.hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        self.hosts = ",".join(f"127.0.0.1:{port}" for port in ports) + zookeeper.chroot
 
     @property
     def sent(self) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import (
@@ -23,7 +25,8 @@ from labkit.errors import (
     StartTimeout,
 )
 from labkit.lab.core import Backup, Core
-from labkit.lab.node import START_TIMEOUT, Server
+from labkit.lab.node import START_TIMEOUT, Node, Server
+from labkit.node.tls import Tls
 from labkit.servers.base import (
     Endpoint,
     ServerState,
@@ -82,6 +85,16 @@ class ZooKeeperServer(Server):
 
 class ZooKeeperHandle:
     """The lab's ZooKeeper: one server or an ensemble. The verbs act on all of it."""
+
+    #: Whether the lab has made it, and so may break it and read its log.
+    is_own = True
+    #: Below which path the lab's clients work; "" for all.
+    chroot = ""
+    #: How clients connect; None is in clear.
+    tls: Tls | None = None
+    #: Further variables of a node's environment, and files that variables name.
+    environment: Mapping[str, str] = MappingProxyType({})
+    files: Mapping[str, Path] = MappingProxyType({})
 
     def __init__(
         self, core: Core, endpoints: Mapping[str, Endpoint], changed: Callable[[str], object]
@@ -246,14 +259,23 @@ class ZooKeeperHandle:
     def start(self) -> None:
         """Start every server on the data it had. Returns when the service answers."""
         with self._core.verb("start", "zookeeper"):
-            self.on_each(lambda server: server.launch())
-            self.on_each(lambda server: server.wait_ready())
+            self.launch()
             self.wait_serving()
 
     def restart(self) -> None:
         """Stop and start it."""
         self.stop()
         self.start()
+
+    def zkcli(self, command: str) -> str:
+        """What ZooKeeper's own command line prints for a command."""
+        return self._core.running.zkcli(command, self._core.credential)
+
+    def end_sessions(self, nodes: Sequence[Node]) -> None:
+        """Before the `nodes` end: all sessions end with the servers."""
+
+    def part(self, nodes: Mapping[str, str], patience: float) -> None:
+        """After all nodes, by name and URL, have ended: nothing is left, so nothing is done."""
 
     def four_letter(self, word: str) -> str:
         """The first answer to a four-letter word such as `cons`; empty if no server answers."""
@@ -288,8 +310,26 @@ class ZooKeeperHandle:
         if not wait_until(lambda: server.mode, timeout):
             raise StartTimeout(f"{server.name} serves nobody after {timeout:g} s.", server.logs(20))
 
+    def launch(self) -> None:
+        """Run every server, without a word on the timeline, and without waiting."""
+        self.on_each(lambda server: server.launch())
+
+    def last_words(self) -> str:
+        """The last log lines of the first server, for who can't get in."""
+        return self.servers[0].logs(20)
+
+    def ending(self, session: int) -> Callable[[], bool]:
+        """What tells whether ZooKeeper has ended a session.
+
+        Raises `InvalidTransition` if nobody would see that.
+        """
+        return lambda: any(
+            t.op == "closeSession" and t.session == session for t in self.transactions()
+        )
+
     def wait_serving(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until every server serves: alone, as leader, or as follower."""
+        self.on_each(lambda server: server.wait_ready())
         deadline = time.monotonic() + timeout
         for server in self.servers:
             self._wait_mode(server, max(deadline - time.monotonic(), 0))

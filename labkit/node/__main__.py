@@ -86,6 +86,7 @@ class _Service:
             settings.lose_replies,
             settings.credential,
             settings.private,
+            settings.tls,
         )
 
     def _fail(self, said: str, code: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from labkit.node.program import BadProgram, Program
 from labkit.node.snowflake import EPOCH_MS
+from labkit.node.tls import Tls
 
 # A name, an IPv4 address or an IPv6 address in brackets; and a port, or 2181.
 _SERVER = re.compile(
@@ -40,6 +41,7 @@ class Configuration:
     program: Program | None = None  # of a reader's own server
     credential: str = ""  # "user:password", for what only this user may change in ZooKeeper
     private: bool = False  # nobody else may read it, either
+    tls: Tls | None = None  # None: connections to ZooKeeper are in clear
     lab: str | None = None  # the id of the lab that it belongs to
     lose_replies: frozenset[int] = frozenset()  # of ZooKeeper's, counted from 1: for experiments
 
@@ -69,6 +71,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         program=read.program(claim),
         credential=credential,
         private=environ.get("ZOOKEEPER_PRIVATE") == "1",
+        tls=read.tls("ZOOKEEPER_TLS"),
         lab=environ.get("NODE_LAB") or None,
         lose_replies=read.places("LOSE_REPLIES"),
     )
@@ -117,6 +120,18 @@ class _Reader:
                 "several of them separated by commas, with at most one /path at the end."
             )
         return value
+
+    def tls(self, name: str) -> Tls | None:
+        value = self._environ.get(name) or ""
+        if value not in ("", "verified", "unverified"):
+            raise BadConfiguration(
+                f"{name} is {value!r}; it must be verified, unverified or empty."
+            )
+        if not value:
+            return None
+        files = ("ZOOKEEPER_CA", "ZOOKEEPER_CERTIFICATE", "ZOOKEEPER_KEY")
+        ca, certificate, key = (self._environ.get(file) or "" for file in files)
+        return Tls(ca, certificate, key, verify=value == "verified")
 
     def places(self, name: str) -> frozenset[int]:
         value = self._environ.get(name) or ""

@@ -16,6 +16,8 @@ from kazoo.protocol.serialization import Auth, Connect, Create, Create2, Transac
 from kazoo.retry import KazooRetry
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl
 
+from labkit.node.tls import Tls
+
 log = logging.getLogger("labkit.node")
 
 #: Begins the line of a node's log that tells of a reply that was lost on purpose.
@@ -130,13 +132,13 @@ class _Connection(ConnectionHandler):
         return result
 
 
-def _guarded(request: Any, private: bool) -> Any:
+def _guarded(request: Any, chroot: str, private: bool) -> Any:
     """The same request; a znode that it creates in a guarded place is its creator's."""
     if isinstance(request, Transaction):
-        return Transaction([_guarded(operation, private) for operation in request.operations])
+        return Transaction([_guarded(part, chroot, private) for part in request.operations])
     if not isinstance(request, Create | Create2) or request.acl != OPEN_ACL_UNSAFE:
         return request
-    inside = any(f"{request.path}/".startswith(f"{path}/") for path in GUARDED)
+    inside = any(f"{request.path}/".startswith(f"{chroot}{path}/") for path in GUARDED)
     acl = _OWNERS if private else _OWNERS + _READERS
     return request._replace(acl=acl) if inside else request
 
@@ -164,6 +166,7 @@ class Session(KazooClient):
         lose: Collection[int] = (),
         credential: str = "",
         private: bool = False,
+        tls: Tls | None = None,
     ) -> None:
         self._private = private
         self.asked = timeout  # seconds
@@ -177,6 +180,7 @@ class Session(KazooClient):
             connection_retry=forever,
             logger=logger,
             auth_data=[("digest", credential)] if credential else [],
+            **(tls.settings() if tls is not None else {}),
         )
         connection = self._connection = _Connection(
             self, forever.copy(), logger=logger, sasl_options=self._connection.sasl_options
@@ -185,7 +189,7 @@ class Session(KazooClient):
 
     def _call(self, request: Any, async_object: Any) -> Any:
         if self.auth_data:
-            request = _guarded(request, self._private)
+            request = _guarded(request, self.chroot, self._private)
         return super()._call(request, async_object)
 
     def connect(self) -> None:

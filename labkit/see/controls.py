@@ -80,7 +80,7 @@ class Controls(widgets.VBox):
         of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []
         super().__init__(
             [
-                widgets.HBox([*of_nodes, self.zookeeper]),
+                widgets.HBox([*of_nodes, *([self.zookeeper] if lab.zookeeper.is_own else [])]),
                 self.rows,
                 self.message,
                 self.again,
@@ -390,8 +390,9 @@ class Controls(widgets.VBox):
             return  # a closed lab has no nodes; those that it had stay in sight
         dead = [name for name, node in nodes.items() if is_dead(story.state(name), node)]
         servers = self.lab.zookeeper.servers
+        is_ensemble = len(servers) > 1 and self.lab.zookeeper.is_own
         rows: dict[str, Callable[[], Row]] = {
-            **{s.name: partial(ZooKeeperRow, self, s) for s in servers if len(servers) > 1},
+            **{s.name: partial(ZooKeeperRow, self, s) for s in servers if is_ensemble},
             **{worker.name: partial(WorkerRow, self, worker) for worker in self.lab.workers},
             **{
                 name: partial(NodeRow, self, node)

@@ -103,11 +103,15 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One node to create. The backend adds ZOOKEEPER_HOSTS, PORT and NODE_URL to `env`."""
+    """One node to create. The backend adds ZOOKEEPER_HOSTS, PORT and NODE_URL to `env`.
+
+    `files` are of this machine, by the variables that tell the node where it has them.
+    """
 
     name: str
     port: int | None = None  # the host port wanted; None or taken: any free one
     env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,12 @@ class Backend(Protocol):
         self, names: Sequence[str], settings: ZooKeeperSettings
     ) -> dict[str, Endpoint]:
         """Create an ensemble (or, with one name, a standalone server); nothing runs yet."""
+
+    def attach(self, servers: Mapping[str, Endpoint], chroot: str) -> None:
+        """Have nodes talk to servers that others run, below `chroot`, instead of to the lab's own.
+
+        Raises `ConfigError` for an address that nodes could not reach.
+        """
 
     def create_member(self, name: str, observer: bool = False) -> Endpoint:
         """Create one more server, which will join the running ensemble; it does not run yet.

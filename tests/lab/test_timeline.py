@@ -13,6 +13,7 @@ from labkit.errors import HistoryError
 from labkit.lab.event import (
     IDS,
     KINDS,
+    AttachedEvent,
     CrewEvent,
     DroppedEvent,
     FaultEvent,
@@ -37,6 +38,7 @@ ONE_OF_EACH = [
     VerbEvent("node1", verb="slow", phase="begin", id=2, link=LinkFault("slow", delay=0.3)),
     FaultEvent("node1,node2", fault="partition", phase="begin", id=3, link=LinkFault("refuse")),
     StatusEvent("node1", number=1, session="0x1", session_timeout_ms=2000, asked=0.1),
+    AttachedEvent("zookeeper", hosts="h:1/a"),
     QuorumEvent("zookeeper1", mode=None),
     HoldersEvent(
         "zookeeper", numbers={1: Holder("node1", "0x1", 7)}, tickets=("ticket-1",), zxid=9

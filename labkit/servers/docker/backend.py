@@ -15,15 +15,12 @@ image is built on, `python:3.12-slim`), `LABKIT_NODE_IMAGE` (use this one instea
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-import tarfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -54,8 +51,9 @@ from labkit.servers.base import (
     require_running,
 )
 from labkit.servers.docker.engine import (
+    HOST,
     LOOPBACK,
-    archive,
+    address_from_inside,
     connect,
     explained,
     is_elsewhere,
@@ -68,6 +66,7 @@ from labkit.servers.docker.images import (
     version_of,
     zookeeper_image,
 )
+from labkit.servers.docker.inside import archive, logs_in, run_zkcli
 from labkit.servers.docker.leftovers import (
     forget,
     labels_of,
@@ -84,6 +83,7 @@ from labkit.servers.zookeeper.config import CLIENT_PORT
 from labkit.servers.zookeeper.words import cli_answer
 
 _HTTP_PORT = 80
+_FILES = "/files"  # in a node
 
 # What a container costs, measured.
 _NODE_MEMORY = 60 * system.MEGABYTE
@@ -119,6 +119,7 @@ class DockerBackend:
         self._ports = Ports()
         self._servers: dict[str, _Server] = {}
         self._zookeepers: list[str] = []
+        self._foreign = ""  # the connection string of an ensemble that is not ours
         self._networks = Networks(lambda: self._api, self._called, self._labels)
         self._settings = ZooKeeperSettings()
         self._observers: set[str] = set()
@@ -174,6 +175,12 @@ class DockerBackend:
             self._zookeepers = list(names)
             each(lambda name: self._create_server(self._servers[name]), names)
         return {name: self._servers[name].endpoint for name in names}
+
+    def attach(self, servers: Mapping[str, Endpoint], chroot: str) -> None:
+        reached = (f"{address_from_inside(at.host)}:{at.port}" for at in servers.values())
+        self._foreign = ",".join(reached) + chroot
+        with explained():
+            self._networks.create_front()
 
     def create_member(self, name: str, observer: bool = False) -> Endpoint:
         require_new(name, self._servers)
@@ -253,13 +260,13 @@ class DockerBackend:
         self._forget(server)
 
     def _create_node(self, server: _Server, spec: NodeSpec) -> None:
+        # Addresses, because a name would lead around a link that is cut: over the front.
+        links = (f"{self._address_of(name)}:{CLIENT_PORT}" for name in self._zookeepers)
         environment = {
             "NODE_NAME": spec.name,
             **spec.env,
-            # Addresses, because a name would lead around a link that is cut: over the front.
-            "ZOOKEEPER_HOSTS": ",".join(
-                f"{self._address_of(name)}:{CLIENT_PORT}" for name in self._zookeepers
-            ),
+            **{variable: f"{_FILES}/{variable}" for variable in spec.files},
+            "ZOOKEEPER_HOSTS": self._foreign or ",".join(links),
             "PORT": str(_HTTP_PORT),
             "NODE_URL": f"http://{server.endpoint}",
         }
@@ -272,7 +279,19 @@ class DockerBackend:
                 aliases=[spec.name, "node"],  # as with compose, `http://node/` is all of them
                 read_only=True,
                 tmpfs={"/tmp": ""},
+                **self._files_of(server, spec),
             )
+            if spec.files:
+                files = {variable: path.read_bytes() for variable, path in spec.files.items()}
+                self._api.put_archive(server.container, _FILES, archive(".", files))
+
+    def _files_of(self, server: _Server, spec: NodeSpec) -> dict[str, Any]:
+        """What a node needs to have files, and to reach this machine."""
+        settings: dict[str, Any] = {"extra_hosts": {HOST: "host-gateway"}} if self._foreign else {}
+        if spec.files:  # in a volume, because nothing else of it can be written to
+            self._api.create_volume(server.container, labels=self._labels)
+            settings["binds"] = {server.container: {"bind": _FILES, "mode": "rw"}}
+        return settings
 
     def _forget(self, server: _Server) -> None:
         """Give back what a server that will not run again has: its port, its number, its name."""
@@ -340,6 +359,12 @@ class DockerBackend:
 
     def fault(self, source: str, target: str, fault: LinkFault | None) -> None:
         self._server(source)
+        if self._foreign:
+            raise UnsupportedFault(
+                f"{source} reaches a ZooKeeper that is not the lab's by the network that its port "
+                "is published on, so Docker can't cut that link. Processes have links that can be "
+                "cut: Lab(backend='process')."
+            )
         require_link(target, self._zookeepers)
         if fault is not None and (fault.kind, fault.direction) != ("drop", "both"):
             raise UnsupportedFault(
@@ -414,21 +439,8 @@ class DockerBackend:
         told = cli_input(command, credential)
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(f"{zk}:{CLIENT_PORT}" for zk in self._zookeepers)
-        run = f'printf %s "$TOLD" | exec timeout {timeout:g} zkCli.sh -server {hosts}'
-        # JLine, which the official image has, would take a "!" for a command's number.
-        environment = {"TOLD": told, "CLIENT_JVMFLAGS": "-Djline.expandevents=false"}
         with self._reading(name) as server:
-            job = self._api.exec_create(
-                server.container, ["sh", "-c", run], user="zookeeper", environment=environment
-            )
-            # One after the other, because both at once tear each other's lines.
-            streams: tuple[bytes | None, bytes | None] = self._api.exec_start(job["Id"], demux=True)
-            code = self._api.exec_inspect(job["Id"])["ExitCode"]
-        if code == 124:  # timeout(1)
-            raise BackendError(
-                f"zkCli.sh {command!r} gave no answer in {timeout:g} s. Has ZooKeeper a quorum?"
-            )
-        printed = b"".join(filter(None, streams)).decode(errors="replace")
+            printed, code = run_zkcli(self._api, server.container, hosts, told, command, timeout)
         return cli_answer(command, printed, code)
 
     def backup(self, name: str) -> bytes:
@@ -444,15 +456,7 @@ class DockerBackend:
                 if "No such container" in str(error.explanation):
                     raise
                 return []  # it has never run
-            archive = io.BytesIO(b"".join(chunks))
-        files: dict[int, bytes] = {}
-        with tarfile.open(fileobj=archive) as tar:
-            for member in tar:
-                name, _, zxid = Path(member.name).name.partition(".")
-                content = tar.extractfile(member) if name == "log" else None
-                if content is not None:
-                    files[int(zxid, 16)] = content.read()
-        return [files[zxid] for zxid in sorted(files)]
+            return logs_in(b"".join(chunks))
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -509,9 +513,8 @@ class DockerBackend:
 
 @contextmanager
 def _unless_stopped() -> Iterator[None]:
-    """It may end by itself between a look at it and the signal."""
     try:
         yield
-    except APIError as error:
+    except APIError as error:  # it may end by itself between a look at it and the signal
         if "is not running" not in str(error.explanation):
             raise

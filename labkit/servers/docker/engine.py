@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import os
 import socket
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -19,11 +17,14 @@ from docker.errors import APIError, DockerException, NotFound
 from labkit.errors import (
     BackendError,
     BackendUnavailable,
+    ConfigError,
     PortInUse,
     ServerNotFound,
 )
 
 LOOPBACK = "127.0.0.1"
+
+HOST = "host.docker.internal"  # what containers may call the engine's machine
 
 USE_PROCESSES = "or run the servers as processes: Lab(backend='process')."
 
@@ -168,12 +169,20 @@ def published_address() -> str:
     return address
 
 
-def archive(directory: str, files: Mapping[str, bytes]) -> bytes:
-    """Files in a directory, as an engine takes them."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(f"{directory.lstrip('/')}/{name}")
-            entry.size, entry.mode = len(content), 0o444  # its reader is not root
-            tar.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+def address_from_inside(host: str) -> str:
+    """A host's address as a container uses it; this machine's is `HOST`.
+
+    Raises `ConfigError` for a host that a container could not reach.
+    """
+    try:
+        address = socket.gethostbyname(host)
+    except OSError as error:
+        raise ConfigError(f"ZooKeeper's host {host} has no address here ({error}).") from error
+    if not ipaddress.ip_address(address).is_loopback:
+        return address  # because a name may be known here and not there
+    if is_elsewhere():
+        raise ConfigError(
+            f"{host} is this machine's loopback address, and the Docker engine is on another one: "
+            "its containers can't reach that. Name ZooKeeper by an address that they reach."
+        )
+    return HOST

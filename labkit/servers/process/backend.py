@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -92,6 +92,7 @@ class ProcessBackend:
         self._directory = registry.directory(lab_id)
         self._servers: dict[str, _Server] = {}
         self._zookeepers: dict[str, Endpoint] = {}
+        self._chroot = ""  # of an ensemble that is not ours
         self._settings = ZooKeeperSettings()
         self._members: dict[str, config.Peer] = {}  # of an ensemble that may change
         self._forwarder = RemoteForwarder(lab_id, self._directory / "links.log")
@@ -111,7 +112,7 @@ class ProcessBackend:
     def require_room(self, nodes: int, zookeepers: int = 0) -> None:
         what = f"{nodes} nodes" if nodes != 1 else "one node more"
         all_zookeepers = zookeepers + len(self._zookeepers)
-        all_nodes = nodes + len(self._servers) - len(self._zookeepers)
+        all_nodes = nodes + len(self._servers.keys() - self._zookeepers.keys())
         # A link listens, and has two ends; whoever asks has a connection or two to every node.
         links = 3 * all_zookeepers * (all_nodes + 2 * all_zookeepers)
         system.require_files(max(links, 3 * all_nodes) + _OTHER_FILES, what)
@@ -147,6 +148,9 @@ class ProcessBackend:
             self._servers[name] = self._create_server(name, endpoint, peers.get(name, ()))
         self._zookeepers.update(clients)
         return clients
+
+    def attach(self, servers: Mapping[str, Endpoint], chroot: str) -> None:
+        self._zookeepers, self._chroot = dict(servers), chroot
 
     def _create_server(
         self, name: str, endpoint: Endpoint, peers: Sequence[config.Peer]
@@ -240,7 +244,8 @@ class ProcessBackend:
             environ = {
                 "NODE_NAME": spec.name,
                 **spec.env,
-                "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{port}" for port in links),
+                **{variable: str(path) for variable, path in spec.files.items()},
+                "ZOOKEEPER_HOSTS": ",".join(f"{_LOOPBACK}:{at}" for at in links) + self._chroot,
                 "HOST": endpoint.host,
                 "PORT": str(endpoint.port),
                 "NODE_URL": f"http://{endpoint}",

@@ -1,0 +1,255 @@
+"""A ZooKeeper that is there already: a lab's nodes use it, and the lab leaves it as it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kazoo.exceptions import KazooException, NoAuthError, NodeExistsError, NoNodeError
+from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.protocol.states import ZnodeStat
+
+from labkit.errors import (
+    BackendError,
+    ConfigError,
+    ForeignZooKeeper,
+    InvalidTransition,
+    StartTimeout,
+)
+from labkit.lab.core import Core
+from labkit.lab.event import AttachedEvent, owner
+from labkit.lab.node import Node
+from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
+from labkit.node.claim import ROOT
+from labkit.node.session import Session
+from labkit.servers.base import ServerState, each, wait_until
+from labkit.servers.zookeeper import words
+from labkit.servers.zookeeper.attached import Attached
+from labkit.servers.zookeeper.txnlog import Transaction
+
+_SESSION = 10.0  # seconds
+_PATIENCE = 5.0  # seconds for an answer
+_CONNECT = 15.0  # seconds
+_GRACE = 2.0  # seconds that a node has to end in order
+
+
+def read(hosts: str, kazoo: Mapping[str, Any], own: Mapping[str, bool]) -> Attached:
+    """What `Lab(zookeeper=…, kazoo=…)` names; `own` are the settings of a ZooKeeper of the lab's,
+    and whether they were given.
+
+    Raises `ConfigError`.
+    """
+    if given := [name for name, is_given in own.items() if is_given]:
+        raise ConfigError(
+            f"{given[0]} is for a ZooKeeper that the lab starts, and zookeeper={hosts!r} names one "
+            "that is there already. Leave one of the two out."
+        )
+    return Attached.read(hosts, kazoo)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ForeignZooKeeper(
+        f"{what}, and this lab's ZooKeeper is not its own: it was given to it. The lab can break "
+        "its nodes and their links. For a ZooKeeper to break, let the lab start one: Lab(nodes=4)."
+    )
+
+
+class AttachedServer(ZooKeeperServer):
+    """One server of an ensemble that others run: it can be asked, and not be changed."""
+
+    @property
+    def state(self) -> ServerState:
+        """Running if it takes connections, else gone: its processes are others' to look at."""
+        try:
+            socket.create_connection((self.endpoint.host, self.endpoint.port), timeout=1).close()
+        except OSError:
+            return ServerState.GONE
+        return ServerState.RUNNING
+
+    def stop(self, grace: float = 5.0) -> None:
+        _refuse(f"stop {self.name} ends a server")
+
+    def kill(self) -> None:
+        _refuse(f"kill {self.name} ends a server")
+
+    def pause(self) -> None:
+        _refuse(f"pause {self.name} freezes a server")
+
+    def resume(self) -> None:
+        _refuse(f"resume {self.name} wakes a server")
+
+    def start(self) -> None:
+        _refuse(f"start {self.name} starts a server")
+
+    def logs(self, tail: int = 50) -> str:
+        _refuse(f"{self.name}'s log lines are in a server's files")
+
+    def transactions(self) -> list[Transaction]:
+        _refuse(f"{self.name}'s transaction log is in a server's files")
+
+    def backup(self) -> NoReturn:
+        _refuse(f"a backup of {self.name} is made of a server's files")
+
+
+class AttachedZooKeeper(ZooKeeperHandle):
+    """An ensemble that others run. Its verbs raise `ForeignZooKeeper`.
+
+    A session of its own, from `launch` to `leave`, makes the chroot, and removes what the lab has
+    made above its nodes' claims: the chroot and /sequence, where they were not there before, and
+    unless somebody else has put something there.
+    """
+
+    is_own = False
+
+    def __init__(self, core: Core, attached: Attached) -> None:
+        super().__init__(core, {}, lambda _: None)
+        self.servers = [
+            AttachedServer(core, n, at, alone=False) for n, at in attached.named.items()
+        ]
+        self.chroot = attached.chroot
+        if (tls := attached.tls) is not None:
+            self.tls = tls
+            self.environment = {"ZOOKEEPER_TLS": "verified" if tls.verify else "unverified"}
+            named = {"CA": tls.ca, "CERTIFICATE": tls.certificate, "KEY": tls.key}
+            self.files = {f"ZOOKEEPER_{name}": Path(at) for name, at in named.items() if at}
+        self._attached = attached
+        self._made: list[str] = []  # paths, outside the chroot, the deepest last
+        self._zk = Session(
+            attached.servers,
+            _SESSION,
+            logging.getLogger("labkit.kazoo"),
+            credential=attached.credential,
+            tls=attached.tls,
+        )
+
+    @property
+    def hosts(self) -> str:
+        """The connection string for a client, chroot and all."""
+        return self._attached.servers + self.chroot
+
+    @property
+    def version(self) -> str:
+        """As a server tells it, or "unknown" where it does not."""
+        text = next((t for s in self.servers if (t := s.four_letter("srvr"))), "")
+        return words.parse_srvr(text).get("Zookeeper version", "unknown").partition("-")[0]
+
+    def launch(self) -> None:
+        """Connect, and make the chroot where there is none. Raises `StartTimeout`."""
+        try:
+            self._zk.start(timeout=_CONNECT)
+        except KazooTimeoutError as error:
+            raise StartTimeout(
+                f"No server of {self._attached.servers} let a client in within {_CONNECT:g} s. Is "
+                "that where ZooKeeper listens, and does it want TLS (kazoo={'use_ssl': True, …})?"
+            ) from error
+        parts = self.chroot.strip("/").split("/") if self.chroot else []
+        paths = ["/" + "/".join(parts[:n]) for n in range(1, len(parts) + 1)]
+        if not self._exists(f"{self.chroot}{ROOT}"):
+            self._made = [f"{self.chroot}{ROOT}"]
+        missing = [path for path in paths if not self._exists(path)]
+        self._made = [*missing, *self._made]
+        for path in missing:
+            try:
+                self._zk.create_async(path).get(timeout=_PATIENCE)
+            except NodeExistsError:
+                self._made.remove(path)  # somebody else was faster, so it is theirs
+            except NoAuthError as error:
+                raise ConfigError(
+                    f"ZooKeeper does not let the lab create {path}. Show it who you are: "
+                    'kazoo={"auth_data": [("digest", "user:password")]}, or name a path below '
+                    "which you may create znodes."
+                ) from error
+        self._core.timeline.record(AttachedEvent("zookeeper", hosts=self.hosts))
+
+    def wait_serving(self, timeout: float = _CONNECT) -> None:
+        """It serves: it has let the lab in."""
+
+    def last_words(self) -> str:
+        return ""  # its log is not ours to read
+
+    def ending(self, session: int) -> Callable[[], bool]:
+        """Without its log, the end of a session shows only in the number that goes with it."""
+        if not self._holds(session):
+            raise InvalidTransition(
+                "This node holds no number, so nobody could see its session end: ZooKeeper's log "
+                "is not the lab's to read. Ask the node for its number first: .sequence()"
+            )
+        return lambda: not self._holds(session)
+
+    def leave(self, server: ZooKeeperServer) -> None:
+        _refuse(f"leave takes {server.name} out of its ensemble")
+
+    def join(self, *, observer: bool = False) -> NoReturn:
+        _refuse("join adds a server")
+
+    def stop(self) -> None:
+        _refuse("stop ends its servers")
+
+    def kill(self) -> None:
+        _refuse("kill ends its servers")
+
+    def pause(self) -> None:
+        _refuse("pause freezes its servers")
+
+    def resume(self) -> None:
+        _refuse("resume wakes its servers")
+
+    def start(self) -> None:
+        _refuse("start starts its servers")
+
+    def transactions(self) -> list[Transaction]:
+        _refuse("Its transaction log is in its servers' files")
+
+    def zkcli(self, command: str) -> NoReturn:
+        _refuse(f"zkCli.sh is among its servers' files; try `zkCli.sh -server {self.hosts}` there")
+
+    def end_sessions(self, nodes: Sequence[Node]) -> None:
+        """Let the nodes that run shut down in order: their numbers are free for others at once."""
+        backend = self._core.backend
+        assert backend is not None
+
+        def end(node: Node) -> None:
+            with suppress(BackendError):
+                backend.stop(node.name, _GRACE)
+
+        each(end, nodes)
+
+    def part(self, nodes: Mapping[str, str], patience: float) -> None:
+        """Remove what the lab has made, when its `nodes` (name → URL) have ended, and leave.
+
+        Their numbers go with their sessions, at the latest after `patience` seconds. What others
+        use by now stays.
+        """
+        with suppress(KazooException, KazooTimeoutError):
+            if self._zk.connected and self._made:
+                wait_until(lambda: not self._hold_any(nodes), patience, 0.05)
+            while self._made and self._zk.connected:
+                with suppress(NoNodeError):
+                    self._zk.delete_async(self._made.pop()).get(timeout=_PATIENCE)
+        self._made = []
+        with suppress(Exception):  # what kazoo cannot end in time ends with its session
+            self._zk.stop()
+            self._zk.close()
+
+    def _claims(self) -> Iterator[tuple[bytes, ZnodeStat]]:
+        path = f"{self.chroot}{ROOT}"
+        with suppress(NoNodeError):
+            for name in self._zk.get_children_async(path).get(timeout=_PATIENCE):
+                with suppress(NoNodeError):  # gone since
+                    yield self._zk.get_async(f"{path}/{name}").get(timeout=_PATIENCE)
+
+    def _holds(self, session: int) -> bool:
+        return any(stat.ephemeralOwner == session for _, stat in self._claims())
+
+    def _hold_any(self, nodes: Mapping[str, str]) -> bool:
+        """Whether one of the nodes, by name and URL, has a number."""
+        told = (json.loads(data) for data, _ in self._claims() if owner(data.decode()) in nodes)
+        return any(said.get("url") == nodes[said["owner"]] for said in told)
+
+    def _exists(self, path: str) -> bool:
+        return self._zk.exists_async(path).get(timeout=_PATIENCE) is not None
