@@ -21,7 +21,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    snippet, _ = SNIPPETS
+    snippet, *_ = SNIPPETS
     monkeypatch.setenv("LABKIT_BACKEND", "process")
     names: dict[str, Lab] = {}
     exec(compile(snippet, "README.md", "exec"), names)
@@ -33,7 +33,7 @@ def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.alone
 def test_the_server_falls_where_it_is_said(tmp_path: Path) -> None:
-    (tmp_path / "my_server.py").write_text(SNIPPETS[1])
+    (tmp_path / "my_server.py").write_text(SNIPPETS[-1])
     command = ["ladder", "my_server.py", "--json", "--rung", "5", "--backend", "process"]
     done = subprocess.run(
         [sys.executable, "-m", "labkit.cli", *command], cwd=tmp_path, stdout=subprocess.PIPE

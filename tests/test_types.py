@@ -21,7 +21,7 @@ WRONG = "Lab(nodes='four').node(1.5)"  # two errors
 @pytest.mark.timeout(300)  # mypy reads all that the names need
 def test_a_users_type_checker_knows_the_names(tmp_path: Path) -> None:
     """The README's example has no error, a wrong use has, and no name is of any type at all."""
-    example, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names = sorted(labkit.__all__)
     lines = [example, "import labkit", *(f"reveal_type(labkit.{name})" for name in names), WRONG]
     (tmp_path / "program.py").write_text("\n".join(lines) + "\n")
