@@ -72,8 +72,8 @@ class _Shown(Climb):
         chart = moment(red.events, red.finding)
         width, height = (round(inches * 96) for inches in chart.get_size_inches())
         return (
-            f"<img src='data:image/png;base64,{b64encode(chart.png()).decode()}' width='{width}' "
-            f"height='{height}' alt='{escape(chart.alt, quote=True)}'>"
+            f'<img src="data:image/png;base64,{b64encode(chart.png()).decode()}" width="{width}" '
+            f'height="{height}" alt="{escape(chart.alt, quote=True)}">'
         )
 
 

@@ -40,6 +40,7 @@ TO_DO = {page.number for page in COURSE} - {
     "10",
     "11",
     "12",
+    "13",
     "14",
     "15",
     "16",

@@ -70,7 +70,7 @@ def test_a_notebook_shows_a_table_and_the_moment() -> None:
     assert "seed=1" in shown
     assert result.first_red is not None
     assert result.first_red.verdict.split(" ")[0] in shown
-    picture = re.search(r"<img src='data:image/png;base64,(\S{1000,})' .* alt='(.+)'>", shown)
+    picture = re.search(r'<img src="data:image/png;base64,(\S{1000,})" .* alt="(.+)">', shown)
     assert picture, "the moment is drawn"
 
 
