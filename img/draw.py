@@ -115,6 +115,14 @@ ALT = {
         "Servers 1, 2 and 3 serve; 4 and 5 join and there are five; 1 and 4 leave and there are "
         "three again. Clients ask all the time."
     ),
+    "17-in-real-systems": (
+        "Znodes of four systems, in three columns: who is alive, who leads, what was decided. "
+        "HBase: /hbase/rs, /hbase/master, /hbase/meta-region-server. Solr: /live_nodes, "
+        "/overseer_elect/leader, /collections/films/state.json. ClickHouse: is_active of each "
+        "replica, nobody, log and blocks. Kafka up to 3.9: /brokers/ids/1, /controller with "
+        "/controller_epoch, /brokers/topics. Who is alive and who leads are ephemeral; the rest "
+        "persists."
+    ),
     "architecture": (
         "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
         "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
@@ -857,6 +865,34 @@ def replacing() -> Sheet:
     return s
 
 
+def real_systems() -> Sheet:
+    s = Sheet(3.3)
+    columns = (
+        (1.35, 1.6, "who is alive"),
+        (3.1, 1.8, "who leads"),
+        (5.05, 1.9, "what was decided"),
+    )
+    for x, width, title in columns:
+        s.text(x + width / 2, 0.3, title, 10, bold=True)
+    for y, system, *paths in (
+        (0.75, "HBase", "/hbase/rs/host,…", "/hbase/master", "/hbase/meta-region-…"),
+        (1.33, "Solr", "/live_nodes/host", "/overseer_elect/leader", "…/films/state.json"),
+        (1.91, "ClickHouse", "…/r1/is_active", "", "…/log, …/blocks"),
+        (2.49, "Kafka to 3.9", "/brokers/ids/1", "/controller", "/brokers/topics/…"),
+        (2.93, "", "", "/controller_epoch", ""),
+    ):
+        s.text(0.2, y, system, 9.5, bold=True, at="left")
+        for (x, width, title), path in zip(columns, paths, strict=True):
+            ephemeral = title != "what was decided" and path != "/controller_epoch"
+            if path:
+                s.box(x, y - 0.17, width, 0.34, dashed=ephemeral)
+                s.text(x + width / 2, y, path, 8.5, mono=True)
+            elif system:
+                s.text(x + width / 2, y, "nobody", 9, shade=style.QUIET)
+    s.text(0.2, 2.95, "dashed: ephemeral; solid: persists", 9, at="left", shade=style.QUIET)
+    return s
+
+
 def architecture() -> Sheet:
     s = Sheet(4.3)
     rooms = (
@@ -936,6 +972,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "14-configuration-all-or-nothing": configuration,
     "15-who-may-do-what": access,
     "16-zookeeper-in-production": replacing,
+    "17-in-real-systems": real_systems,
     "architecture": architecture,
     "logo": logo,
 }

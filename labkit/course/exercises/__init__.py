@@ -20,6 +20,7 @@ from labkit.course.exercises import (
     sessions,
     snowflakes,
     start,
+    systems,
     watches,
     znodes,
 )
@@ -46,6 +47,7 @@ _PAGES = (
     configuration,
     access,
     operations,
+    systems,
 )
 
 #: Every exercise, in the order of the pages.
