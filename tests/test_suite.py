@@ -1,7 +1,8 @@
-"""The tests' own manners."""
+"""The tests' own manners, and how the code is laid out."""
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -52,3 +53,35 @@ def test_side_by_side_the_tests_of_a_file_stay_in_one_worker() -> None:
     assert len(passed) > 10
     assert len({line.split()[0] for line in passed}) == 1
     assert all("@test_base" in line for line in passed)
+
+
+ROOMS = {"course", "judge", "lab", "node", "see", "servers"}
+AT_THE_TOP = {"cli", "doctor", "errors", "progressbar", "tour"}
+
+
+def _modules(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(found) > 10 * len(folders)
+    return found
+
+
+def test_labkit_is_six_rooms_and_a_few_modules() -> None:
+    """A new thing belongs in a room: CONTRIBUTING.md says in which."""
+    shown = {path.name for path in (ROOT / "labkit").iterdir() if path.name[0] not in "._"}
+    assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed"}
+
+
+def test_no_module_is_long() -> None:
+    lines = {path: path.read_text().count("\n") for path in _modules("labkit", "benchmarks")}
+    assert not {f"{path.relative_to(ROOT)}: {n}" for path, n in lines.items() if n > 520}
+
+
+def test_no_function_is_long() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{part.lineno} {part.name}"
+        for path in _modules("labkit", "benchmarks", "tests")
+        for part in ast.walk(ast.parse(path.read_text()))
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (part.end_lineno or 0) - part.lineno >= 60
+    ]
+    assert not long

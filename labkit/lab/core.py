@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from labkit.errors import InvalidTransition
+from labkit.errors import ConfigError, InvalidTransition
 from labkit.lab.event import VerbEvent
 from labkit.lab.timeline import Timeline
 from labkit.progressbar import progress_bar
@@ -96,3 +96,9 @@ class Core:
             self.timeline.record(replace(end, error=str(error)))
             raise
         self.timeline.record(end)
+
+
+def require_between(what: str, value: float, lowest: float, highest: float) -> None:
+    """Raise `ConfigError` for a setting that no lab can have."""
+    if not lowest <= value <= highest:
+        raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")

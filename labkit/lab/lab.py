@@ -13,26 +13,23 @@ from typing import Any, TypeVar, cast
 from kazoo.client import KazooClient
 
 from labkit.errors import (
-    BackendError,
-    ConfigError,
-    InvalidTransition,
     LabError,
     NoAnswer,
     NodeUnreachable,
-    ServerNotFound,
     WaitTimeout,
 )
 from labkit.lab import attached
 from labkit.lab.attached import AttachedZooKeeper
 from labkit.lab.claim import claim_environment
 from labkit.lab.client import LabClient
-from labkit.lab.core import Backup, Core
+from labkit.lab.core import Backup, Core, require_between
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
 from labkit.lab.event import HistoryEvent
 from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.node import Node
+from labkit.lab.nodes import MAX_NODES, Nodes, Told
 from labkit.lab.recorder import Recorder
 from labkit.lab.tap import Tap
 from labkit.lab.timeline import Timeline
@@ -40,10 +37,8 @@ from labkit.lab.tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
 from labkit.progressbar import progress_bar
-from labkit.servers import registry
 from labkit.servers.base import (
     Backend,
-    NodeSpec,
     Progress,
     ServerState,
     ZooKeeperSettings,
@@ -54,10 +49,6 @@ from labkit.servers.choice import choose
 from labkit.servers.zookeeper.attached import Attached
 
 T = TypeVar("T")
-
-MAX_NODES = 1023  # as many as there are numbers for a Snowflake ID's worker
-_FIRST_PORT = 5001
-_KEPT_DEAD = 8  # nodes that can be started again, however many have died
 
 _open: set[Lab] = set()
 _alone = threading.RLock()  # held by a lab that is to be the only one, while it starts
@@ -98,10 +89,11 @@ class Lab(LinkVerbs):
         zookeeper: str | None = None,
         kazoo: Mapping[str, Any] | None = None,
     ) -> None:
-        _check("nodes", nodes, 0, MAX_NODES)
-        _check("ensemble", ensemble, 1, 5)
-        _check("session_timeout", session_timeout, 0.4, 600)  # what ZooKeeper is set to grant
-        _check("request_deadline", request_deadline, 0.01, 600)
+        require_between("nodes", nodes, 0, MAX_NODES)
+        require_between("ensemble", ensemble, 1, 5)
+        # What ZooKeeper is set to grant.
+        require_between("session_timeout", session_timeout, 0.4, 600)
+        require_between("request_deadline", request_deadline, 0.01, 600)
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
         self._wanted_backend = backend
@@ -130,9 +122,7 @@ class Lab(LinkVerbs):
         )
         self._record = record
         self._recorder: Recorder | None = None
-        self._created = 0
-        self._nodes: dict[str, Node] = {}
-        self._lock = threading.RLock()
+        self._nodes = Nodes(self._core)
         self._life = threading.RLock()  # held by who starts or closes it
         self._is_only = False
         self._started = False
@@ -201,7 +191,8 @@ class Lab(LinkVerbs):
         self._core.backend.require_room(self._wanted_nodes, self._wanted_servers)
         self._zookeeper = self._create_zookeeper(self._core.backend, progress)
         self._zookeeper.launch()
-        created = [self._create_node() for _ in range(self._wanted_nodes)]
+        told = self._told()
+        created = [self._nodes.create(told) for _ in range(self._wanted_nodes)]
         progress("starting nodes", None)
         each(Node.launch, created)
         self._zookeeper.wait_serving()
@@ -209,9 +200,14 @@ class Lab(LinkVerbs):
         if created and self._env["CLAIM"] != "original":  # the sample has to make it by itself
             self._zk.ensure_path(ROOT)  # before another user of this machine can
         each(Node.wait_connected, created)
-        self._register()
+        self._nodes.register()
         if self._record:
-            self._recorder = Recorder(self.timeline, self._urls, self._zk, servers=self._electing)
+            self._recorder = Recorder(
+                self.timeline,
+                lambda: self._nodes.urls().items(),
+                self._zk,
+                servers=self._electing,
+            )
             self._recorder.start()
 
     def _create_zookeeper(self, backend: Backend, progress: Progress) -> ZooKeeperHandle:
@@ -252,7 +248,7 @@ class Lab(LinkVerbs):
         self._clients.close()
 
     def _destroy(self) -> None:
-        backend, zookeeper, urls = self._core.backend, self._zookeeper, dict(self._urls())
+        backend, zookeeper, urls = self._core.backend, self._zookeeper, self._nodes.urls()
         if backend is not None:
             try:
                 if zookeeper is not None:
@@ -268,11 +264,8 @@ class Lab(LinkVerbs):
     def _forget(self) -> None:
         self._core.backend, self._core.closing = None, False
         _open.discard(self)
-        for node in self._nodes.values():
-            node.close()
-        self._nodes.clear()
+        self._nodes.forget()
         self._core.born.clear()
-        self._created = 0
 
     def __enter__(self) -> Lab:
         return self.start()
@@ -300,17 +293,11 @@ class Lab(LinkVerbs):
     @property
     def nodes(self) -> list[Node]:
         """The nodes, in the order of their names."""
-        return list(self._nodes.values())
+        return self._nodes.all()
 
     def node(self, which: int | str | Node) -> Node:
         """A node by its number in the lab (`1`) or its name (`"node1"`); a node is itself."""
-        name = node_name(which)
-        try:
-            return self._nodes[name]
-        except KeyError:
-            self._core.running  # noqa: B018 — a closed lab has no nodes, and says so
-            known = ", ".join(self._nodes) or "no node"
-            raise ServerNotFound(f"There is no {name} in this lab; it has {known}.") from None
+        return self._nodes.find(node_name(which))
 
     @property
     def zookeeper(self) -> ZooKeeperHandle:
@@ -438,40 +425,27 @@ class Lab(LinkVerbs):
 
     def add_node(self, *, env: Mapping[str, str] | None = None) -> Node:
         """Start one more node; `env` are environment variables of its own."""
-        return self._add_nodes(1, env)[0]
+        return self._nodes.add(1, self._told(env))[0]
 
     def scale(self, count: int) -> None:
         """Have `count` nodes alive: kill the longest-lived ones, or start new ones.
 
         New nodes ask for their number at once, so that a dead one's number passes on.
         """
-        _check("nodes", count, 0, MAX_NODES)
+        require_between("nodes", count, 0, MAX_NODES)
         with self._core.verb("scale", "lab", nodes=count):
             alive = self.alive
             each(Node.kill, alive[: max(len(alive) - count, 0)])
-            self._bury()
-            for node in self._add_nodes(max(count - len(alive), 0)):
+            self._nodes.bury()
+            for node in self._nodes.add(max(count - len(alive), 0), self._told()):
                 # The starting order decides who gets which number, as a reader expects.
                 with suppress(NoAnswer, NodeUnreachable):
                     node.sequence()
 
-    def _bury(self) -> None:
-        """Remove all dead nodes but the last few, so that nothing grows without bound."""
-        dead = [n for n in self.nodes if n.state in (ServerState.STOPPED, ServerState.GONE)]
-        for node in sorted(dead, key=lambda n: self._core.born.get(n.name, 0))[:-_KEPT_DEAD]:
-            with suppress(InvalidTransition, ServerNotFound):  # somebody starts it, or removes it
-                self._core.running.remove(node.name)
-                self._nodes.pop(node.name, None)
-                node.close()
-
     @property
     def alive(self) -> list[Node]:
         """The nodes that run or are paused, the longest-lived first."""
-        living = (ServerState.RUNNING, ServerState.PAUSED)
-        return sorted(
-            (node for node in self.nodes if node.state in living),
-            key=lambda n: self._core.born[n.name],
-        )
+        return self._nodes.alive()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -479,52 +453,17 @@ class Lab(LinkVerbs):
         """An id that no other event of this lab has."""
         return self._core.new_id()
 
-    def _create_node(self, own: Mapping[str, str] | None = None) -> Node:
-        with self._lock:
-            self._created += 1
-            name = f"node{self._created}"
-            timeout = str(round(self.session_timeout * 1000))
-            shared = {
-                "SESSION_TIMEOUT_MS": timeout,
-                "ZOOKEEPER_AUTH": self._core.credential,
-                "ZOOKEEPER_PRIVATE": "1" if self._core.private else "",
-                "NODE_LAB": self._core.running.lab_id,
-            }
-            zookeeper = self.zookeeper
-            env = {**shared, **zookeeper.environment, **self._env, **(own or {})}
-            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, zookeeper.files)
-            endpoint = self._core.running.create_node(spec)
-            node = Node(self._core, name, endpoint, request_deadline=self.request_deadline)
-            self._nodes[name] = node
-        return node
-
-    def _add_nodes(self, count: int, own: Mapping[str, str] | None = None) -> list[Node]:
-        if not count:
-            return []
-        _check("nodes", len(self.alive) + count, 0, MAX_NODES)
-        self._core.running.require_room(count)
-        nodes: list[Node] = []
-        try:
-            for _ in range(count):
-                nodes.append(self._create_node(own))
-            each(Node.start, nodes)
-            self._register()
-        except BaseException:
-            each(self._remove, nodes)
-            raise
-        return nodes
-
-    def _remove(self, node: Node) -> None:
-        """Remove a node, in whatever state; what cannot be removed goes with the lab."""
-        with suppress(BackendError):
-            self._core.running.kill(node.name)
-            self._core.running.remove(node.name)
-        self._nodes.pop(node.name, None)
-        node.close()
-
-    def _register(self) -> None:
-        urls = {node.name: node.url for node in self.nodes}
-        registry.register(self.id, self.backend, urls)
+    def _told(self, own: Mapping[str, str] | None = None) -> Told:
+        """What a node that is made now is told: by the lab, by ZooKeeper, and for it alone."""
+        env = {
+            "SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)),
+            "ZOOKEEPER_AUTH": self._core.credential,
+            "ZOOKEEPER_PRIVATE": "1" if self._core.private else "",
+            **self.zookeeper.environment,
+            **self._env,
+            **(own or {}),
+        }
+        return Told(env, self.zookeeper.files, self.request_deadline)
 
     def _changed(self, hosts: str) -> None:
         """Let the lab's own client know where ZooKeeper's servers are now."""
@@ -536,9 +475,6 @@ class Lab(LinkVerbs):
         ensemble = self.zookeeper.is_own and self.zookeeper.size > 1
         servers = self.zookeeper.servers if ensemble else []
         return [(server.name, server.endpoint.host, server.endpoint.port) for server in servers]
-
-    def _urls(self) -> list[tuple[str, str]]:
-        return [(node.name, node.url) for node in self.nodes]
 
     # --- display ------------------------------------------------------------------------------
 
@@ -559,8 +495,3 @@ class Lab(LinkVerbs):
 
     def _repr_html_(self) -> str:
         return self._table().html()
-
-
-def _check(what: str, value: float, lowest: float, highest: float) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from labkit.lab.event import Event
@@ -38,53 +39,67 @@ def storm(
         axes.set(xlabel=of, ylabel=measure)
         axes.set_title(title)
         axes.spines["left"].set_visible(True)
-        shades = [style.PALETTE[i] for i in (0, 4, 2, 6, 7, 3)]
-        markers, dashes = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-        ends: list[tuple[float, float, str, str]] = []
-        for i, (name, curve) in enumerate(curves.items()):
-            counts = sorted(curve)
-            shade = shades[i % len(shades)]
-            axes.plot(
-                counts,
-                [curve[n] for n in counts],
-                color=shade,
-                linewidth=2,
-                marker=markers[i % len(markers)],
-                linestyle=dashes[i % len(dashes)],
-                label=name,
-            )
-            ends.append((counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade))
-        counts = sorted({n for curve in curves.values() for n in curve})
-        axes.set_xticks(counts, [str(n) for n in counts])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid(axis="y", color=style.LINE, linewidth=0.6)
-        axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.5)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high)  # fixed, so that what is written does not move it
-        ends.sort(key=lambda end: end[1])
-        places = _places([y for _, y, *_ in ends], low, high)
-        for (x, y, text, shade), place in zip(ends, places, strict=True):
-            axes.annotate(
-                text,
-                (x, y),
-                xytext=(_COLUMN, place),
-                textcoords="axes fraction",
-                va="center",
-                color=style.INK,
-                fontweight="bold",
-                fontsize=9,
-                bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
-                arrowprops={"arrowstyle": "-", "color": shade, "lw": 0.8, "ls": ":"},
-            )
+        ends = sorted(_curves(axes, curves), key=lambda end: end[1])
+        _number_powers(axes, sorted({n for curve in curves.values() for n in curve}))
+        _write_at(axes, ends)
     chart.alt = f"{measure} against {of}: " + "; ".join(
         f"{name}, from {curve[min(curve)]:.3g} for {min(curve)} to {curve[max(curve)]:.3g} "
         f"for {max(curve)}"
         for name, curve in curves.items()
     )
     return chart
+
+
+def _curves(
+    axes: Axes, curves: Mapping[str, Mapping[int, float]]
+) -> Iterator[tuple[float, float, str, str]]:
+    """Draw the curves; yields each one's end, x and y, what to write there, and its colour."""
+    shades = [style.PALETTE[i] for i in (0, 4, 2, 6, 7, 3)]
+    markers, dashes = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+    for i, (name, curve) in enumerate(curves.items()):
+        counts = sorted(curve)
+        shade = shades[i % len(shades)]
+        axes.plot(
+            counts,
+            [curve[n] for n in counts],
+            color=shade,
+            linewidth=2,
+            marker=markers[i % len(markers)],
+            linestyle=dashes[i % len(dashes)],
+            label=name,
+        )
+        yield counts[-1], curve[counts[-1]], f"{name}{_growth(curve)}", shade
+
+
+def _number_powers(axes: Axes, counts: Sequence[int]) -> None:
+    """Number two logarithmic axes, and leave room on the right for the curves' labels."""
+    axes.set_xticks(counts, [str(n) for n in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid(axis="y", color=style.LINE, linewidth=0.6)
+    axes.set_xlim(counts[0] / 1.15, counts[-1] * (counts[-1] / counts[0]) ** 0.5)
+
+
+def _write_at(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write beside each end, the lowest first, without one label covering another."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)  # fixed, so that what is written does not move it
+    places = _places([y for _, y, *_ in ends], low, high)
+    for (x, y, text, shade), place in zip(ends, places, strict=True):
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(_COLUMN, place),
+            textcoords="axes fraction",
+            va="center",
+            color=style.INK,
+            fontweight="bold",
+            fontsize=9,
+            bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": shade, "lw": 1.2},
+            arrowprops={"arrowstyle": "-", "color": shade, "lw": 0.8, "ls": ":"},
+        )
 
 
 def seen(
@@ -165,30 +180,7 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
         chart = Chart(figsize=(WIDTH, 1.5 + 0.55 * len(causes)), layout="constrained")
         axes = chart.add_subplot()
         for lane, cause in enumerate(causes):
-            times = sorted(freed[cause])
-            # Dots that would cover each other are set side by side, the same way every time.
-            offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
-            axes.plot(
-                times,
-                [lane + offset for offset in offsets],
-                "o",
-                markersize=5,
-                alpha=0.75,
-                color=style.colour(1),
-                markeredgecolor=style.PAPER,
-                markeredgewidth=0.5,
-            )
-            middle = median(times)
-            axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
-            axes.annotate(
-                f"median {_duration(middle)}",
-                (times[-1], lane),
-                xytext=(9, 0),
-                va="center",
-                textcoords="offset points",
-                fontsize=8.5,
-                fontweight="bold",
-            )
+            _dots(axes, lane, sorted(freed[cause]))
         axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
         axes.annotate(
             f"session timeout {_duration(session_timeout)}",
@@ -201,14 +193,7 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
             color=style.ALARM,
             fontsize=8.5,
         )
-        slowest = max([session_timeout, *(t for cause in causes for t in freed[cause])])
-        quickest = min((t for cause in causes for t in freed[cause]), default=slowest)
-        if quickest < slowest / 30:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
-            axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
-        else:
-            axes.set_xlim(0, slowest * 1.2)
+        _fit_seconds(axes, [session_timeout, *(t for cause in causes for t in freed[cause])])
         axes.set_yticks(range(len(causes)), causes)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(causes) - 0.4, -0.9)
@@ -218,6 +203,44 @@ def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> 
         f"{cause}: median {median(freed[cause]):.3g} s of {len(freed[cause])}." for cause in causes
     )
     return chart
+
+
+def _dots(axes: Axes, lane: int, times: Sequence[float]) -> None:
+    """A dot for each time, a bar at the median, which is written beside the last one."""
+    # Dots that would cover each other are set side by side, the same way every time.
+    offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
+    axes.plot(
+        times,
+        [lane + offset for offset in offsets],
+        "o",
+        markersize=5,
+        alpha=0.75,
+        color=style.colour(1),
+        markeredgecolor=style.PAPER,
+        markeredgewidth=0.5,
+    )
+    middle = median(times)
+    axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
+    axes.annotate(
+        f"median {_duration(middle)}",
+        (times[-1], lane),
+        xytext=(9, 0),
+        va="center",
+        textcoords="offset points",
+        fontsize=8.5,
+        fontweight="bold",
+    )
+
+
+def _fit_seconds(axes: Axes, timeout_and_times: Sequence[float]) -> None:
+    """Let the axis begin at 0, or be logarithmic where times are of several magnitudes."""
+    slowest, quickest = max(timeout_and_times), min(timeout_and_times[1:], default=math.inf)
+    if quickest < slowest / 30:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
+        axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
+    else:
+        axes.set_xlim(0, slowest * 1.2)
 
 
 def times_to_free(events: Iterable[Event]) -> dict[str, list[float]]:

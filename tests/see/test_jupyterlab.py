@@ -193,6 +193,20 @@ def alive(url: str) -> bool:
     return answers(f"{url}/status")
 
 
+def the_run_again(page: Page) -> None:
+    """Replay the lab's run, which still goes on, and move in it by keys."""
+    run(page, "from labkit import replay\ndisplay(replay(lab.timeline))")
+    again = page.locator(".labkit-replay")
+    slider = again.get_by_label("time in the run")
+    uncovered = again.locator("clipPath > rect")
+    before = float(uncovered.get_attribute("width") or 0)
+    slider.focus()
+    slider.press("ArrowLeft")  # which in JupyterLab's command mode would go to another cell
+    slider.press("ArrowLeft")
+    assert float(uncovered.get_attribute("width") or 0) < before - 10
+    expect(slider).to_be_focused()
+
+
 def test_drag_and_see(notebook: Page) -> None:
     page = notebook
     run_all(page)
@@ -234,17 +248,7 @@ def test_drag_and_see(notebook: Page) -> None:
     page.screenshot(path=ARTIFACTS / "jupyterlab.png")
     panel.screenshot(path=ARTIFACTS / "controls.png")
 
-    # The run again, live.
-    run(page, "from labkit import replay\ndisplay(replay(lab.timeline))")
-    again = page.locator(".labkit-replay")
-    slider = again.get_by_label("time in the run")
-    uncovered = again.locator("clipPath > rect")
-    before = float(uncovered.get_attribute("width") or 0)
-    slider.focus()
-    slider.press("ArrowLeft")  # which in JupyterLab's command mode would go to another cell
-    slider.press("ArrowLeft")
-    assert float(uncovered.get_attribute("width") or 0) < before - 10
-    expect(slider).to_be_focused()
+    the_run_again(page)
 
     # Closing the output ends the updates.
     page.get_by_role("menuitem", name="Edit", exact=True).click()

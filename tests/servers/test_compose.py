@@ -98,6 +98,15 @@ def sequence(url: str) -> int:
     return int(response.text)
 
 
+def build_node() -> None:
+    image = os.environ.get("LABKIT_PYTHON_IMAGE")
+    base = ["--build-arg", f"PYTHON_IMAGE={image}"] if image else []
+    run(
+        *("docker", "image", "build", "-t", "sequencenode", "--target", "prod"),
+        *("-f", "Dockerfile.node", *base, "."),
+    )
+
+
 def test_the_walk_through(fresh: None) -> None:
     before = everything()
     # First run the ZooKeeper container.
@@ -111,12 +120,7 @@ def test_the_walk_through(fresh: None) -> None:
     assert "[zookeeper]" in run("docker", "exec", zookeeper, "zkCli.sh", "ls", "/")
 
     # Run the docker instances of the node servers.
-    image = os.environ.get("LABKIT_PYTHON_IMAGE")
-    base = ["--build-arg", f"PYTHON_IMAGE={image}"] if image else []
-    run(
-        *("docker", "image", "build", "-t", "sequencenode", "--target", "prod"),
-        *("-f", "Dockerfile.node", *base, "."),
-    )
+    build_node()
     urls = {}
     for number, name in enumerate(NODES, start=1):
         urls[number] = f"http://localhost:{run_node(name, 5000 + number)}"
