@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from labkit.lab.connection import NO_ANSWER, Connection
 from labkit.lab.event import CLAIMS, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
-from labkit.servers.base import Endpoint
 
 _RATE = 15.0  # requests a second from each client
 _CLIENTS = 2  # clients a node
@@ -40,7 +40,7 @@ class Clients:
         self.answered = 0
         self._lab = lab
         self._nodes = nodes
-        self._patience = lab.request_deadline + 0.5
+        self._deadline = lab.request_deadline + 0.5
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -102,7 +102,7 @@ class Clients:
                     return
 
     async def _ask(self, node: Node, delay: float) -> None:
-        connection = _Connection(node.endpoint)
+        connection = Connection(node.endpoint.host, node.endpoint.port)
         while not await self._pause(delay) and node in self._lab.nodes:
             delay = 1 / _RATE
             request = self._lab.new_id()
@@ -111,12 +111,12 @@ class Clients:
             record(await self._outcome(RequestEvent(node.name, phase="ok", id=request), connection))
         connection.close()
 
-    async def _outcome(self, ok: RequestEvent, connection: _Connection) -> RequestEvent:
+    async def _outcome(self, ok: RequestEvent, connection: Connection) -> RequestEvent:
         """Ask; `ok` with the answer, or with what came of it instead."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._deadline):
                 status, headers, body = await connection.get(CLAIMS)
-        except (OSError, EOFError, ValueError, LookupError) as error:
+        except NO_ANSWER as error:
             connection.close()
             refused = isinstance(error, ConnectionRefusedError)
             return ok.unanswered(type(error).__name__, refused=refused)
@@ -136,35 +136,6 @@ class Clients:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
         return self._stopping.is_set()
-
-
-class _Connection:
-    """One HTTP connection that is kept alive, and opened again when it was closed."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader
-
-    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (their names in lower case) and body."""
-        if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(
-                self._endpoint.host, self._endpoint.port
-            )
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._endpoint}\r\n\r\n".encode())
-        start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        fields = (line.split(":", 1) for line in lines if line)
-        headers = {name.lower(): value.strip() for name, value in fields}
-        body = await self._reader.readexactly(int(headers["content-length"]))
-        if headers.get("connection") == "close":
-            self.close()
-        return int(start.split()[1]), headers, body
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-            self._writer = None
 
 
 def _reason(body: bytes) -> str | None:

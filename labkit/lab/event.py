@@ -40,7 +40,7 @@ class Event:
         return json.dumps({"t": self.t, "kind": self.kind, "subject": self.subject, "data": data})
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The fields of this type, from what JSON could say of them."""
         return {f.name: data[f.name] for f in fields(cls) if f.name in data}
 
@@ -75,8 +75,8 @@ class RequestEvent(Event):
         return replace(self, phase="fail" if refused else "unknown", error=error)
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
-        found = super(RequestEvent, cls)._read(data)
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
+        found = super(RequestEvent, cls).fields_of(data)
         return found | {"runs": tuple((first, last) for first, last in data.get("runs", ()))}
 
 
@@ -98,8 +98,8 @@ class VerbEvent(Event):
     session: str | None = None
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _with_link(super(VerbEvent, cls)._read(data))
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_link(super(VerbEvent, cls).fields_of(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +122,8 @@ class FaultEvent(Event):
         return frozenset(self.subject.split(","))
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _with_link(super(FaultEvent, cls)._read(data))
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return _with_link(super(FaultEvent, cls).fields_of(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +189,8 @@ class HoldersEvent(Event):
     root: str = CLAIMS
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
-        found = super(HoldersEvent, cls)._read(data)
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
+        found = super(HoldersEvent, cls).fields_of(data)
         numbers = {int(number): Holder(**claim) for number, claim in data["numbers"].items()}
         return found | {"numbers": numbers, "tickets": tuple(data.get("tickets", ()))}
 
@@ -204,8 +204,8 @@ class CrewEvent(Event):
     names: tuple[str, ...]
 
     @classmethod
-    def _read(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return super(CrewEvent, cls)._read(data) | {"names": tuple(data["names"])}
+    def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return super(CrewEvent, cls).fields_of(data) | {"names": tuple(data["names"])}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +293,7 @@ def from_json(line: str) -> Event:
     try:
         said = json.loads(line)
         kind = KINDS[said["kind"]]
-        return kind(said["subject"], t=said["t"], **kind._read(said["data"]))
+        return kind(said["subject"], t=said["t"], **kind.fields_of(said["data"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryError(
             f"This is no event of a timeline ({error!r}): {line[:200]}\n"

@@ -13,7 +13,7 @@ from labkit.lab.core import Core
 from labkit.lab.node import Node, Server
 from labkit.lab.zookeeper import ZooKeeperHandle
 from labkit.servers.base import ServerState
-from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.fault import Direction, Kind, LinkFault
 
 T = TypeVar("T")
 
@@ -56,7 +56,9 @@ class LinkVerbs(ABC):
     ) -> T:
         """Wait until the condition holds. Raises `WaitTimeout`."""
 
-    def partition(self, server: Which, *, kind: str = "drop", direction: str = "both") -> None:
+    def partition(
+        self, server: Which, *, kind: Kind = "drop", direction: Direction = "both"
+    ) -> None:
         """Cut a node (or ZooKeeper server) off from ZooKeeper; its HTTP port stays reachable.
 
         `kind` is "drop" (nobody is told) or "refuse" (both ends are told); `direction` is "to",
@@ -67,8 +69,7 @@ class LinkVerbs(ABC):
                 f"A partition is of kind 'drop' or 'refuse', in direction 'both', 'to' or 'from'; "
                 f"not {kind!r}, {direction!r}."
             )
-        fault = LinkFault(kind=kind, direction=direction)  # type: ignore[arg-type]
-        self._break("partition", server, fault)
+        self._break("partition", server, LinkFault(kind, direction))
 
     def slow(self, server: Which, *, delay: float = 0.2) -> None:
         """Delay everything between a node and ZooKeeper by `delay` seconds each way."""
@@ -142,5 +143,5 @@ def session_of(node: Node) -> str | None:
 
 def _seen_from_there(fault: LinkFault) -> LinkFault:
     """The same fault, as the other end of the link sees its direction."""
-    turned = {"to": "from", "from": "to", "both": "both"}
-    return replace(fault, direction=turned[fault.direction])  # type: ignore[arg-type]
+    turned: dict[Direction, Direction] = {"to": "from", "from": "to", "both": "both"}
+    return replace(fault, direction=turned[fault.direction])

@@ -50,6 +50,14 @@ class _Step:
     seen: float  # when that was last true
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far a reader has come in a timeline."""
+
+    position: int  # of the next event, those counted that were dropped
+    generation: int  # of the past that it has read
+
+
 class Timeline:
     """An append-only, thread-safe list of events on one monotonic clock.
 
@@ -243,7 +251,29 @@ class Timeline:
 
     def tail(self) -> Tail:
         """A reader that follows the timeline from its beginning."""
-        return Tail(self)
+        return Tail(self, Place(0, self._generation))
+
+    def wait_beyond(self, place: Place, timeout: float) -> bool:
+        """Wait until there is something beyond a place; False after `timeout` seconds."""
+
+        def is_beyond() -> bool:
+            behind = place.position < self._dropped + len(self._events)
+            return behind or place.generation != self._generation
+
+        with self._changed:
+            return self._changed.wait_for(is_beyond, timeout)
+
+    def read_beyond(self, place: Place) -> tuple[list[Event], Place, bool]:
+        """The events beyond a place, the place after them, and whether they are all that there are.
+
+        They are when the past has changed, or too much has been dropped since.
+        """
+        with self._changed:
+            missed = place.position < self._rewritten
+            anew = missed or place.generation != self._generation
+            start = 0 if anew else place.position - self._dropped
+            end = Place(self._dropped + len(self._events), self._generation)
+            return self._events[start:], end, anew
 
     def __iter__(self) -> Iterator[Event]:
         with self._changed:
@@ -275,28 +305,15 @@ def _is_heartbeat(part: Transaction) -> bool:
 class Tail:
     """Reads a timeline as it grows; one for each reader."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, place: Place) -> None:
         self._timeline = timeline
-        self._generation = timeline._generation
-        self._next = 0
+        self._place = place
 
     def wait(self, timeout: float) -> bool:
         """Wait until there is something to read; False if nothing came for `timeout` seconds."""
-        with self._timeline._changed:
-            return self._timeline._changed.wait_for(self._pending, timeout)
+        return self._timeline.wait_beyond(self._place, timeout)
 
     def read(self) -> tuple[list[Event], bool]:
         """The events not read yet, and whether they start anew because the past has changed."""
-        timeline = self._timeline
-        with timeline._changed:
-            missed = self._next < timeline._rewritten
-            anew = missed or self._generation != timeline._generation
-            start = 0 if anew else self._next - timeline._dropped
-            self._generation = timeline._generation
-            self._next = timeline._dropped + len(timeline._events)
-            return timeline._events[start:], anew
-
-    def _pending(self) -> bool:
-        timeline = self._timeline
-        behind = self._next < timeline._dropped + len(timeline._events)
-        return behind or self._generation != timeline._generation
+        events, self._place, anew = self._timeline.read_beyond(self._place)
+        return events, anew

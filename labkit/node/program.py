@@ -206,7 +206,7 @@ def _no_python(name: str, error: Exception) -> BadProgram:
 
 def where(thread: int | None, names: set[str]) -> str:
     """Where a thread is in the reader's code, such as " (line 7 of my_server.py)"."""
-    frame = sys._current_frames().get(thread or 0)
+    frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 — Python has no other way
     while frame is not None and frame.f_code.co_filename not in names:
         frame = frame.f_back
     return f" (line {frame.f_lineno} of {frame.f_code.co_filename})" if frame is not None else ""

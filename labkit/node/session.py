@@ -102,7 +102,7 @@ class _Connection(ConnectionHandler):
     def _read_response(self, header: Any, buffer: bytes, offset: int) -> Any:
         self._replies += 1
         if self._replies in self.lose:
-            request = self.client._pending[0][0]
+            request = self.client._pending[0][0]  # noqa: SLF001 — kazoo's part, as is this class
             what = f"{type(request).__name__} {getattr(request, 'path', '')}".rstrip()
             log.info("%s: the reply to request %d, %s", LOST_REPLY, self._replies, what)
             raise ConnectionDropped("a reply is lost, as was asked for")

@@ -1,5 +1,3 @@
-# mypy: disable-error-code="no-untyped-call"
-# waitress, which is extended here, has no annotations.
 """The HTTP server of a node, which no slow or silent client can keep from answering others."""
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ class _Channel(HTTPChannel):
     """
 
     def __init__(self, server: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(server, *args, **kwargs)
+        super().__init__(server, *args, **kwargs)  # type: ignore[no-untyped-call]  # waitress's
         channels = server.active_channels.values()
         if len(channels) > _CONNECTIONS:
             idle = [channel for channel in channels if channel is not self and not channel.requests]

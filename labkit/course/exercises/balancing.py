@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -181,7 +182,7 @@ def _judge_ask(harness: Harness) -> None:
             said = ", ".join(names[url] for url in urls)
             harness.note("the nodes", said)
             run = harness.run(urls)
-            if not harness.wait(lambda run=run: run.done, 4.0):  # type: ignore[misc]
+            if not harness.wait(partial(getattr, run, "done"), 4.0):
                 harness.fail(
                     f"Four seconds later there is no answer. The nodes: {said}. How long do you "
                     "wait for one of them?",

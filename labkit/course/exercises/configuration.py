@@ -6,6 +6,7 @@ import itertools
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError, ConnectionLoss
@@ -145,7 +146,7 @@ def _judge_publish(harness: Harness) -> None:
     )
     path = _make(harness, "between")
     for op in ("set", "transaction"):
-        you.before(op, lambda _, path=path: _change(rival, path, {"port": b"1"}))  # type: ignore[misc]
+        you.before(op, lambda _: _change(rival, path, {"port": b"1"}))
     harness.equal(
         harness.call(you, path, wanted, 0, kind=bool), False, "A rival changed it meanwhile."
     )
@@ -156,7 +157,7 @@ def _judge_publish(harness: Harness) -> None:
     for lost in ("reply", "request"):
         path, you = _make(harness, f"lost-{lost}"), harness.client()
         if lost == "reply":
-            harness.lose_reply(you, "transaction", lambda path=path: done(path))  # type: ignore[misc]
+            harness.lose_reply(you, "transaction", partial(done, path))
         else:
             harness.lose_request(you, "transaction")
         run = harness.run(you, path, wanted, 0)

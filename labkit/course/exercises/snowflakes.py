@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError
@@ -161,7 +162,7 @@ def _judge_reserve(harness: Harness) -> None:
         (50_000, None, 50_000, "What is past is past."),
     ):
         if meanwhile is not None:
-            you.before("set", lambda _, data=meanwhile: rival.set(path, data))  # type: ignore[misc]
+            you.before("set", partial(rival.set, value=meanwhile))
         got = harness.call(you, path, now)
         harness.equal(tuple(got) if isinstance(got, list) else got, (first, first + 1000), why)
         stored = int(harness.zk.get(path)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError, ConnectionLoss
@@ -100,7 +101,7 @@ def _judge_take(harness: Harness) -> None:
         if meanwhile is not None:
             before, after = (str(number).encode() for number in meanwhile)
             rival.set(path, before)
-            you.before("set", lambda _, after=after: rival.set(path, after))  # type: ignore[misc]
+            you.before("set", partial(rival.set, value=after))
         harness.equal(harness.call(you, path, amount, kind=bool), wanted, why)
         now = int(harness.zk.get(path)[0])
         if now != left:

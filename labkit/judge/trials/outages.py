@@ -10,6 +10,7 @@ from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
+from labkit.servers.links.fault import Direction, Kind
 
 _PATIENCE = 10.0  # seconds for a claim when nothing is in its way
 _SETTLED = 0.3  # seconds in which a server may learn what its client knows already
@@ -124,9 +125,9 @@ def cut_off(trial: Trial) -> None:
             victims = trial.rng.sample(lab.nodes, 4)
             asleep = victims[0]
             trial.doing = f"cutting {listed(node.name for node in victims)} off"
-            cuts = [("drop", "both"), ("drop", "both"), ("drop", "from"), ("refuse", "both")]
-            if lab.backend != "process":
-                cuts = [("drop", "both")] * 4
+            cuts: list[tuple[Kind, Direction]] = [("drop", "both")] * 4
+            if lab.backend == "process":
+                cuts[2:] = [("drop", "from"), ("refuse", "both")]
             asleep.pause()
             for node, (kind, direction) in zip(victims, cuts, strict=True):
                 lab.partition(node.name, kind=kind, direction=direction)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["drop", "refuse", "slow", "flaky"]
+Direction: TypeAlias = Literal["both", "to", "from"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,8 @@ class LinkFault:
     always both.
     """
 
-    kind: Literal["drop", "refuse", "slow", "flaky"] = "drop"
-    direction: Literal["both", "to", "from"] = "both"
+    kind: Kind = "drop"
+    direction: Direction = "both"
     delay: float = 0.2
     every: int = 20
 
