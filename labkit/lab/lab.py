@@ -91,8 +91,7 @@ class Lab(LinkVerbs):
     ) -> None:
         require_between("nodes", nodes, 0, MAX_NODES)
         require_between("ensemble", ensemble, 1, 5)
-        # What ZooKeeper is set to grant.
-        require_between("session_timeout", session_timeout, 0.4, 600)
+        require_between("session_timeout", session_timeout, 0.4, 600)  # ZooKeeper's bounds here
         require_between("request_deadline", request_deadline, 0.01, 600)
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble

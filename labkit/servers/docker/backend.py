@@ -25,7 +25,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import DockerException, NotFound
 from docker.types import EndpointConfig, LogConfig
 
 from labkit.errors import (
@@ -58,6 +58,7 @@ from labkit.servers.docker.engine import (
     explained,
     is_elsewhere,
     published_address,
+    unless_stopped,
 )
 from labkit.servers.docker.images import (
     inspect_image,
@@ -398,7 +399,7 @@ class DockerBackend:
     def kill(self, name: str) -> None:
         with self._changing("kill", name) as server:
             if server is not None:
-                with _unless_stopped():
+                with unless_stopped():
                     self._api.kill(server.container, signal="SIGKILL")
                 self._api.wait(server.container)
 
@@ -509,12 +510,3 @@ class DockerBackend:
         except NotFound:
             return ServerState.GONE
         return _STATES.get(status, ServerState.GONE)
-
-
-@contextmanager
-def _unless_stopped() -> Iterator[None]:
-    try:
-        yield
-    except APIError as error:  # it may end by itself between a look at it and the signal
-        if "is not running" not in str(error.explanation):
-            raise

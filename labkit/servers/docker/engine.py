@@ -99,6 +99,15 @@ def explained(server: str | None = None) -> Iterator[None]:
         raise BackendUnavailable(_why_no_engine(error)) from error
 
 
+@contextmanager
+def unless_stopped() -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:  # it may end by itself between a look at it and the signal
+        if "is not running" not in str(error.explanation):
+            raise
+
+
 def _explain(error: APIError, server: str | None) -> BackendError:
     said = " ".join(str(error.explanation or error).split())
     who = server or "The engine"
