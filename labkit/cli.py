@@ -379,6 +379,10 @@ def grade(
     ],
     as_json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print a table for a spreadsheet.")] = False,
+    rung: Annotated[
+        int | None,
+        typer.Option("--ladder", help="Also put learners' servers on the ladder, up to this rung."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=16, help="Notebooks at the same time.")] = 2,
 ) -> None:
     """Judge a class: one row a learner, by this installation's own judges."""
@@ -390,7 +394,7 @@ def grade(
         def progress(path: Path, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description=path.stem)
 
-        grades = grading.grade(notebooks, jobs=jobs, progress=progress)
+        grades = grading.grade(notebooks, rung=rung, jobs=jobs, progress=progress)
     if as_json or csv:
         print((grading.as_json if as_json else grading.as_csv)(grades).rstrip())
         return

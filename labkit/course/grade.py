@@ -34,9 +34,12 @@ from labkit.course.page import Page
 from labkit.course.predict import Outcome
 from labkit.course.task import judge
 from labkit.errors import ConfigError, LabError
+from labkit.judge.ladder import climb
+from labkit.judge.trials import RUNGS
 from labkit.lab.lab import Lab
 
 _START = 60.0  # seconds in which a notebook's lab has to be ready
+_RUNG = 60.0  # seconds for one rung of the ladder
 _KEPT = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 _RIGHT, _WRONG = "✓ ", "✗ "  # how a page marks what came of a prediction
 
@@ -50,6 +53,7 @@ class Grade:
     messages: dict[str, str]  # why it failed
     right: int  # predictions
     predicted: int
+    reached: int | None = None  # the rung that the learner's server stands on, if one was asked for
 
     def count(self, outcome: Outcome) -> int:
         """How many exercises ended so."""
@@ -59,7 +63,8 @@ class Grade:
         """What a table shows of it."""
         counts = {outcome.value: self.count(outcome) for outcome in Outcome}
         predictions = {"predictions right": self.right, "predicted": self.predicted}
-        return {"learner": self.learner, **counts, **predictions}
+        ladder = {} if self.reached is None else {"rung": self.reached}
+        return {"learner": self.learner, **counts, **predictions, **ladder}
 
 
 #: Called when a notebook has been graded: (notebook, notebooks done, notebooks in all).
@@ -67,25 +72,32 @@ Progress = Callable[[Path, int, int], None]
 
 
 def grade(
-    paths: Iterable[Path], *, jobs: int = 2, progress: Progress = lambda *_: None
+    paths: Iterable[Path],
+    *,
+    rung: int | None = None,
+    jobs: int = 2,
+    progress: Progress = lambda *_: None,
 ) -> list[Grade]:
     """Grade notebooks, or all below directories; one grade a learner, by name.
 
     A learner is the directory that a notebook stands in, or, where several learners' notebooks
-    stand in one directory that was named, the notebook's own name. Raises `ConfigError` when there
-    is nothing to grade.
+    stand in one directory that was named, the notebook's own name. With a `rung`, the servers that
+    learners have written climb the ladder up to it, and the best of each one's servers counts.
+    Raises `ConfigError` when there is nothing to grade, or no such rung.
     """
+    if rung is not None and not 1 <= rung <= len(RUNGS):
+        raise ConfigError(f"There are rungs 1 to {len(RUNGS)}, and not {rung}.")
     of = dict(_learners(paths))
     if not of:
         raise ConfigError("There is no notebook to grade: name notebooks, or their directory.")
     reports: dict[Path, dict[str, Any]] = {}
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        pending = {path: pool.submit(_in_a_process, path) for path in of}
+        pending = {path: pool.submit(_in_a_process, path, rung) for path in of}
         for done, (path, report) in enumerate(pending.items(), start=1):
             reports[path] = report.result()
             progress(path, done, len(of))
     return [
-        _together(learner, [reports[path] for path in of if of[path] == learner])
+        _together(learner, [reports[path] for path in of if of[path] == learner], rung)
         for learner in sorted(set(of.values()))
     ]
 
@@ -120,29 +132,30 @@ def _learners(paths: Iterable[Path]) -> Iterable[tuple[Path, str]]:
             raise ConfigError(f"There is no {path} to grade.")
 
 
-def _together(learner: str, reports: Iterable[dict[str, Any]]) -> Grade:
+def _together(learner: str, reports: Sequence[dict[str, Any]], rung: int | None) -> Grade:
     outcomes: dict[str, str] = {}
     messages: dict[str, str] = {}
     right = predicted = 0
+    reached = None if rung is None else max(report.get("reached", 0) for report in reports)
     for report in reports:
         outcomes |= report["outcomes"]
         messages |= report["messages"]
         right += report["right"]
         predicted += report["predicted"]
-    return Grade(learner, outcomes, messages, right, predicted)
+    return Grade(learner, outcomes, messages, right, predicted, reached)
 
 
-def _in_a_process(path: Path) -> dict[str, Any]:
+def _in_a_process(path: Path, rung: int | None) -> dict[str, Any]:
     page = _page(path)
     wanted = [exercise for exercise in exercises.ALL if page and exercise.page == page.number]
-    if page is None or not wanted:
+    if page is None or not (wanted or rung):
         return {"outcomes": {}, "messages": {}, "right": 0, "predicted": 0}
     right, wrong = (_count_marks(page, mark) for mark in (_RIGHT, _WRONG))
     report = {"right": right, "predicted": right + wrong}
-    timeout = _START + sum(exercise.deadline + 2 for exercise in wanted)
+    timeout = _START + sum(exercise.deadline + 2 for exercise in wanted) + _RUNG * (rung or 0)
     with tempfile.TemporaryDirectory(prefix="labkit-grade-") as scratch:
         process = subprocess.Popen(
-            [sys.executable, "-m", "labkit.course.grade", str(path)],
+            [sys.executable, "-m", "labkit.course.grade", str(path), str(rung or 0)],
             cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -214,8 +227,7 @@ def _is_plain(node: ast.stmt) -> bool:
     return named
 
 
-def _functions(page: Page) -> dict[str, Any]:
-    program = definitions(cell.source for cell in page.code)
+def _functions(page: Page, program: str) -> dict[str, Any]:
     name = str(page.path)
     linecache.cache[name] = (len(program), None, program.splitlines(keepends=True), name)
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -223,15 +235,16 @@ def _functions(page: Page) -> dict[str, Any]:
     return names
 
 
-def _grade_one(path: Path) -> dict[str, Any]:
+def _grade_one(path: Path, rung: int) -> dict[str, Any]:
     page = Page.read(path)
+    program = definitions(cell.source for cell in page.code)
     outcomes: dict[str, str] = {}
     messages: dict[str, str] = {}
     wanted = [exercise for exercise in exercises.ALL if exercise.page == page.number]
     servers = 3 if any(exercise.page.startswith("09") for exercise in wanted) else 1
     with Lab(nodes=0, ensemble=servers, backend="process", record=False) as lab:
         try:
-            names = _functions(page)
+            names = _functions(page, program)
         except Exception as error:
             names = {}
             messages = {e.id: f"{type(error).__name__}: {error}" for e in wanted}
@@ -240,7 +253,27 @@ def _grade_one(path: Path) -> dict[str, Any]:
             outcomes[exercise.id] = outcome
             if outcome == Outcome.FAILED:
                 messages[exercise.id] = why
-    return {"outcomes": outcomes, "messages": messages}
+    report = {"outcomes": outcomes, "messages": messages}
+    return report | (_climbed(program, names, rung, messages) if rung else {})
+
+
+def _climbed(
+    program: str, names: dict[str, Any], rung: int, messages: dict[str, str]
+) -> dict[str, int]:
+    """How far the best of a notebook's servers climbs; nothing if there is none."""
+    reached = []
+    Path("handed_in.py").write_text(program, encoding="utf-8")
+    for name, one in names.items():
+        if isinstance(one, type) and hasattr(one, "sequence"):
+            try:
+                result = climb(f"handed_in.py:{name}", rung=rung, backend="process")
+            except LabError as error:
+                reached.append(0)
+                messages[name] = str(error)
+            else:
+                reached.append(result.reached)
+                messages[name] = result.summary
+    return {"reached": max(reached)} if reached else {}
 
 
 def _judged(lab: Lab, exercise: Exercise, function: Any) -> tuple[str, str]:
@@ -257,4 +290,4 @@ if __name__ == "__main__":
     # Whatever a learner's functions print goes nowhere; the last line is the result.
     channel = os.fdopen(os.dup(1), "w")
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — until the process ends
-    print(json.dumps(_grade_one(Path(sys.argv[1]))), file=channel, flush=True)
+    print(json.dumps(_grade_one(Path(sys.argv[1]), int(sys.argv[2]))), file=channel, flush=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit.course import exercises, grade
+from labkit.course import climbs, exercises, grade
 from labkit.course.page import HOME
 from labkit.errors import ConfigError
 from labkit.servers import registry
@@ -79,6 +79,19 @@ def test_a_class(tmp_path: Path) -> None:
     assert grades["cid"]["not attempted"] == n
     assert set(tmp_path.rglob("*")) == before
     assert {lab.lab_id for lab in registry.registered()} <= labs
+
+
+def test_a_learners_server_climbs(tmp_path: Path) -> None:
+    reference = Path(climbs.__file__).with_name("list_create_retry.py").read_text()
+    hand_in(tmp_path, "ann", reference)
+    hand_in(tmp_path, "bob", "class Mine:\n    def sequence(self):\n        return missing")
+    hand_in(tmp_path, "cid")
+    ann, bob, cid = grade.grade([tmp_path], rung=1)
+    assert [one.row()["rung"] for one in (ann, bob, cid)] == [1, 0, 0]
+    assert "ListCreateRetry stands on rung 1, as far" in ann.messages["ListCreateRetry"]
+    assert "Mine" in bob.messages["Mine"]
+    with pytest.raises(ConfigError, match="rungs 1 to 12"):
+        grade.grade([tmp_path], rung=13)
 
 
 def test_what_was_predicted_counts(tmp_path: Path) -> None:
