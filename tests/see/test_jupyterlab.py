@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -115,11 +117,27 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
         mine = tmp_path / "mine" / "pages" / "00-start-here.ipynb"
         before = published[PAGE.with_name(mine.name)]
         wait(lambda: mine.read_bytes() != before, 30, "the copy is saved")
+        is_exported_as_a_tutorial(page, found[0].partition("/lab/")[0])
         page.close()
         assert {path: path.read_bytes() for path in published} == published
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+def is_exported_as_a_tutorial(page: Page, address: str) -> None:
+    """JupyterLab's menu offers it, and what it asks its server for is the page with its files."""
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    page.locator(".lm-Menu-item", has_text="Export Notebook As").hover()
+    expect(page.locator(".lm-Menu-item", has_text="Tutorial")).to_be_visible()
+    answer = page.request.get(
+        f"{address}/nbconvert/tutorial/pages/00-start-here.ipynb?download=1",
+        headers={"Referer": f"{address}/lab"},
+    )
+    assert answer.ok, answer.text()
+    with zipfile.ZipFile(io.BytesIO(answer.body())) as archive:
+        assert {"00-start-here.html", "style.css"} < set(archive.namelist())
+        assert "What happened" in archive.read("00-start-here.html").decode()
 
 
 def answers(url: str) -> bool:
