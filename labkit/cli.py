@@ -470,6 +470,9 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write into a directory that was not made by this.")
     ] = False,
+    address: Annotated[
+        str, typer.Option(help="The URL where a site will stand, for previews of links to it.")
+    ] = "",
 ) -> None:
     """Write the course as a tutorial that needs neither Jupyter nor a network."""
     from labkit.course import page
@@ -491,6 +494,7 @@ def export(
             backend=backend,
             jobs=jobs,
             force=force,
+            address=address,
             progress=report,
         )
     for failure in done.failures:

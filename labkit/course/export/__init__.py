@@ -61,14 +61,17 @@ def export(
     backend: str | None = None,
     jobs: int = 1,
     force: bool = False,
+    address: str = "",
     progress: Progress | None = None,
 ) -> Export:
     """Write pages as a tutorial into the directory `out`, which is replaced if it is an older one.
 
     With `execute` the pages run first, on `backend` and `jobs` at a time; their notebooks stay as
-    they are. Without it the saved outputs are taken. Raises `ConfigError` if `out` cannot be
-    written, and if it is a directory that was not made here or has the other format, unless
-    `force` is given: then its other files stay.
+    they are. Without it the saved outputs are taken. `address` is the URL below which a site will
+    stand: links to it then have a picture where they are previewed.
+
+    Raises `ConfigError` if `out` cannot be written, and if it is a directory that was not made here
+    or has the other format, unless `force` is given: then its other files stay.
     """
     if not pages:
         raise ConfigError("There is no page to export.")
@@ -78,7 +81,7 @@ def export(
     notebooks, failures = _results(pages, execute, backend, jobs, progress)
     pages = [Page(page.path, notebooks[page.path]) for page in pages]
     progress("writing", 1.0)
-    writer: Writer = Site(pages, failures) if to == "html" else Files(pages)
+    writer: Writer = Site(pages, failures, address) if to == "html" else Files(pages)
     files = writer.files()
     with _writing(out):
         _replace(out, to, files)

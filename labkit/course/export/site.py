@@ -16,11 +16,12 @@ from nbformat import NotebookNode
 
 from labkit.course.export.content import prepared
 from labkit.course.export.writer import TEMPLATES, Writer
-from labkit.course.page import ALL, PATHS, Page, minutes
+from labkit.course.page import ALL, PATHS, ROOT, Page, minutes
 from labkit.course.run import PageFailed
 
 _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."
 _SITE = "ZooKeeper Sequence Lab"
+_PICTURE = "Four servers, each with a number; one passes from a dead server to a living one."
 
 
 # Where a server was when the page ran; it is there no more.
@@ -30,7 +31,9 @@ _LOCAL = re.compile(r'<a href="https?://(?:127\.0\.0\.1|localhost)\b[^>]*>(.*?)<
 class Site(Writer):
     """Every page an HTML file, and an index with the map."""
 
-    def __init__(self, pages: Sequence[Page], failures: Sequence[PageFailed]) -> None:
+    def __init__(
+        self, pages: Sequence[Page], failures: Sequence[PageFailed] = (), address: str = ""
+    ) -> None:
         super().__init__(pages, ".html")
         self._failures = {failure.page.path: failure for failure in failures}
         kinds = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
@@ -45,13 +48,15 @@ class Site(Writer):
         self._frames.globals |= {
             "site": _SITE,
             "description": _DESCRIPTION,
+            "picture": _PICTURE,
+            "address": address and address.rstrip("/") + "/",  # a link's preview needs all of it
             "version": metadata.version("zookeeper-sequence-lab"),
         }
 
     def files(self) -> dict[str, bytes]:
         files = {
             name: (TEMPLATES / "site" / name).read_bytes() for name in ("style.css", "icon.svg")
-        }
+        } | {"title.png": (ROOT / "img" / "logo.png").read_bytes()}
         for page in self.pages:
             text, figures = self._page(page)
             files[page.path.stem + ".html"] = text.encode()

@@ -27,6 +27,6 @@ class Tutorial(HTMLExporter):
         told = resources or {}
         about = {"name": "page", "path": "", **told.get("metadata", {})}
         page = Page(Path(about["path"], f"{about['name']}.ipynb"), nb)
-        files = Site([page], []).files()
+        files = Site([page]).files()
         text = files.pop(f"{page.path.stem}.html").decode()
         return text, {**told, "output_extension": ".html", "outputs": files}

@@ -258,3 +258,16 @@ def test_every_page_of_the_course_becomes_markdown(tmp_path: Path) -> None:
         assert text.startswith(f"# {page.title}")
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
             assert (tmp_path / "out" / target).is_file()
+
+
+def test_a_link_to_the_site_has_a_preview(tmp_path: Path) -> None:
+    pages = [page(tmp_path, "01-good", "# Good?", "text")]
+    export(pages, tmp_path / "site", execute=False, address="https://example.org/lab")
+    first = (tmp_path / "site" / "index.html").read_text()
+    assert '<meta property="og:image" content="https://example.org/lab/title.png">' in first
+    with Image.open(tmp_path / "site" / "title.png") as picture:
+        assert picture.width > 600  # what sites that preview links ask for
+    text = (tmp_path / "site" / "01-good.html").read_text()
+    assert '<meta property="og:title" content="Good? – ZooKeeper Sequence Lab">' in text
+    export(pages, tmp_path / "site", execute=False)
+    assert "og:image" not in (tmp_path / "site" / "index.html").read_text()
