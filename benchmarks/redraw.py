@@ -11,7 +11,7 @@ from statistics import median
 from benchmarks.report import Result, Row, at_most
 from benchmarks.runs import run as made_up
 from labkit.see import svg
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 METHOD = (
     "A made-up run of honest nodes, asked 15 times a second, with a fault every three seconds; the "
@@ -23,15 +23,15 @@ _WINDOW = 60.0  # seconds that the picture shows
 def run(quick: bool) -> Result:
     nodes, minutes = (8, (1.0, 1.5, 2.0)) if quick else (64, (1.0, 5.0, 10.0))
     events = iter(made_up(nodes, 60 * minutes[-1] + 15))
-    story = Story()
+    spans = Spans()
     costs: dict[float, list[float]] = {}
     for at in minutes:
         costs[at] = []
         for second in range(10):
-            while story.end < 60 * at + second:
-                story.add(next(events))
+            while spans.end < 60 * at + second:
+                spans.add(next(events))
             began = time.process_time()
-            redraw(story)
+            redraw(spans)
             costs[at].append(time.process_time() - began)
     first, last = median(costs[minutes[0]]), median(costs[minutes[-1]])
     bar = at_most(last / first, 1.5, "1.5 × after one minute")
@@ -46,9 +46,9 @@ def run(quick: bool) -> Result:
     return Result([row], {"processor seconds, by minutes": costs}, METHOD)
 
 
-def redraw(story: Story) -> str:
+def redraw(spans: Spans) -> str:
     """Draw what the controls draw: the last minute."""
-    since = max(story.start, story.end - _WINDOW)
-    words = {bar.word for node in story.nodes for bar in story.bars(node, story.end, since)}
-    picture = svg.assignment(story, since=since, until=story.end, uid="bench")
-    return picture + svg.key(words, "bench", story.terms)
+    since = max(spans.start, spans.end - _WINDOW)
+    words = {bar.word for node in spans.nodes for bar in spans.bars(node, spans.end, since)}
+    picture = svg.assignment(spans, since=since, until=spans.end, uid="bench")
+    return picture + svg.key(words, "bench", spans.terms)

@@ -37,7 +37,7 @@ METHOD = (
 )
 
 _DATA = b'{"owner": "benchmark"}'
-_PATIENCE = 300.0
+_TIMEOUT = 300.0
 _QUIET = logging.getLogger("benchmarks.kazoo")
 _QUIET.addHandler(logging.NullHandler())
 _QUIET.propagate = False
@@ -95,7 +95,7 @@ def _ticket_rank(session: _Ours) -> Callable[[], int]:
 def _sample(session: _Ours) -> Callable[[], int]:
     source = Original(lambda: session, _DATA)
     source.start()
-    return lambda: source.number(_PATIENCE).number
+    return lambda: source.number(_TIMEOUT).number
 
 
 def _list_create_retry(zk: _Client) -> Callable[[], int]:
@@ -255,7 +255,7 @@ def _storm(lab: Lab, name: str, size: int) -> Storm:
     client, algorithm = _ALGORITHMS[name]
     sessions = [client(lab.zookeeper.hosts) for _ in range(size)]
     claims = [algorithm(session) for session in sessions]
-    if not all(session.wait_connected(_PATIENCE) for session in sessions):
+    if not all(session.wait_connected(_TIMEOUT) for session in sessions):
         raise TimeoutError(f"Not all of {size} sessions could connect.")
     before = sum(session.operations for session in sessions)
     barrier = threading.Barrier(size)
@@ -269,7 +269,7 @@ def _storm(lab: Lab, name: str, size: int) -> Storm:
         return number
 
     with ThreadPoolExecutor(max_workers=size) as pool:
-        got = list(pool.map(claimant, claims, timeout=_PATIENCE))
+        got = list(pool.map(claimant, claims, timeout=_TIMEOUT))
     operations = sum(session.operations for session in sessions) - before
     with ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(_close, sessions))

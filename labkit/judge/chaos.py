@@ -157,15 +157,15 @@ def chaos(
         progress_bar("chaos") as report,
         clients(lab, nodes),
         Volleys(lab, nodes) if ids else nullcontext(),
-        _Breaker(lab, plan) as breaker,
+        _Nemesis(lab, plan) as nemesis,
     ):
-        breaker.run(seconds, progress or report)
+        nemesis.run(seconds, progress or report)
     end = lab.timeline.now()
     events = list(_of_the_run(list(lab.history()), begin))
     return ChaosReport(
         seed=seed,
         seconds=end - begin,
-        faults=tuple(breaker.done),
+        faults=tuple(nemesis.done),
         silences=silences(events),
         report=check(events, session_timeout=lab.session_timeout),
         backend=lab.backend,
@@ -195,7 +195,7 @@ def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
 # --- faults -----------------------------------------------------------------------------------
 
 
-class _Breaker:
+class _Nemesis:
     """Carries out a plan: every fault in a thread of its own, and all of them healed at the end."""
 
     def __init__(self, lab: Lab, plan: Sequence[ScheduledFault]) -> None:
@@ -206,7 +206,7 @@ class _Breaker:
         self._pool = ThreadPoolExecutor(max_workers=max(len(plan), 1), thread_name_prefix="fault")
         self._futures: list[Future[ScheduledFault | None]] = []
 
-    def __enter__(self) -> _Breaker:
+    def __enter__(self) -> _Nemesis:
         self._origin = self._lab.timeline.now()
         return self
 

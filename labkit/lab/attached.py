@@ -33,7 +33,7 @@ from labkit.servers.zookeeper.attached import Attached
 from labkit.servers.zookeeper.txnlog import Transaction
 
 _SESSION = 10.0  # seconds
-_PATIENCE = 5.0  # seconds for an answer
+_TIMEOUT = 5.0  # seconds for an answer
 _CONNECT = 15.0  # seconds
 _GRACE = 2.0  # seconds that a node has to end in order
 
@@ -155,7 +155,7 @@ class AttachedZooKeeper(ZooKeeperHandle):
         self._made = [*missing, *self._made]
         for path in missing:
             try:
-                self._zk.create_async(path).get(timeout=_PATIENCE)
+                self._zk.create_async(path).get(timeout=_TIMEOUT)
             except NodeExistsError:
                 self._made.remove(path)  # somebody else was faster, so it is theirs
             except NoAuthError as error:
@@ -219,18 +219,18 @@ class AttachedZooKeeper(ZooKeeperHandle):
 
         each(end, nodes)
 
-    def part(self, nodes: Mapping[str, str], patience: float) -> None:
+    def part(self, nodes: Mapping[str, str], timeout: float) -> None:
         """Remove what the lab has made, when its `nodes` (name → URL) have ended, and leave.
 
-        Their numbers go with their sessions, at the latest after `patience` seconds. What others
+        Their numbers go with their sessions, at the latest after `timeout` seconds. What others
         use by now stays.
         """
         with suppress(KazooException, KazooTimeoutError):
             if self._zk.connected and self._made:
-                wait_until(lambda: not self._hold_any(nodes), patience, 0.05)
+                wait_until(lambda: not self._hold_any(nodes), timeout, 0.05)
             while self._made and self._zk.connected:
                 with suppress(NoNodeError):
-                    self._zk.delete_async(self._made.pop()).get(timeout=_PATIENCE)
+                    self._zk.delete_async(self._made.pop()).get(timeout=_TIMEOUT)
         self._made = []
         with suppress(Exception):  # what kazoo cannot end in time ends with its session
             self._zk.stop()
@@ -239,9 +239,9 @@ class AttachedZooKeeper(ZooKeeperHandle):
     def _claims(self) -> Iterator[tuple[bytes, ZnodeStat]]:
         path = f"{self.chroot}{ROOT}"
         with suppress(NoNodeError):
-            for name in self._zk.get_children_async(path).get(timeout=_PATIENCE):
+            for name in self._zk.get_children_async(path).get(timeout=_TIMEOUT):
                 with suppress(NoNodeError):  # gone since
-                    yield self._zk.get_async(f"{path}/{name}").get(timeout=_PATIENCE)
+                    yield self._zk.get_async(f"{path}/{name}").get(timeout=_TIMEOUT)
 
     def _holds(self, session: int) -> bool:
         return any(stat.ephemeralOwner == session for _, stat in self._claims())
@@ -252,4 +252,4 @@ class AttachedZooKeeper(ZooKeeperHandle):
         return any(said.get("url") == nodes[said["owner"]] for said in told)
 
     def _exists(self, path: str) -> bool:
-        return self._zk.exists_async(path).get(timeout=_PATIENCE) is not None
+        return self._zk.exists_async(path).get(timeout=_TIMEOUT) is not None

@@ -26,7 +26,7 @@ from labkit.servers.links.forwarder import Forwarder
 _STEP = 0.01  # seconds of work between two looks at whether the worker still lives
 _LOOK = 0.1  # seconds between two looks at what ZooKeeper holds
 _DOUBT = 0.01  # seconds by which a worker's word and the times in ZooKeeper's log may differ
-_PATIENCE = 1.0  # seconds for an answer of ZooKeeper's, and for a thread that is to end
+_TIMEOUT = 1.0  # seconds for an answer of ZooKeeper's, and for a thread that is to end
 
 
 class Killed(BaseException):
@@ -173,7 +173,7 @@ class Worker:
 
     def _pass(self) -> None:
         """Wait while it is frozen. Raises `Killed` when it is dead."""
-        while not self._runs.wait(_PATIENCE) and not self._ended.is_set():
+        while not self._runs.wait(_TIMEOUT) and not self._ended.is_set():
             pass
         if self._ended.is_set() and threading.current_thread() is self._thread:
             raise Killed
@@ -190,7 +190,7 @@ class Worker:
         if not self._ended.is_set():
             self._end()
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(_TIMEOUT)
         self._leave()
 
     def _leave(self) -> None:
@@ -315,13 +315,13 @@ class Crew:
     def _held(self) -> HoldersEvent:
         try:
             names, stat = self._eyes.get_children_async(self.root, include_data=True).get(
-                timeout=_PATIENCE
+                timeout=_TIMEOUT
             )
         except NoNodeError:
             return HoldersEvent("zookeeper", root=self.root, numbers={}, zxid=0)
         numbers: dict[int, Holder] = {}
         for name in names:
-            child = self._eyes.exists_async(f"{self.root}/{name}").get(timeout=_PATIENCE)
+            child = self._eyes.exists_async(f"{self.root}/{name}").get(timeout=_TIMEOUT)
             number = held_number(name)
             if child is not None and child.ephemeralOwner and number is not None:
                 session = f"0x{child.ephemeralOwner:x}"

@@ -47,7 +47,7 @@ class LossyClient(Session):
         self._servers = zookeeper.servers if server is None else [server]
         self._forwarder = forwarder
         self._to_lose: list[Callable[[str], None]] = []
-        self._breakers: list[threading.Thread] = []
+        self._watchers: list[threading.Thread] = []
         ports = [
             forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
             for server in self._servers
@@ -94,8 +94,8 @@ class LossyClient(Session):
 
     def close(self) -> None:
         """Leave; no thread of its own is left."""
-        for breaker in self._breakers:
-            breaker.join()
+        for watcher in self._watchers:
+            watcher.join()
         super().close()
 
     def _call(self, request: Any, async_object: Any) -> Any:
@@ -129,9 +129,9 @@ class LossyClient(Session):
             self._fault(LinkFault("refuse"))
             self._fault(None)
 
-        breaker = threading.Thread(target=watch, name="labkit-lossy", daemon=True)
-        self._breakers = [*(b for b in self._breakers if b.is_alive()), breaker]
-        breaker.start()
+        watcher = threading.Thread(target=watch, name="labkit-lossy", daemon=True)
+        self._watchers = [*(b for b in self._watchers if b.is_alive()), watcher]
+        watcher.start()
 
     def _is_read_and_sent(self) -> bool:
         return any(type(pending[0]).__name__ in _READS for pending in list(self._pending))

@@ -203,13 +203,13 @@ class Node(Server):
         return [int(value) for value in self._get(f"/ids?count={count}").json()]
 
     def _get(self, path: str) -> requests.Response:
-        patience = self.request_deadline + 1.0
+        timeout = self.request_deadline + 1.0
         try:
-            response = self._http.get(self.url + path, timeout=(1.0, patience))
+            response = self._http.get(self.url + path, timeout=(1.0, timeout))
         except requests.RequestException as error:
             raise NodeUnreachable(
                 f"{self.name} ({self.known_state}) did not answer GET {path} within "
-                f"{patience:g} s: {type(error).__name__}. A stopped node wants start(), a paused "
+                f"{timeout:g} s: {type(error).__name__}. A stopped node wants start(), a paused "
                 "one resume().",
                 refused=_is_refused(error),
             ) from error

@@ -11,7 +11,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 
 from labkit.errors import BackendError
 
-_PATIENCE = 2.0  # seconds for an answer of ZooKeeper's
+_TIMEOUT = 2.0  # seconds for an answer of ZooKeeper's
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def look(zk: KazooClient, path: str) -> list[TreeLine]:
 def walk(zk: KazooClient, path: str, depth: int) -> Iterator[TreeLine]:
     try:
         # kazoo keeps a request until it is connected again: for ever, if nobody sets a limit.
-        data, stat = zk.get_async(path).get(timeout=_PATIENCE)
-        children = zk.get_children_async(path).get(timeout=_PATIENCE)
+        data, stat = zk.get_async(path).get(timeout=_TIMEOUT)
+        children = zk.get_children_async(path).get(timeout=_TIMEOUT)
     except NoNodeError:
         return  # it went while we looked
     yield TreeLine(path, data.decode(errors="replace"), depth, stat.ephemeralOwner)

@@ -274,7 +274,7 @@ class ZooKeeperHandle:
     def end_sessions(self, nodes: Sequence[Node]) -> None:
         """Before the `nodes` end: all sessions end with the servers."""
 
-    def part(self, nodes: Mapping[str, str], patience: float) -> None:
+    def part(self, nodes: Mapping[str, str], timeout: float) -> None:
         """After all nodes, by name and URL, have ended: nothing is left, so nothing is done."""
 
     def four_letter(self, word: str) -> str:

@@ -64,7 +64,7 @@ class _Service:
 
     def __init__(self, settings: Configuration) -> None:
         self._settings = settings
-        self._patience = settings.request_deadline_ms / 1000
+        self._request_deadline = settings.request_deadline_ms / 1000
         data = json.dumps({"owner": settings.name, "url": settings.url}).encode()
         self._failure: tuple[str, int] | None = None  # why a reader's server ends, and its code
         self._claimant: Claimant
@@ -74,7 +74,9 @@ class _Service:
             self._claimant = Original(self._session, data)
         else:
             self._claimant = Holder(self._session(), data, settings.max_number)
-        self._ids = Ids(self._claimant, settings.name, settings.snowflake_epoch_ms, self._patience)
+        self._ids = Ids(
+            self._claimant, settings.name, settings.snowflake_epoch_ms, self._request_deadline
+        )
 
     def _session(self) -> Session:
         settings = self._settings
@@ -108,7 +110,7 @@ class _Service:
             "pid": os.getpid(),
             "lab": settings.lab,
         }
-        app = create_app(self._claimant, self._ids, about, self._patience)
+        app = create_app(self._claimant, self._ids, about, self._request_deadline)
         server = _listen(app, settings.host, settings.port)
         self._claimant.start()
         self._claimant.wait_connected(_FIRST_CONNECTION)

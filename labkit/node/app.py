@@ -113,10 +113,12 @@ _IDS = {
 }
 
 
-def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: float) -> OpenAPI:
+def create_app(
+    claimant: Claimant, ids: Ids, about: dict[str, Any], request_deadline: float
+) -> OpenAPI:
     """The application of a node.
 
-    `about` is the part of /status that does not change; a request waits at most `patience`
+    `about` is the part of /status that does not change; a request waits at most `request_deadline`
     seconds for a claim.
     """
     app = OpenAPI(
@@ -134,7 +136,7 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
         security_schemes={},  # else the document says null, which is not valid
     )
 
-    _serve_number(app, claimant, about, patience)
+    _serve_number(app, claimant, about, request_deadline)
     _serve_ids(app, ids)
     app.register_error_handler(Refusal, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
@@ -143,7 +145,9 @@ def create_app(claimant: Claimant, ids: Ids, about: dict[str, Any], patience: fl
     return app
 
 
-def _serve_number(app: OpenAPI, claimant: Claimant, about: dict[str, Any], patience: float) -> None:
+def _serve_number(
+    app: OpenAPI, claimant: Claimant, about: dict[str, Any], request_deadline: float
+) -> None:
     @app.get(
         "/sequence",
         operation_id="sequence",
@@ -152,7 +156,7 @@ def _serve_number(app: OpenAPI, claimant: Claimant, about: dict[str, Any], patie
     )
     def sequence() -> Response:
         """The first request claims the lowest free number; later ones answer from memory."""
-        held = claimant.number(patience)
+        held = claimant.number(request_deadline)
         response = Response(b"%d" % held.number, mimetype="application/json")
         if held.token is not None:
             response.headers["Fencing-Token"] = str(held.token)

@@ -48,8 +48,8 @@ class Claimant(Protocol):
     def peek(self) -> Held | Refusal:
         """What may be answered right now, without claiming and without waiting."""
 
-    def number(self, patience: float) -> Held:
-        """The number, claimed if need be within `patience` seconds; raises `Refusal`."""
+    def number(self, timeout: float) -> Held:
+        """The number, claimed if need be within `timeout` seconds; raises `Refusal`."""
 
     def status(self) -> dict[str, Any]:
         """What is known, without claiming and without waiting."""

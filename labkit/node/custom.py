@@ -154,8 +154,8 @@ class Custom:
             return no_connection()
         return self._last or still_claiming()
 
-    def number(self, patience: float) -> Held:
-        """What the reader's `sequence` returns now, within `patience` seconds.
+    def number(self, timeout: float) -> Held:
+        """What the reader's `sequence` returns now, within `timeout` seconds.
 
         Raises `Refusal` if it raises, if it returns no number, or if it is not done by then.
         """
@@ -168,7 +168,7 @@ class Custom:
             with self._changed:
                 self._calls.append(call)
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: call.outcome is not None, patience)
+                self._changed.wait_for(lambda: call.outcome is not None, timeout)
                 if call in self._calls:
                     self._calls.remove(call)
         finally:

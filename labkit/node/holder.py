@@ -125,10 +125,10 @@ class Holder:
         remaining = hold.lease.remaining()  # last, so that nothing comes between it and the answer
         return Held(claim.number, claim.token, remaining) if remaining else lease_lapsed()
 
-    def number(self, patience: float) -> Held:
+    def number(self, timeout: float) -> Held:
         """The number, claiming one if this is the first time anybody asks.
 
-        Waits at most `patience` seconds for a claim that is under way; raises `Refusal` when
+        Waits at most `timeout` seconds for a claim that is under way; raises `Refusal` when
         there is no safe answer.
         """
         answer = self.peek()
@@ -137,12 +137,12 @@ class Holder:
         if not self._places.acquire(blocking=False):
             raise answer
         try:
-            return self._wait(patience)
+            return self._wait(timeout)
         finally:
             self._places.release()
 
-    def _wait(self, patience: float) -> Held:
-        deadline = self._clock() + patience
+    def _wait(self, timeout: float) -> Held:
+        deadline = self._clock() + timeout
         with self._changed:
             exhausted = self._exhausted
             if not self._wanted:

@@ -94,12 +94,12 @@ class Original:
     def close(self) -> None:
         """Nothing: the sample leaves its session to time out."""
 
-    def number(self, patience: float) -> Held:
+    def number(self, timeout: float) -> Held:
         """The number; not necessarily one that this node holds.
 
-        Raises `Refusal` when ZooKeeper does not answer within `patience` seconds.
+        Raises `Refusal` when ZooKeeper does not answer within `timeout` seconds.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         try:
             if not self._initialized:
                 self._initialize(deadline)

@@ -54,10 +54,10 @@ class Reserved(Protocol):
     def until(self, now: int) -> int:
         """The first that is not reserved. Does not wait."""
 
-    def extend(self, now: int, patience: float) -> int:
+    def extend(self, now: int, timeout: float) -> int:
         """Reserve beyond `now`; the first that is not reserved then.
 
-        Raises `ReservationLost`, or `Refusal` after `patience` seconds.
+        Raises `ReservationLost`, or `Refusal` after `timeout` seconds.
         """
 
     def give_back(self, last: int) -> None:
@@ -161,7 +161,7 @@ class Reservation:
 
     @classmethod
     def acquire(
-        cls, zk: KazooClient, worker: int, owner: str, after: int, now: int, patience: float
+        cls, zk: KazooClient, worker: int, owner: str, after: int, now: int, timeout: float
     ) -> Reservation:
         """Reserve timestamps of `worker` later than `after`, and that nobody else has.
 
@@ -170,13 +170,13 @@ class Reservation:
         is too far ahead to wait for.
         """
         path = f"{ROOT}/{worker}"
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
             try:
                 data, version = _read(zk, path, left)
                 ledger = Ledger.parse(path, data).reserve(owner, after, now)
-                if (wait := (ledger.start - now) / 1000) > patience:
+                if (wait := (ledger.start - now) / 1000) > timeout:
                     raise Refusal(
                         "clock-behind",
                         f"The timestamps of worker {worker} are taken for another {wait:.3f} s.",
@@ -197,8 +197,8 @@ class Reservation:
             self._renew(now)
         return self._ledger.until
 
-    def extend(self, now: int, patience: float) -> int:
-        deadline = time.monotonic() + patience
+    def extend(self, now: int, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
         while self._ledger.until <= now:
             self._renew(now)
             if self._lost or (self._pending is None and self._is_over(now)):
@@ -242,11 +242,11 @@ class Reservation:
             self._lost = True  # or unknown; whoever acquires again will see
 
 
-def _read(zk: KazooClient, path: str, patience: float) -> tuple[bytes, int]:
+def _read(zk: KazooClient, path: str, timeout: float) -> tuple[bytes, int]:
     with suppress(NoNodeError):
-        data, stat = zk.get_async(path).get(timeout=patience)
+        data, stat = zk.get_async(path).get(timeout=timeout)
         return data, stat.version
-    zk.create_async(path, b"", makepath=True).get(timeout=patience)
+    zk.create_async(path, b"", makepath=True).get(timeout=timeout)
     return b"", 0
 
 

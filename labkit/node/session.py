@@ -30,13 +30,14 @@ _READERS = [make_acl("world", "anyone", read=True)]
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
 # doubles without a useful bound. A server that is back should be found within about a second, and
-# long before the session is over. A handshake that timed out doubles the patience for the next,
-# for slow links; a refused one doesn't, for a server that is away refuses many.
+# long before the session is over. A handshake that timed out doubles the time for the next one, for
+# slow links; a refused one doesn't, for a server that is away refuses many.
 _LONGEST = 1.0  # seconds
 _SHORTEST = 0.1  # seconds
 
 
-def _patience(timeout: float) -> float:
+def _handshake(timeout: float) -> float:
+    """How long a handshake may take, in seconds, by the session timeout."""
     return max(_SHORTEST, min(_LONGEST, timeout / 4))
 
 
@@ -53,13 +54,13 @@ class _Handler(SequentialThreadingHandler):
 
     address: tuple[str, int] | None = None
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, handshake: float) -> None:
         super().__init__()
-        self.patience = patience
+        self.handshake = handshake
 
     def create_connection(self, *args: Any, **kwargs: Any) -> Any:
         self.address = kwargs.get("address")
-        kwargs["timeout"] = min(kwargs.get("timeout", self.patience), self.patience)
+        kwargs["timeout"] = min(kwargs.get("timeout", self.handshake), self.handshake)
         return super().create_connection(*args, **kwargs)
 
     def select(self, rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None) -> Any:
@@ -113,18 +114,18 @@ class _Connection(ConnectionHandler):
         assert isinstance(client, Session)
         assert isinstance(handler, _Handler)
         if isinstance(request, Auth):
-            zxid = super()._invoke(min(timeout, handler.patience), request, xid)
+            zxid = super()._invoke(min(timeout, handler.handshake), request, xid)
             client.admitted = True
             return zxid
         if not isinstance(request, Connect):
             return super()._invoke(timeout, request, xid)
         client.admitted, asked = False, client.asked
         try:
-            result = super()._invoke(min(timeout, handler.patience), request, xid)
+            result = super()._invoke(min(timeout, handler.handshake), request, xid)
         except handler.timeout_exception:
-            handler.patience = min(2 * handler.patience, max(asked, _LONGEST))
+            handler.handshake = min(2 * handler.handshake, max(asked, _LONGEST))
             raise
-        handler.patience = _patience(asked)
+        handler.handshake = _handshake(asked)
         reply = result[0]
         accepted = reply.time_out > 0  # 0 says that the session has expired
         client.granted = Granted(reply.session_id, reply.time_out / 1000) if accepted else None
@@ -171,12 +172,12 @@ class Session(KazooClient):
         self._private = private
         self.asked = timeout  # seconds
         forever = KazooRetry(
-            max_tries=-1, delay=0.05, max_delay=_patience(timeout), ignore_expire=False
+            max_tries=-1, delay=0.05, max_delay=_handshake(timeout), ignore_expire=False
         )
         super().__init__(
             hosts=hosts,
             timeout=timeout,
-            handler=_Handler(_patience(timeout)),
+            handler=_Handler(_handshake(timeout)),
             connection_retry=forever,
             logger=logger,
             auth_data=[("digest", credential)] if credential else [],

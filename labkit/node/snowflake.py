@@ -7,7 +7,7 @@ number does no harm here, because uniqueness rests on *reserved timestamps* inst
 `reservation`.
 
 When the clock steps back, or a predecessor's reservation lies ahead, a caller waits until the
-clock gets there if that takes no longer than its patience, and is refused at once if it would.
+clock gets there if that takes no longer than its timeout, and is refused at once if it would.
 """
 
 from __future__ import annotations
@@ -95,43 +95,43 @@ class Snowflake:
         self._fresh = 0  # the clock's reading until which the slot may be used
         self._sealed = False
 
-    def next_id(self, patience: float = 2.0) -> int:
-        """One ID. Waits at most `patience` seconds; raises `Refusal` or `ReservationLost`."""
+    def next_id(self, timeout: float = 2.0) -> int:
+        """One ID. Waits at most `timeout` seconds; raises `Refusal` or `ReservationLost`."""
         if self._clock() < self._fresh:
             for fresh in self._slot:
                 return fresh
-        return self._take(1, patience)[0]
+        return self._take(1, timeout)[0]
 
     def quick(self) -> int | None:
         """One ID if it takes no waiting at all."""
         return next(self._slot, None) if self._clock() < self._fresh else None
 
-    def ids(self, count: int, patience: float = 2.0) -> list[int]:
+    def ids(self, count: int, timeout: float = 2.0) -> list[int]:
         """`count` IDs in order; 4096 take at least a millisecond. Raises as `next_id` does."""
-        return self._take(count, patience)
+        return self._take(count, timeout)
 
-    def seal(self, patience: float, give_back: bool = False) -> int:
+    def seal(self, timeout: float, give_back: bool = False) -> int:
         """Make no more IDs; the latest timestamp that was used.
 
         `give_back` releases the timestamps that were reserved for more. Raises `Refusal` if IDs
-        are still being made after `patience` seconds.
+        are still being made after `timeout` seconds.
         """
-        with self._turn(patience):
+        with self._turn(timeout):
             self._sealed = True
             self._fresh, self._slot = 0, iter(())
             if give_back:
                 self._reserved.give_back(self._last)
             return self._last
 
-    def _take(self, count: int, patience: float) -> list[int]:
-        with self._turn(patience):
+    def _take(self, count: int, timeout: float) -> list[int]:
+        with self._turn(timeout):
             if self._sealed:
                 raise ReservationLost
             fresh = self._clock() < self._fresh
             taken = list(islice(self._slot, count)) if fresh else []
             while (missing := count - len(taken)) > 0:
                 self._slot = iter(())  # what is left of an older millisecond comes too late now
-                for timestamp in self._timestamps(-(-missing // PER_MS), patience):
+                for timestamp in self._timestamps(-(-missing // PER_MS), timeout):
                     first = (timestamp - self._epoch_ms) << _TIME_SHIFT
                     first |= self._worker << _WORKER_SHIFT
                     used = min(count - len(taken), PER_MS)
@@ -141,7 +141,7 @@ class Snowflake:
                         self._fresh = (timestamp + 1 + CATCH_UP_MS) * _NS_PER_MS
             return taken
 
-    def _timestamps(self, wanted: int, patience: float) -> range:
+    def _timestamps(self, wanted: int, timeout: float) -> range:
         """One to `wanted` timestamps that nobody has used, none in the future."""
         while True:
             nanoseconds = self._clock()
@@ -152,25 +152,25 @@ class Snowflake:
             if first <= now:
                 break
             wait = (first * _NS_PER_MS - nanoseconds) / 1e9
-            if wait > patience:
+            if wait > timeout:
                 raise Refusal(
                     "clock-behind",
                     f"This node's clock is {wait:.3f} s behind the timestamps already in use.",
                 )
             self._sleep(wait)
-            patience -= wait
+            timeout -= wait
         if not 0 <= first - self._epoch_ms <= _MAX_TIME:
             raise Refusal("clock-behind", "This node's clock is outside of what IDs can express.")
         until = self._reserved.until(now)
         if first >= until:
-            until = self._reserved.extend(now, patience)
+            until = self._reserved.extend(now, timeout)
         end = min(first + wanted, now + 1, until)
         self._last = end - 1
         return range(first, end)
 
     @contextmanager
-    def _turn(self, patience: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(patience, 0)):
+    def _turn(self, timeout: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=max(timeout, 0)):
             raise Refusal("reservation", "Others have been waiting for IDs for too long.")
         try:
             yield
@@ -185,20 +185,20 @@ class _Generator:
 
 
 class Ids:
-    """A node's IDs, with whatever number it holds; waits at most `patience` seconds for any."""
+    """A node's IDs, with whatever number it holds; waits at most `timeout` seconds for any."""
 
     def __init__(
         self,
         claimant: Claimant,
         name: str,
         epoch_ms: int,
-        patience: float,
+        timeout: float,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._claimant = claimant
         self._owner = f"{name}/{uuid.uuid4().hex}"
         self._epoch_ms = epoch_ms
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_MAX_WAITING)
@@ -220,7 +220,7 @@ class Ids:
         if not self._places.acquire(timeout=WAIT_FOR_PLACE):
             raise Refusal("reservation", "Too many requests are waiting for IDs already.")
         try:
-            return self._make(count, time.monotonic() + self._patience)
+            return self._make(count, time.monotonic() + self._timeout)
         finally:
             self._places.release()
 
@@ -281,8 +281,8 @@ class Ids:
         if zk is None:
             raise unreserved()
         now = self._clock() // _NS_PER_MS
-        patience = deadline - time.monotonic()
-        reservation = Reservation.acquire(zk, held.number, self._owner, self._after, now, patience)
+        timeout = deadline - time.monotonic()
+        reservation = Reservation.acquire(zk, held.number, self._owner, self._after, now, timeout)
         snowflake = Snowflake(
             held.number, reservation, self._epoch_ms, self._clock, after=self._after
         )

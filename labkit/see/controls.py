@@ -21,7 +21,7 @@ from labkit.lab.clients import Clients, clients
 from labkit.lab.lab import Lab
 from labkit.see import svg
 from labkit.see.rows import NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows
@@ -169,7 +169,7 @@ class Controls(widgets.VBox):
         """Show the lab, which runs, from now on."""
         self._timeline = self.lab.timeline
         self._tail = self._timeline.tail()
-        self._story = Story()
+        self._spans = Spans()
         self.rows.children = ()
         self._forget_rows(self._rows)
         self.again.layout.display = "none"
@@ -361,34 +361,34 @@ class Controls(widgets.VBox):
     def _draw(self) -> None:
         events, anew = self._tail.read()
         if anew:
-            self._story = Story()
-        story = self._story
+            self._spans = Spans()
+        spans = self._spans
         for event in events:
-            story.add(event)
+            spans.add(event)
         now = self._timeline.now()
-        story.end = max(story.end, now)
-        since = max(min(story.start, now), now - _WINDOW)
-        shown = [node for node in story.nodes if self._shows(node, since)]
-        words = {bar.word for node in shown for bar in story.bars(node, now, since)}
+        spans.end = max(spans.end, now)
+        since = max(min(spans.start, now), now - _WINDOW)
+        shown = [node for node in spans.nodes if self._shows(node, since)]
+        words = {bar.word for node in shown for bar in spans.bars(node, now, since)}
         self.picture.value = svg.assignment(
-            story, since=since, until=now, uid=self._uid, nodes=shown
-        ) + svg.key(words, self._uid, story.terms)
-        self.tree.value = _tree(story) if story.nodes else ""
-        self._follow(story)
+            spans, since=since, until=now, uid=self._uid, nodes=shown
+        ) + svg.key(words, self._uid, spans.terms)
+        self.tree.value = _tree(spans) if spans.nodes else ""
+        self._follow(spans)
         self.pictures += 1
 
     def _shows(self, node: str, since: float) -> bool:
-        story = self._story
-        if story.state(node) != "stopped":
+        spans = self._spans
+        if spans.state(node) != "stopped":
             return True
-        return bool(story.bars(node, None, since)) or any(m.t > since for m in story.marks(node))
+        return bool(spans.bars(node, None, since)) or any(m.t > since for m in spans.marks(node))
 
-    def _follow(self, story: Story) -> None:
+    def _follow(self, spans: Spans) -> None:
         """Set every control to what is true, unless it is being used."""
         nodes = {node.name: node for node in self.lab.nodes}
         if not self._is_running():
             return  # a closed lab has no nodes; those that it had stay in sight
-        dead = [name for name, node in nodes.items() if is_dead(story.state(name), node)]
+        dead = [name for name, node in nodes.items() if is_dead(spans.state(name), node)]
         servers = self.lab.zookeeper.servers
         is_ensemble = len(servers) > 1 and self.lab.zookeeper.is_own
         rows: dict[str, Callable[[], Row]] = {
@@ -403,14 +403,14 @@ class Controls(widgets.VBox):
         for name, make in rows.items():
             if name not in self._rows:
                 self._rows[name] = make()
-            self._rows[name].follow(story)
+            self._rows[name].follow(spans)
         boxes = tuple(self._rows[name].box for name in rows)
         if boxes != self.rows.children:
             self.rows.children = boxes
             self._forget_rows(self._rows.keys() - rows.keys())
-        self.zookeeper.value = not story.zookeeper.is_down
+        self.zookeeper.value = not spans.zookeeper.is_down
         self.zookeeper.description = (
-            "ZooKeeper: off" if story.zookeeper.is_down else "ZooKeeper: on"
+            "ZooKeeper: off" if spans.zookeeper.is_down else "ZooKeeper: on"
         )
         with self._lock:
             resting = not self._scaling and time.monotonic() - self._slid_at > 0.5
@@ -425,19 +425,19 @@ class Controls(widgets.VBox):
         return f"Controls of {len(self.lab.nodes)} nodes; they need a running notebook."
 
 
-def _tree(story: Story) -> str:
+def _tree(spans: Spans) -> str:
     """What is held, as the watch last saw it."""
     lines = []
-    for claim, session in story.held():
+    for claim, session in spans.held():
         who = escape(claim.node)
         lines.append(
             f"<div>    {svg.chip(claim.number)} {who}, ephemeral of session {session}, "
             f"token {claim.token}</div>"
         )
-    lines += [f"<div>    {escape(ticket)}</div>" for ticket in story.tickets]
-    stale = story.zookeeper.is_down or story.session not in ("CONNECTED", "")
+    lines += [f"<div>    {escape(ticket)}</div>" for ticket in spans.tickets]
+    stale = spans.zookeeper.is_down or spans.session not in ("CONNECTED", "")
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (
         '<div style="white-space:pre;font-family:monospace;line-height:1.5" role="list" '
-        f'aria-label="znodes">{escape(story.root)}{when}{"".join(lines)}</div>'
+        f'aria-label="znodes">{escape(spans.root)}{when}{"".join(lines)}</div>'
     )

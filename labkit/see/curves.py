@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from labkit.lab.event import Event
 from labkit.see import style
 from labkit.see.chart import WIDTH, Chart
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 _GAP = 0.25  # seconds without a read that a reader's line has a gap for
 
@@ -248,11 +248,11 @@ def times_to_free(events: Iterable[Event]) -> dict[str, list[float]]:
 
     Exact where transactions have been merged. A claim that outlives the fault is left out.
     """
-    story = Story(events)
-    claims = story.claims(math.inf)
+    spans = Spans(events)
+    claims = spans.claims(math.inf)
     freed: dict[str, list[float]] = {}
-    for node in story.nodes:
-        marks = story.marks(node)
+    for node in spans.nodes:
+        marks = spans.marks(node)
         for i, mark in enumerate(marks):
             if mark.verb not in ("stop", "kill", "pause", "partition", "expire"):
                 continue

@@ -102,14 +102,14 @@ class Ensemble:
 
     def leaderless(self) -> list[Stretch]:
         """When no server led, between two leaders; empty where no mode was ever heard."""
-        reigns = sorted(
+        epochs = sorted(
             (mode.start, mode.end)
             for modes in self.modes.values()
             for mode in modes
             if mode.what == "leader"
         )
         gaps, until = [], LAST
-        for start, end in reigns:
+        for start, end in epochs:
             if start > until:
                 gaps.append(Stretch(until, start))
             until = end if until == LAST else max(until, end)

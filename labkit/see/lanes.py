@@ -19,7 +19,7 @@ from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import WIDTH, Chart
 from labkit.see.life import Request, captions, silence
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 # Inches.
 _CAPTION = 0.19
@@ -73,17 +73,17 @@ class Lanes:
     def __init__(
         self,
         names: Sequence[str],
-        story: Story,
+        spans: Spans,
         rows: Rows,
         title: str,
         since: float | None,
         until: float | None,
         header: bool = False,
     ) -> None:
-        self.story = story
+        self.spans = spans
         self.rows = rows
-        self.left = since if since is not None else min(story.start, story.end)
-        self.right = max(until if until is not None else story.end, self.left + 0.1)
+        self.left = since if since is not None else min(spans.start, spans.end)
+        self.right = max(until if until is not None else spans.end, self.left + 0.1)
         self._seen: set[str] = set()  # outcomes of requests
         top = _HEADER / rows.lane if header else 0.0
         with mpl.rc_context(style.SETTINGS):
@@ -123,31 +123,31 @@ class Lanes:
 
     def outages(self, lanes: int | None = None) -> None:
         """Shade the time in which ZooKeeper, or the majority of it, was down."""
-        alone = len(self.story.zookeeper.servers) < 2
+        alone = len(self.spans.zookeeper.servers) < 2
         what = "ZooKeeper down" if alone else "no majority"
-        self.header(self.story.outages(self.right), what, "zookeeper-down", lanes)
+        self.header(self.spans.outages(self.right), what, "zookeeper-down", lanes)
 
     # --- in one lane ---
 
     def life(self, name: str, lane: int, bars: Sequence[Bar]) -> None:
         """The thin line on which bars sit: there while the process is; the reasons for silence."""
-        y, story, axes = lane + self.rows.bar, self.story, self.axes
-        for up in story.up(name, self.right):
+        y, spans, axes = lane + self.rows.bar, self.spans, self.axes
+        for up in spans.up(name, self.right):
             axes.hlines(y, up.start, up.end, color=style.QUIET, linewidth=1, zorder=1)
         self.faults(name, lane)
-        for quiet in story.quiet(name, self.right):
+        for quiet in spans.quiet(name, self.right):
             over = [b for b in bars if b.start < quiet.end and quiet.start < b.end and not b.beside]
             if quiet.what and not over:
                 self.words(silence(quiet.what), quiet.start, quiet.end, y - 0.09 / self.rows.lane)
 
     def faults(self, name: str, lane: int) -> None:
         """When the server was frozen, and when its link was cut, slow or flaky."""
-        for paused in self.story.paused(name, self.right):
+        for paused in self.spans.paused(name, self.right):
             line = self.axes.hlines(
                 lane + self.rows.bar, paused.start, paused.end, color=style.QUIET, zorder=1.1
             )
             line.set(linestyle=(0, (1, 2)), linewidth=2)
-        for cut in self.story.broken(name, self.right):
+        for cut in self.spans.broken(name, self.right):
             box = Rectangle((cut.start, lane - 0.48), cut.end - cut.start, 0.96)
             box.set(facecolor=style.BAND, hatch="\\\\\\", edgecolor=style.LINE, linewidth=0)
             box.set(zorder=0.6, gid=f"{name}-link-{cut.what}")
@@ -246,7 +246,7 @@ class Lanes:
     def marks(self, name: str, lane: int) -> None:
         """What was done to the server: a tick through its bar, and the word where there is room."""
         rows, axes = self.rows, self.axes
-        marks = [m for m in self.story.marks(name, self.right) if self.left <= m.t <= self.right]
+        marks = [m for m in self.spans.marks(name, self.right) if self.left <= m.t <= self.right]
         top, bottom = rows.at(0.03), rows.at(_CAPTION + _BAR + 0.02)
         for mark in marks:
             axes.vlines(mark.t, lane + top, lane + bottom, color=style.INK, linewidth=1.3, zorder=3)
@@ -270,7 +270,7 @@ class Lanes:
 
     def requests(self, name: str, lane: int, row: float) -> None:
         """A mark for each request, where it ended; nearer ones would cover each other."""
-        requests = self.story.requests(name, self.right, self.left)
+        requests = self.spans.requests(name, self.right, self.left)
         for outcome, (marker, shade, label) in _OUTCOMES.items():
             times: list[float] = []
             for request in requests:
@@ -295,7 +295,7 @@ class Lanes:
 
     def gaps(self, name: str, lane: int) -> None:
         """How long the clients of a node got no answer, where that is more than a moment."""
-        for gap in unanswered(self.story.requests(name, self.right, self.left)):
+        for gap in unanswered(self.spans.requests(name, self.right, self.left)):
             y, seconds = lane + self.rows.caption, gap.end - gap.start
             if self.inches(seconds) < 0.25:
                 continue

@@ -17,7 +17,7 @@ from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import Chart
 from labkit.see.lanes import Lanes, Rows, levels, unanswered
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 
 def assignment(
@@ -35,12 +35,12 @@ def assignment(
     seconds since the timeline began. Of a crew (`lab.crew`), workers stand for nodes and what they
     work on for numbers.
     """
-    story = Story(_until(events, until))
-    nodes = story.nodes
-    bars = {node: story.bars(node, until, -1.0 if since is None else since) for node in nodes}
-    rows = Rows.of(_levels(bars.values()), any(story.requests(n, until, since or 0) for n in nodes))
+    spans = Spans(_until(events, until))
+    nodes = spans.nodes
+    bars = {node: spans.bars(node, until, -1.0 if since is None else since) for node in nodes}
+    rows = Rows.of(_levels(bars.values()), any(spans.requests(n, until, since or 0) for n in nodes))
     lanes = Lanes(
-        nodes, story, rows, title or story.terms.title, since, until, bool(story.outages())
+        nodes, spans, rows, title or spans.terms.title, since, until, bool(spans.outages())
     )
     lanes.outages()
     for lane, node in enumerate(nodes):
@@ -48,14 +48,14 @@ def assignment(
         lanes.bars(bars[node], lane)
         lanes.marks(node, lane)
         lanes.requests(node, lane, rows.asked)
-    lanes.key({bar.word for of_node in bars.values() for bar in of_node}, story.terms.key)
-    said = [f"{node}: {_in_words(node, bars[node], story, lanes)}." for node in nodes]
+    lanes.key({bar.word for of_node in bars.values() for bar in of_node}, spans.terms.key)
+    said = [f"{node}: {_in_words(node, bars[node], spans, lanes)}." for node in nodes]
     said += [
         f"ZooKeeper down from {down.start:.1f} to {down.end:.1f} s."
-        for down in story.outages(lanes.right)
+        for down in spans.outages(lanes.right)
         if down.end >= lanes.left
     ]
-    lanes.chart.alt = " ".join([f"{story.terms.alt} over time.", *said])
+    lanes.chart.alt = " ".join([f"{spans.terms.alt} over time.", *said])
     return lanes.chart
 
 
@@ -70,23 +70,23 @@ def numbers(
 
     A hatched bar below is an answer by a node that did not hold the number.
     """
-    story = Story(_until(events, until))
-    claims = [bar for bar in story.claims(until) if since is None or bar.end > since]
+    spans = Spans(_until(events, until))
+    claims = [bar for bar in spans.claims(until) if since is None or bar.end > since]
     false = [
         bar
-        for node in story.nodes
-        for bar in story.bars(node, until)
+        for node in spans.nodes
+        for bar in spans.bars(node, until)
         if bar.word is Word.NODE and (since is None or bar.end > since)
     ]
-    names = [str(number) for number in story.numbers]
+    names = [str(number) for number in spans.numbers]
     lanes = Lanes(
         names,
-        story,
+        spans,
         Rows.of(1 if false else 0, asked=False),
         title or "Which number belongs to which node",
         since,
         until,
-        bool(story.outages()),
+        bool(spans.outages()),
     )
     lanes.axes.set_ylabel("number")
     lanes.outages()
@@ -98,7 +98,7 @@ def numbers(
         lanes.box(replace(bar, beside=True), lane, Word.NODE, [], level=0)
         text = f"{bar.node} still answers {bar.number}"
         lanes.words(text, bar.end, lanes.right, lane + lanes.rows.beside(0))
-    lanes.key({Word.NODE} if false else set(), story.terms.key)
+    lanes.key({Word.NODE} if false else set(), spans.terms.key)
     holders = Counter(bar.number for bar in claims)
     lanes.chart.alt = "Holders of each number in turn. " + " ".join(
         f"{number}: {', '.join(bar.node for bar in claims if bar.number == number)}."
@@ -118,15 +118,15 @@ def quorum(
 
     Where nobody led, and where a node's clients got no answer, it says for how long.
     """
-    story = Story(_until(events, until))
-    ensemble = story.zookeeper
+    spans = Spans(_until(events, until))
+    ensemble = spans.zookeeper
     servers = ensemble.servers
-    nodes = [node for node in story.nodes if story.requests(node, until, since or 0)]
+    nodes = [node for node in spans.nodes if spans.requests(node, until, since or 0)]
     rows = Rows.of(0, asked=False)
     title = title or "Which server leads, and who gets an answer"
-    lanes = Lanes([*servers, *nodes], story, rows, title, since, until, header=True)
+    lanes = Lanes([*servers, *nodes], spans, rows, title, since, until, header=True)
     lanes.outages()
-    downs = story.outages(lanes.right)
+    downs = spans.outages(lanes.right)
     gaps = [g for g in ensemble.leaderless() if not any(_meet(g, down) for down in downs)]
     lanes.header(gaps, "no leader for {seconds:.1f} s", "leaderless", len(servers))
     for lane, server in enumerate(servers):
@@ -140,15 +140,15 @@ def quorum(
         lanes.requests(node, lane, rows.bar)
         lanes.gaps(node, lane)
     hatch = Patch(facecolor="none", edgecolor=style.LINE, hatch="///", label="serves nobody")
-    lanes.key(set(), story.terms.key, [hatch])
-    lanes.chart.alt = _quorum_in_words(story, nodes, lanes)
+    lanes.key(set(), spans.terms.key, [hatch])
+    lanes.chart.alt = _quorum_in_words(spans, nodes, lanes)
     return lanes.chart
 
 
 def _modes(lanes: Lanes, server: str, lane: int) -> None:
     shades = {"leader": style.INK, "standalone": style.INK, "follower": style.LINE}
     middle, height = lane + lanes.rows.bar, 0.27 / lanes.rows.lane
-    for mode in lanes.story.zookeeper.modes[server]:
+    for mode in lanes.spans.zookeeper.modes[server]:
         start, end = max(mode.start, lanes.left), min(mode.end, lanes.right)
         if start >= end:
             continue
@@ -160,8 +160,8 @@ def _modes(lanes: Lanes, server: str, lane: int) -> None:
             lanes.label([mode.what], start, end, middle, style.ink(shade))
 
 
-def _quorum_in_words(story: Story, nodes: Sequence[str], lanes: Lanes) -> str:
-    modes = story.zookeeper.modes
+def _quorum_in_words(spans: Spans, nodes: Sequence[str], lanes: Lanes) -> str:
+    modes = spans.zookeeper.modes
     led = sorted(
         (m.start, server)
         for server in modes
@@ -170,7 +170,7 @@ def _quorum_in_words(story: Story, nodes: Sequence[str], lanes: Lanes) -> str:
     )
     said = f"Leaders in turn: {', '.join(server for _, server in led) or 'none'}."
     for node in nodes:
-        requests = story.requests(node, lanes.right, lanes.left)
+        requests = spans.requests(node, lanes.right, lanes.left)
         gaps = [f"{gap.end - gap.start:.2f} s" for gap in unanswered(requests)]
         without = f", without an answer for {' and '.join(gaps)}" if gaps else ""
         answered = sum(request.outcome == "ok" for request in requests)
@@ -188,14 +188,14 @@ def _levels(of_nodes: Iterable[Sequence[Bar]]) -> int:
     return max(found, default=-1) + 1
 
 
-def _in_words(node: str, bars: Sequence[Bar], story: Story, lanes: Lanes) -> str:
+def _in_words(node: str, bars: Sequence[Bar], spans: Spans, lanes: Lanes) -> str:
     had = [
-        f"{bar.number} from {bar.start:.1f} to {bar.end:.1f} s{story.terms.how[bar.word]}"
+        f"{bar.number} from {bar.start:.1f} to {bar.end:.1f} s{spans.terms.how[bar.word]}"
         for bar in bars
     ]
-    marks = story.marks(node, lanes.right)
+    marks = spans.marks(node, lanes.right)
     done = [f"{mark.verb} at {mark.t:.1f} s" for mark in marks if mark.t >= lanes.left]
-    return "; ".join([", ".join(had) or story.terms.none, *([", ".join(done)] if done else [])])
+    return "; ".join([", ".join(had) or spans.terms.none, *([", ".join(done)] if done else [])])
 
 
 def _meet(one: Stretch, other: Stretch) -> bool:

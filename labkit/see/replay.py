@@ -19,7 +19,7 @@ from uuid import uuid4
 from labkit.lab.event import Event
 from labkit.see import plots, style, svg
 from labkit.see.bars import Bar, Word
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 _uids = count(1)
 
@@ -34,21 +34,21 @@ def replay(
     events = list(events)
     if until is not None:
         events = [event for event in events if event.t <= until]
-    story = Story(events)
-    since = min(story.start, story.end) if since is None else since
-    until = story.end if until is None else until
-    draw = plots.quorum if len(story.zookeeper.servers) > 1 else plots.assignment
+    spans = Spans(events)
+    since = min(spans.start, spans.end) if since is None else since
+    until = spans.end if until is None else until
+    draw = plots.quorum if len(spans.zookeeper.servers) > 1 else plots.assignment
     chart = draw(events, since=since, until=until)
-    return Replay(story, since, max(until, since + 0.1), chart)
+    return Replay(spans, since, max(until, since + 0.1), chart)
 
 
 class Replay:
     """A run to watch again. A notebook shows it by itself; `html` is the piece of page it is."""
 
-    def __init__(self, story: Story, since: float, until: float, still: plots.Chart) -> None:
+    def __init__(self, spans: Spans, since: float, until: float, still: plots.Chart) -> None:
         # Ids on one page, and of a page that is put together out of several runs, must not meet.
         uid = f"replay-{uuid4().hex[:8]}-{next(_uids)}"
-        bars = {node: story.bars(node, until) for node in story.nodes}
+        bars = {node: spans.bars(node, until) for node in spans.nodes}
         words = {bar.word for of_node in bars.values() for bar in of_node}
         data = {
             "uid": uid,
@@ -56,14 +56,14 @@ class Replay:
             "until": round(until, 3),  # as the ends of the bars are
             "left": svg.LEFT,
             "right": svg.WIDTH - svg.RIGHT,
-            "svg": svg.assignment(story, since=since, until=until, uid=uid, label=still.alt)
-            + svg.key(words, uid, story.terms),
+            "svg": svg.assignment(spans, since=since, until=until, uid=uid, label=still.alt)
+            + svg.key(words, uid, spans.terms),
             "now": {
                 node: [_said(bar) for bar in of_node if not bar.beside]
                 for node, of_node in bars.items()
             },
-            "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in story.numbers},
-            "captions": sorted(said for said in _captions(story, until) if said[0] >= since),
+            "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in spans.numbers},
+            "captions": sorted(said for said in _captions(spans, until) if said[0] >= since),
         }
         self.alt = still.alt
         self.still = b64encode(still.png(dpi=110)).decode()
@@ -99,23 +99,23 @@ def _said(bar: Bar) -> tuple[float, float, int, str]:
     return round(bar.start, 3), round(bar.end, 3), bar.number, bar.word.value
 
 
-def _captions(story: Story, until: float) -> Iterable[tuple[float, str]]:
-    for name in [*story.zookeeper.servers, *story.nodes]:
-        for mark in story.marks(name, until):
+def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
+    for name in [*spans.zookeeper.servers, *spans.nodes]:
+        for mark in spans.marks(name, until):
             yield mark.t, f"{mark.verb} {name}"
-    for server, modes in story.zookeeper.modes.items():
+    for server, modes in spans.zookeeper.modes.items():
         for mode in modes:
             yield mode.start, f"{server}: {mode.what or 'serves nobody'}"
-    for node in story.nodes:
-        for bar in story.bars(node, until):
+    for node in spans.nodes:
+        for bar in spans.bars(node, until):
             if bar.word is Word.NODE:
-                yield bar.start, f"{node} {story.terms.says[bar.word].format(bar.number)}"
-    thing = story.terms.thing
-    for claim in story.claims(until):
+                yield bar.start, f"{node} {spans.terms.says[bar.word].format(bar.number)}"
+    thing = spans.terms.thing
+    for claim in spans.claims(until):
         yield claim.start, f"{claim.node} gets {thing}{claim.number}"
         if claim.end < until:
             yield claim.end, f"{thing}{claim.number} of {claim.node} is free"
-    for down in story.outages(until):
+    for down in spans.outages(until):
         yield down.start, "ZooKeeper goes down"
         if down.end < until:
             yield down.end, "ZooKeeper is back"

@@ -15,7 +15,7 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.see import svg
 from labkit.see.life import silence
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 from labkit.servers.base import ServerState
 
 
@@ -48,7 +48,7 @@ class Row(ABC):
         return self._box
 
     @abstractmethod
-    def follow(self, story: Story) -> None:
+    def follow(self, spans: Spans) -> None:
         """Show what is true of the server now."""
 
     def rest(self) -> None:
@@ -120,13 +120,13 @@ class NodeRow(Row):
             "ask", f"GET /sequence of {node.name}", self._act("ask", self._answer)
         )
 
-    def follow(self, story: Story) -> None:
+    def follow(self, spans: Spans) -> None:
         name = self.name
-        state, number = story.state(name), story.answer(name)
-        held = [bar.number for bar, _ in story.held() if bar.node == name]
+        state, number = spans.state(name), spans.answer(name)
+        held = [bar.number for bar, _ in spans.held() if bar.node == name]
         chips = svg.chip(number, held=number in held)
         chips += "".join(f" {svg.chip(n, held=False)}" for n in held if n != number)
-        why = next((q.what for q in reversed(story.quiet(name)) if q.end >= story.end), "")
+        why = next((q.what for q in reversed(spans.quiet(name)) if q.end >= spans.end), "")
         told = number is None and state == "running" and why
         self._show(chips, state + (f" · {escape(silence(why))}" if told else ""))
         alive = not is_dead(state, self._node)
@@ -134,7 +134,7 @@ class NodeRow(Row):
         self.pause.description = "resume" if state == "paused" else "pause"
         for button in (self.kill, self.pause, self.ask):
             button.disabled = not alive
-        self.cut.value = story.is_broken(name)
+        self.cut.value = spans.is_broken(name)
         self.cut.description = "heal link" if self.cut.value else "cut link"
 
     def _answer(self) -> str:
@@ -161,16 +161,16 @@ class ZooKeeperRow(Row):
         self.cut = self._link()
         self.cut.tooltip = f"Cut {server.name} off from the other servers"
 
-    def follow(self, story: Story) -> None:
-        state = story.state(self.name)
-        modes = story.zookeeper.modes.get(self.name)
+    def follow(self, spans: Spans) -> None:
+        state = spans.state(self.name)
+        modes = spans.zookeeper.modes.get(self.name)
         mode = modes[-1].what if modes else ""
         alive = state != "stopped"
         self._show("", state if state in ("stopped", "paused") else mode or "serves nobody")
         self.power.description = "stop" if alive else "start"
         self.pause.description = "resume" if state == "paused" else "pause"
         self.kill.disabled = self.pause.disabled = not alive
-        self.cut.value = story.is_broken(self.name)
+        self.cut.value = spans.is_broken(self.name)
         self.cut.description = "heal link" if self.cut.value else "cut link"
 
 
@@ -187,9 +187,9 @@ class WorkerRow(Row):
             "pause", worker.pause, worker.resume, f"Freeze {worker.name}, or let it run on"
         )
 
-    def follow(self, story: Story) -> None:
-        state, number = self._worker.state, story.answer(self.name)
-        held = [bar.number for bar, _ in story.held() if bar.node == self.name]
+    def follow(self, spans: Spans) -> None:
+        state, number = self._worker.state, spans.answer(self.name)
+        held = [bar.number for bar, _ in spans.held() if bar.node == self.name]
         chips = svg.chip(number, held=number in held)
         chips += "".join(f" {svg.chip(n, held=False)}" for n in held if n != number)
         self._show(chips, state.value)

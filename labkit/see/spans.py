@@ -37,7 +37,7 @@ _LAG = 0.15  # seconds by which the watch may be late
 _REQUESTS = 20_000  # remembered of each node
 
 
-class Story:
+class Spans:
     """A run, told event by event: hand events in by `add`, in order, and ask at any time."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:

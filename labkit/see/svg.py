@@ -12,7 +12,7 @@ from html import escape
 from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Terms, Word
 from labkit.see.life import captions, silence
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins
@@ -46,7 +46,7 @@ class Frame:
 
 
 def assignment(
-    story: Story,
+    spans: Spans,
     *,
     since: float,
     until: float,
@@ -60,10 +60,10 @@ def assignment(
     `uid` keeps what the drawing refers to by name apart from other drawings on the page.
     Everything that happens in time is in a group of the class `time`.
     """
-    nodes = story.nodes if nodes is None else nodes
-    servers = story.zookeeper.servers if len(story.zookeeper.servers) > 1 else []
+    nodes = spans.nodes if nodes is None else nodes
+    servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
     frame = Frame(len(servers) + len(nodes), since, until)
-    label = label or story.terms.title
+    label = label or spans.terms.title
     parts = [
         f'<svg viewBox="0 0 {WIDTH:g} {frame.height:g}" role="img" aria-label="{escape(label)}" '
         f'xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:1100px;height:auto" '
@@ -72,13 +72,13 @@ def assignment(
         *_lanes([*servers, *nodes], frame),
         *_axis(frame),
         '<g class="time">',
-        *_outages(story, frame),
+        *_outages(spans, frame),
     ]
     for lane, server in enumerate(servers):
-        parts += _server(story, server, lane, frame, uid)
+        parts += _server(spans, server, lane, frame, uid)
     for lane, node in enumerate(nodes, len(servers)):
         parts.append(f'<g class="lane" data-node="{escape(node)}">')
-        parts += _lane(story, node, lane, frame, uid)
+        parts += _lane(spans, node, lane, frame, uid)
         parts.append("</g>")
     parts.append("</g></svg>")
     return "".join(parts)
@@ -137,9 +137,9 @@ def _axis(frame: Frame) -> Iterator[str]:
 _STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
 
 
-def _outages(story: Story, frame: Frame) -> Iterator[str]:
-    what = "ZooKeeper down" if len(story.zookeeper.servers) < 2 else "no majority"
-    downs = [down for down in story.outages(frame.until) if down.end > frame.since]
+def _outages(spans: Spans, frame: Frame) -> Iterator[str]:
+    what = "ZooKeeper down" if len(spans.zookeeper.servers) < 2 else "no majority"
+    downs = [down for down in spans.outages(frame.until) if down.end > frame.since]
     for i, down in enumerate(downs, 1):
         x, end = frame.x(down.start), frame.x(down.end)
         room = frame.x(downs[i].start) if i < len(downs) else WIDTH
@@ -151,11 +151,11 @@ def _outages(story: Story, frame: Frame) -> Iterator[str]:
             yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
 
 
-def _server(story: Story, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+def _server(spans: Spans, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     """One of ZooKeeper's servers: dark while it leads, light while it follows."""
     y = frame.y(lane)
-    yield from _cuts(story, server, y, frame, uid)
-    for mode in story.zookeeper.modes[server]:
+    yield from _cuts(spans, server, y, frame, uid)
+    for mode in spans.zookeeper.modes[server]:
         x, end = frame.x(mode.start), frame.x(mode.end)
         if end <= x:
             continue
@@ -176,12 +176,12 @@ def _server(story: Story, server: str, lane: int, frame: Frame, uid: str) -> Ite
                 f'<text x="{x + 5:.1f}" y="{y + 4:g}" font-weight="700" fill="{shade}" '
                 f'pointer-events="none">{escape(mode.what)}</text>'
             )
-    yield from _marks(story, server, y, frame)
+    yield from _marks(spans, server, y, frame)
 
 
-def _cuts(story: Story, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
+def _cuts(spans: Spans, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
     """When the server's link was cut, slow or flaky."""
-    for cut in story.broken(name, frame.until):
+    for cut in spans.broken(name, frame.until):
         x, end = frame.x(cut.start), frame.x(cut.end)
         if end > x:
             yield (
@@ -190,24 +190,24 @@ def _cuts(story: Story, name: str, y: float, frame: Frame, uid: str) -> Iterator
             )
 
 
-def _lane(story: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+def _lane(spans: Spans, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     y = frame.y(lane)
-    yield from _cuts(story, node, y, frame, uid)
-    bars = story.bars(node, frame.until, frame.since)
-    for start, end in _between(story.up(node, frame.until), bars):
+    yield from _cuts(spans, node, y, frame, uid)
+    bars = spans.bars(node, frame.until, frame.since)
+    for start, end in _between(spans.up(node, frame.until), bars):
         yield _line(frame.x(start), y, frame.x(end), y, opacity=0.55)
-    for start, end in _between(story.paused(node, frame.until), bars):
+    for start, end in _between(spans.paused(node, frame.until), bars):
         dotted = 'stroke-width="2.5" stroke-dasharray="2 4"'
         yield _line(frame.x(start), y, frame.x(end), y, opacity=0.7, extra=dotted)
-    for quiet in story.quiet(node, frame.until):
+    for quiet in spans.quiet(node, frame.until):
         taken = (b.start < quiet.end and quiet.start < b.end and not b.beside for b in bars)
         if quiet.what and not any(taken):
             yield from _small(silence(quiet.what), frame.x(quiet.start), frame.x(quiet.end), y - 4)
     for bar in bars:
-        yield from _bar(bar, y, frame, uid, story.terms)
-    yield from _marks(story, node, y, frame)
+        yield from _bar(bar, y, frame, uid, spans.terms)
+    yield from _marks(spans, node, y, frame)
     last: dict[str, float] = {}
-    for request in story.requests(node, frame.until, frame.since):
+    for request in spans.requests(node, frame.until, frame.since):
         x = frame.x(request.t)
         if x - last.get(request.outcome, 0) >= 2:  # closer ones would cover each other
             last[request.outcome] = x
@@ -271,8 +271,8 @@ def _says(bar: Bar, terms: Terms) -> str:
     return f"{bar.node} {says}{token}, {bar.start:.2f} to {bar.end:.2f} s"
 
 
-def _marks(story: Story, node: str, y: float, frame: Frame) -> Iterator[str]:
-    marks = [mark for mark in story.marks(node, frame.until) if mark.t >= frame.since]
+def _marks(spans: Spans, node: str, y: float, frame: Frame) -> Iterator[str]:
+    marks = [mark for mark in spans.marks(node, frame.until) if mark.t >= frame.since]
     for mark in marks:
         x = frame.x(mark.t)
         yield _line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')

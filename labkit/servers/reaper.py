@@ -20,7 +20,7 @@ from labkit.errors import BackendError
 from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.registry import CLOSED, directory, registered
 
-_PATIENCE = 600.0  # seconds that a watchdog waits for an engine
+_TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
 
 
 def remove(lab_id: str, backend: str) -> None:
@@ -103,7 +103,7 @@ def main() -> None:
 
 def _remove_patiently(lab_id: str, backend: str) -> None:
     """Remove the lab, if need be when its engine is back: it may have gone down with the owner."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     pause = 0.5
     while True:
         try:

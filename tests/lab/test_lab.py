@@ -37,7 +37,7 @@ from labkit.lab.client import LabClient
 from labkit.lab.event import RequestEvent, TransactionEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.bars import Word
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 from labkit.servers import reaper, registry
 from labkit.servers.base import ServerState
 
@@ -291,18 +291,18 @@ def test_eight_nodes_are_ready_in_three_seconds() -> None:
 def test_a_history_is_complete_up_to_now(lab: Lab) -> None:
     one, two = lab.node(1), lab.node(2)
     one.sequence()
-    (bar,) = Story(lab.history()).bars("node1")
+    (bar,) = Spans(lab.history()).bars("node1")
     assert (bar.number, bar.word) == (1, Word.BOTH)
     one.kill()
     killed = lab.timeline.now()
     lab.wait_until(lambda: "1" not in held(lab), timeout=5)
     two.sequence()
-    story = Story(lab.history())
-    answered, ghost = story.bars("node1")
+    spans = Spans(lab.history())
+    answered, ghost = spans.bars("node1")
     assert (answered.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
     assert ghost.end - killed == pytest.approx(lab.session_timeout, abs=0.6)
-    (bar,) = story.bars("node2")
-    assert (bar.number, bar.word, bar.end) == (1, Word.BOTH, story.end)
+    (bar,) = spans.bars("node2")
+    assert (bar.number, bar.word, bar.end) == (1, Word.BOTH, spans.end)
     began = time.monotonic()
     lab.node(3).pause()
     lab.zookeeper.stop()

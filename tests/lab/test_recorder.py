@@ -17,7 +17,7 @@ from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
 from labkit.lab.timeline import Timeline
 from labkit.see.bars import Word
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 E = TypeVar("E", bound=Event)
 
@@ -51,15 +51,15 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
     lab.wait_until(lambda: len(held(lab)) == 4)
     lab.wait_until(lambda: status(lab, "node6").number == 2)
 
-    story = Story(lab.timeline)
-    assert {bar.number: bar.node for bar, _ in story.held()} == {
+    spans = Spans(lab.timeline)
+    assert {bar.number: bar.node for bar, _ in spans.held()} == {
         1: "node5",
         2: "node6",
         3: "node3",
         4: "node4",
     }
     lab.timeline.merge_transactions(lab.zookeeper.transactions())
-    exact = Story(lab.timeline)
+    exact = Spans(lab.timeline)
     for node in ("node1", "node2"):
         both, ghost = exact.bars(node)
         assert (both.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
@@ -67,8 +67,8 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
         assert 0.5 < ghost.end - ghost.start < 2.0
     for node in ("node3", "node4", "node5", "node6"):
         assert {bar.word for bar in exact.bars(node)} == {Word.BOTH}
-    # The watch and the log tell the same story, to the watch's reaction time.
-    for live, logged in zip(story.claims(), exact.claims(), strict=True):
+    # The watch and the log tell the same, to the watch's reaction time.
+    for live, logged in zip(spans.claims(), exact.claims(), strict=True):
         assert (live.number, live.node, live.token) == (logged.number, logged.node, logged.token)
         assert live.start == pytest.approx(logged.start, abs=0.3)
         assert live.end == pytest.approx(logged.end, abs=0.3)
@@ -221,7 +221,7 @@ def test_the_modes_of_an_ensemble() -> None:
             ]
 
         lab.wait_until(elected, timeout=10)
-        assert Story(lab.timeline).outages() == []  # two of three still are a majority
+        assert Spans(lab.timeline).outages() == []  # two of three still are a majority
         assert "Processing srvr" not in lab.zookeeper.leader.logs(
             200
         )  # polling does not flood the log

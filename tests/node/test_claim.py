@@ -79,7 +79,7 @@ def test_a_storm_of_64_sessions(tree: Tree, hold: MakeHolder) -> None:
     tree.put()  # so that the parent's creation is not part of what is counted
     with ThreadPoolExecutor(64) as pool:
         holders = list(pool.map(hold, probes))
-        # Together they wait for the GIL, not for ZooKeeper; hence a patience without meaning.
+        # Together they wait for the GIL, not for ZooKeeper; hence a timeout without meaning.
         held = list(pool.map(lambda holder: holder.number(30), holders))
     assert sorted(h.number for h in held) == list(range(1, 65))
     assert len({h.token for h in held}) == 64

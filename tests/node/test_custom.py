@@ -65,10 +65,10 @@ class Serving:
         self.failures.append((said, code))
         self.ended.set()
 
-    def refusal(self, patience: float = 5.0) -> tuple[str, str]:
+    def refusal(self, timeout: float = 5.0) -> tuple[str, str]:
         """Why it does not answer."""
         with pytest.raises(Refusal) as caught:
-            self.custom.number(patience)
+            self.custom.number(timeout)
         return caught.value.reason, str(caught.value)
 
 
@@ -272,7 +272,7 @@ def test_an_endless_sequence_is_refused_in_time(
     serving = serve(f"import threading, time\n{server(body)}")
     for _ in range(2):
         began = time.monotonic()
-        reason, detail = serving.refusal(patience=0.3)
+        reason, detail = serving.refusal(timeout=0.3)
         assert time.monotonic() - began < 0.6
         assert reason == "still-running"
         assert detail.startswith("MyServer.sequence has not returned for 0.")
@@ -289,7 +289,7 @@ def test_an_endless_sequence_is_refused_in_time(
 def test_what_comes_late_is_not_lost(serve: Serve) -> None:
     body = "time.sleep(0.4); self.n += 1; return self.n"
     serving = serve("import time\n" + server(body, start="self.n = 0"))
-    assert serving.refusal(patience=0.1)[0] == "still-running"
+    assert serving.refusal(timeout=0.1)[0] == "still-running"
     assert serving.custom.number(5).number == 2  # the first call went on, and ended
 
 
@@ -297,14 +297,13 @@ def test_what_comes_late_is_not_lost(serve: Serve) -> None:
 def test_too_many_requests_come_back_later(serve: Serve) -> None:
     serving = serve("import time\n" + server("while True: time.sleep(1)"))
     threads = [
-        threading.Thread(target=lambda: serving.refusal(patience=1.0), daemon=True)
-        for _ in range(8)
+        threading.Thread(target=lambda: serving.refusal(timeout=1.0), daemon=True) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     time.sleep(0.3)
     began = time.monotonic()
-    assert serving.refusal(patience=5.0)[0] == "still-running"
+    assert serving.refusal(timeout=5.0)[0] == "still-running"
     assert time.monotonic() - began < 0.5
     for thread in threads:
         thread.join()
@@ -396,7 +395,7 @@ def test_an_endless_start(
     tree: Tree, serve: Serve, caplog: pytest.LogCaptureFixture, source: str, doing: str, line: int
 ) -> None:
     serving = serve(source)
-    reason, detail = serving.refusal(patience=0.3)
+    reason, detail = serving.refusal(timeout=0.3)
     assert reason == serving.custom.status()["reason"] == "starting"
     assert detail.startswith(f"{doing} has not returned for 0.")
     assert detail.endswith(f" s (line {line} of my_server.py).")

@@ -35,11 +35,11 @@ class Reply:
     took: float
 
 
-def ask(node: Node, path: str = "/sequence", patience: float = 30.0) -> Reply:
+def ask(node: Node, path: str = "/sequence", timeout: float = 30.0) -> Reply:
     """One request on a connection of its own."""
     began = time.monotonic()
     endpoint = node.endpoint
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=patience)
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

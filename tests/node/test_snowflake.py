@@ -70,7 +70,7 @@ class Shelf:
     def until(self, now: int) -> int:
         return now + 1000 if self.end is None else self.end
 
-    def extend(self, now: int, patience: float) -> int:
+    def extend(self, now: int, timeout: float) -> int:
         if self.end is not None:
             raise ReservationLost
         return now + 1000
@@ -157,7 +157,7 @@ def test_a_clock_that_steps_back_a_little_is_waited_for() -> None:
     snowflake = make(clock)
     last = snowflake.ids(PER_MS)[-1]
     clock.step(-300)
-    assert snowflake.next_id(patience=2.0) > last
+    assert snowflake.next_id(timeout=2.0) > last
     assert clock.slept == pytest.approx(0.301, abs=0.002)
 
 
@@ -167,7 +167,7 @@ def test_a_clock_that_steps_back_far_is_refused_at_once() -> None:
     last = snowflake.ids(PER_MS)[-1]
     clock.step(-60_000)
     with pytest.raises(Refusal) as caught:
-        snowflake.next_id(patience=2.0)
+        snowflake.next_id(timeout=2.0)
     assert caught.value.reason == "clock-behind"
     assert clock.slept == 0
     clock.step(60_001)
@@ -259,7 +259,7 @@ def client(tree: Tree) -> Iterator[Callable[[], KazooClient]]:
 
 
 def acquire(zk: KazooClient, owner: str, now: int, after: int = 0) -> Reservation:
-    return Reservation.acquire(zk, 7, owner, after, now, patience=2.0)
+    return Reservation.acquire(zk, 7, owner, after, now, timeout=2.0)
 
 
 def written(tree: Tree, worker: int = 7) -> dict[str, Any]:
@@ -500,7 +500,7 @@ class Rival:
             self._number = self._rng.choice((5, 6))
         return self.number(0) if self._rng.random() < 0.9 else still_claiming()
 
-    def number(self, patience: float) -> Held:
+    def number(self, timeout: float) -> Held:
         return Held(self._number, self._number, 1.0)
 
 

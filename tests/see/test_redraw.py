@@ -6,20 +6,20 @@ from steps import steps
 
 from benchmarks.redraw import redraw
 from labkit.lab.event import TransactionEvent
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 _NODES = 8
 
 
-def _story(seconds: int) -> Story:
+def _spans(seconds: int) -> Spans:
     """Every five seconds each node loses its number and claims it again, under a new session."""
-    story, zxid = Story(), 0
+    spans, zxid = Spans(), 0
     for t in range(0, seconds, 5):
         for i in range(1, _NODES + 1):
             session, value = f"0x{i}{t:04x}", f'{{"owner": "node{i}"}}'
             for op, after in (("create", 0), ("closeSession", 4)):
                 zxid += 1
-                story.add(
+                spans.add(
                     TransactionEvent(
                         "zookeeper",
                         t=t + after,
@@ -31,15 +31,15 @@ def _story(seconds: int) -> Story:
                         ephemeral=True,
                     )
                 )
-    story.start = 0.0
-    return story
+    spans.start = 0.0
+    return spans
 
 
-def _redrawing(story: Story) -> int:
-    taken, picture = steps(lambda: redraw(story))
+def _redrawing(spans: Spans) -> int:
+    taken, picture = steps(lambda: redraw(spans))
     assert picture.count('class="bar"') >= _NODES * 10
     return taken
 
 
 def test_a_redraw_after_ten_minutes_costs_about_what_it_costs_after_one() -> None:
-    assert _redrawing(_story(600)) <= 1.15 * _redrawing(_story(60))
+    assert _redrawing(_spans(600)) <= 1.15 * _redrawing(_spans(60))

@@ -8,7 +8,7 @@ import runs
 
 from labkit.see import svg
 from labkit.see.replay import replay
-from labkit.see.spans import Story
+from labkit.see.spans import Spans
 
 RUDE = '<!--<script>alert("&")</script>'
 
@@ -27,8 +27,8 @@ def rude() -> runs.Script:
 
 
 def test_what_events_say_is_escaped() -> None:
-    story = Story(rude().events)
-    drawn = svg.assignment(story, since=0.0, until=9.0, uid="u", label=RUDE)
+    spans = Spans(rude().events)
+    drawn = svg.assignment(spans, since=0.0, until=9.0, uid="u", label=RUDE)
     root = ElementTree.fromstring(drawn)
     assert "script" not in {element.tag.rpartition("}")[2] for element in root.iter()}
     assert root.attrib["aria-label"] == RUDE

@@ -176,11 +176,11 @@ def test_a_target_that_does_not_listen_looks_like_a_refusal(link: Link) -> None:
     assert time.monotonic() - begin < 1
 
 
-def test_patience_bridges_a_late_target(forwarder: Forwarder | RemoteForwarder) -> None:
+def test_a_late_target_is_tried_again(forwarder: Forwarder | RemoteForwarder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with forwarder:
-        near = forwarder.link(*PAIR, ("127.0.0.1", port), patience=5.0)
+        near = forwarder.link(*PAIR, ("127.0.0.1", port), retry=5.0)
         with socket.create_connection(("127.0.0.1", near), timeout=5) as client:
             client.sendall(b"early")
             assert silent(client, 0.1)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Team, WorkerProcess
-from labkit.judge.recipes.verdicts import JUDGES, Logged, Story, Violation
+from labkit.judge.recipes.verdicts import JUDGES, History, Logged, Violation
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress
@@ -218,9 +218,9 @@ class _Run:
         alive = frozenset(worker.name for worker in self._team.alive)
         wall = time.time() - time.monotonic()
         log = [Logged(t.time - wall, t) for t in lab.zookeeper.transactions()]
-        story = Story(tuple(self._team.facts), log, healed, alive)
-        violations = [*JUDGES[self._team.kind](story), *self._ended(story)]
-        counts = Counter(fact.what for fact in story.facts)
+        history = History(tuple(self._team.facts), log, healed, alive)
+        violations = [*JUDGES[self._team.kind](history), *self._ended(history)]
+        counts = Counter(fact.what for fact in history.facts)
         worked = counts["write"] + counts["worked"] + counts["added"]
         untested = [f"no {kind}" for kind in self._kinds if kind not in self._done]
         if not worked:
@@ -232,16 +232,16 @@ class _Run:
             tuple(self._done),
             tuple(violations),
             tuple(untested),
-            {**story.figures, "errors_told": counts["failed"]},
+            {**history.figures, "errors_told": counts["failed"]},
             lab.backend,
             lab.zookeeper.version,
             self._began,
         )
 
-    def _ended(self, story: Story) -> Sequence[Violation]:
+    def _ended(self, history: History) -> Sequence[Violation]:
         """Workers that an error which is not kazoo's has ended."""
         return [
             Violation("error", f.at, f.worker, f"{f.worker} was ended by {f.more['error']}.")
-            for f in story.facts
+            for f in history.facts
             if f.what == "ended"
         ]

@@ -10,7 +10,7 @@ from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
 
-_PATIENCE = 10.0  # seconds for a claim when nothing is in its way
+_TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _AT_ONCE = 0.5  # seconds
 
 
@@ -20,7 +20,7 @@ def alone(trial: Trial) -> None:
         trial.doing = "asking it"
         began = lab.timeline.now()
         node = lab.node(1)
-        first = trial.ask(lab, [node], _PATIENCE)[node.name]
+        first = trial.ask(lab, [node], _TIMEOUT)[node.name]
         trial.figures["first_answer_ms"] = round(1000 * (lab.timeline.now() - began), 1)
         trial.require(
             first.number == 1,
@@ -30,7 +30,7 @@ def alone(trial: Trial) -> None:
             node.name,
         )
         for _ in range(20):
-            again = trial.ask(lab, [node], _PATIENCE)[node.name]
+            again = trial.ask(lab, [node], _TIMEOUT)[node.name]
             trial.require(
                 again == Answer(1, first.token, again.lease),
                 f"It answered {_told(first)} and then {_told(again)}, though nothing has happened.",
@@ -52,7 +52,7 @@ def all_at_once(trial: Trial) -> None:
         trial.doing = f"asking {len(lab.nodes)} servers at once"
         began = lab.timeline.now()
         asked = trial.ask_once(lab.nodes, 2)
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         trial.figures |= {
             "servers": len(said),
             "all_claimed_ms": round(1000 * (lab.timeline.now() - began), 1),
@@ -79,7 +79,7 @@ def all_at_once(trial: Trial) -> None:
 def stop_and_start(trial: Trial) -> None:
     """Servers that end in order: their numbers are free at once, and the lowest is taken first."""
     with trial.lab(8, session_timeout=5.0) as lab:
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         trial.require_dense(lab, said, 0.0)
         for count in (1, 1, 2):
             victims = trial.rng.sample([node for node in lab.nodes if node.name in said], count)
@@ -100,7 +100,7 @@ def stop_and_start(trial: Trial) -> None:
             for old in freed:
                 new = _newcomer(trial, lab, victims)
                 said[new.name] = _takes(trial, lab, new, old)
-        same = trial.ask(lab, [lab.node(name) for name in said], _PATIENCE)
+        same = trial.ask(lab, [lab.node(name) for name in said], _TIMEOUT)
         for name, answer in said.items():
             trial.require(
                 same[name].number == answer.number,
@@ -126,7 +126,7 @@ def _newcomer(trial: Trial, lab: Lab, stopped: list[Node]) -> Node:
 def _takes(trial: Trial, lab: Lab, node: Node, old: Answer) -> Answer:
     """Require that a new server gets the number that was freed, by a larger token."""
     began = lab.timeline.now()
-    new = trial.ask(lab, [node], _PATIENCE)[node.name]
+    new = trial.ask(lab, [node], _TIMEOUT)[node.name]
     trial.require(
         new.number == old.number,
         f"{node.name} got {new.number} though {old.number} was free, and lower."
@@ -157,7 +157,7 @@ def crash(trial: Trial) -> None:
         trial.pause(trial.rng.uniform(0.0, 0.03))
         each(Node.kill, unlucky)
         wait(asked)
-        said = trial.ask(lab, [n for n in lab.nodes if n not in unlucky], _PATIENCE)
+        said = trial.ask(lab, [n for n in lab.nodes if n not in unlucky], _TIMEOUT)
         trial.require_no_leak(lab, said, lab.session_timeout + 3 * TICK)
         holders = [node for node in lab.nodes if node.name in said]
         for victim in trial.rng.sample(holders, 2):

@@ -9,7 +9,7 @@ from labkit.judge.trials.trial import Trial
 from labkit.lab.lab import Lab
 from labkit.servers.zookeeper.words import parse_srvr
 
-_PATIENCE = 20.0  # seconds for everybody's claim
+_TIMEOUT = 20.0  # seconds for everybody's claim
 _FEW, _MANY = 8, 63
 _MOST = 4.0  # operations a claim
 _SLACK = 0.25  # operations a claim that others may have sent meanwhile, such as heartbeats
@@ -36,10 +36,10 @@ def _operations(trial: Trial, count: int) -> float:
     """What ZooKeeper is asked by each of `count` servers that claim at the same moment."""
     with trial.lab(count + 1, session_timeout=60.0, request_deadline=10.0, record=False) as lab:
         first, *others = lab.nodes
-        trial.ask(lab, [first], _PATIENCE)  # whatever is done only once has been done
+        trial.ask(lab, [first], _TIMEOUT)  # whatever is done only once has been done
         trial.doing = f"{count} servers claim at once"
         before = _received(lab)
-        trial.ask(lab, others, _PATIENCE)
+        trial.ask(lab, others, _TIMEOUT)
         return (_received(lab) - before) / count
 
 
@@ -75,5 +75,5 @@ def _first_answer(trial: Trial, lab: Lab) -> tuple[float, float]:
     began = time.monotonic()
     node = lab.add_node()
     ready = time.monotonic()
-    trial.ask(lab, [node], _PATIENCE)
+    trial.ask(lab, [node], _TIMEOUT)
     return ready - began, time.monotonic() - ready

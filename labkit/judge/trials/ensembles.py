@@ -21,7 +21,7 @@ from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.servers.base import each
 
-_PATIENCE = 10.0  # seconds for a claim when nothing is in its way
+_TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _RECOVERY = 5.0  # seconds, beside a timeout, in which an ensemble elects and everybody returns
 _FOLLOWERS = 2.0  # seconds for which a follower waits for its leader: ten ticks
 _ON_ITS_WAY = 0.015  # seconds in which an answer gets from a server to its client
@@ -31,7 +31,7 @@ _SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 def ensemble(trial: Trial) -> None:
     """The leader dies, freezes, is isolated; then a follower is, alone and with its clients."""
     with trial.lab(8, session_timeout=1.5, ensemble=3) as lab:
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         with clients(lab, lab.nodes):
             _leader_dies(trial, lab, said)
             _leader_freezes(trial, lab)
@@ -39,7 +39,7 @@ def ensemble(trial: Trial) -> None:
         trial.judge(lab)
         _follower_is_isolated(trial, lab)
     with trial.lab(8, session_timeout=6.0, ensemble=3) as lab:
-        trial.ask(lab, lab.nodes, _PATIENCE)
+        trial.ask(lab, lab.nodes, _TIMEOUT)
         for _ in range(2):
             _rack_is_isolated(trial, lab)
 
@@ -59,7 +59,7 @@ def everything(trial: Trial) -> None:
 
 def _leader(trial: Trial, lab: Lab) -> ZooKeeperServer:
     """The leader, once there is one."""
-    trial.until(lambda: lab.zookeeper.leader, _PATIENCE)
+    trial.until(lambda: lab.zookeeper.leader, _TIMEOUT)
     return lab.zookeeper.leader or lab.zookeeper.servers[0]
 
 
@@ -101,7 +101,7 @@ def _follower_is_isolated(trial: Trial, lab: Lab) -> None:
     """A follower is cut off from the others: it serves on for a while, and knows of no ends."""
     with _cut_follower(trial, lab) as cut:
         trial.until(lambda: cut.number not in _numbers(cut.zk), _FOLLOWERS)
-        trial.ask(lab, cut.rivals, _PATIENCE)
+        trial.ask(lab, cut.rivals, _TIMEOUT)
         trial.pause(0.6)
 
 
@@ -115,7 +115,7 @@ def _rack_is_isolated(trial: Trial, lab: Lab) -> None:
         each(Node.pause, cut.victims)
         each(lambda node: lab.partition(node.name), cut.victims)
         trial.until(lambda: cut.number not in _numbers(cut.zk), lab.session_timeout + 4 * TICK)
-        new = trial.ask(lab, cut.rivals, _PATIENCE)
+        new = trial.ask(lab, cut.rivals, _TIMEOUT)
         queued = trial.ask_once(cut.victims, 4)
         trial.pause(0.02)
         each(Node.resume, cut.victims)
@@ -141,7 +141,7 @@ def _cut_follower(trial: Trial, lab: Lab) -> Iterator[_Cut]:
     _leader(trial, lab)
     follower = max(lab.zookeeper.followers, key=lambda s: len(_on(s, lab, holders)))
     while not (victims := _on(follower, lab, holders)):  # all are with another one
-        holders |= trial.ask(lab, [lab.add_node()], _PATIENCE)
+        holders |= trial.ask(lab, [lab.add_node()], _TIMEOUT)
     rivals = _rivals(lab, follower, len(victims))
     trial.doing = f"isolating {follower.name} and {listed(node.name for node in victims)}"
     number = holders[victims[0].name].number
@@ -179,7 +179,7 @@ def _elsewhere(lab: Lab, follower: ZooKeeperServer) -> Iterator[KazooClient]:
     others = [s for s in lab.zookeeper.servers if s.name != follower.name]
     server = next((s for s in others if s.mode == "leader"), others[0])
     zk = KazooClient(str(server.endpoint), logger=logging.getLogger("labkit.kazoo"))
-    zk.start(timeout=_PATIENCE)
+    zk.start(timeout=_TIMEOUT)
     try:
         yield zk
     finally:

@@ -12,14 +12,14 @@ from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
 from labkit.servers.links.fault import Direction, Kind
 
-_PATIENCE = 10.0  # seconds for a claim when nothing is in its way
+_TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _SETTLED = 0.3  # seconds in which a server may learn what its client knows already
 
 
 def zookeeper_restarts(trial: Trial) -> None:
     """ZooKeeper goes for less and for more than a timeout; then two servers come back too late."""
     with trial.lab(8, session_timeout=2.0) as lab:
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         with clients(lab):
             for timeouts in (trial.rng.uniform(0.2, 0.5), trial.rng.uniform(1.5, 2.0)):
                 _restart(trial, lab, timeouts, said)
@@ -89,7 +89,7 @@ def _replaced(
         )
         return {}
     rivals = [lab.add_node() for _ in victims]
-    new = trial.ask(lab, rivals, _PATIENCE)
+    new = trial.ask(lab, rivals, _TIMEOUT)
     if {answer.number for answer in new.values()} != old:
         trial.untested.append("nobody else took the numbers that had become free")
     return new
@@ -98,7 +98,7 @@ def _replaced(
 def frozen(trial: Trial) -> None:
     """Servers sleep past their timeout, and are woken by the requests that have queued."""
     with trial.lab(8, session_timeout=1.0) as lab:
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         queued: list[Future[Answer]] = []
         for _ in range(2):
             victims = trial.rng.sample([node for node in lab.nodes if node.name in said], 3)
@@ -119,7 +119,7 @@ def frozen(trial: Trial) -> None:
 def cut_off(trial: Trial) -> None:
     """Servers behind a black hole, one of them asleep when it opens, while everybody asks."""
     with trial.lab(8, session_timeout=1.5) as lab:
-        said = trial.ask(lab, lab.nodes, _PATIENCE)
+        said = trial.ask(lab, lab.nodes, _TIMEOUT)
         with clients(lab):
             trial.pause(0.3)
             victims = trial.rng.sample(lab.nodes, 4)

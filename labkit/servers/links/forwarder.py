@@ -69,15 +69,15 @@ class Forwarder:
         target: str,
         to: tuple[str, int],
         channel: str = "",
-        patience: float = 0.0,
+        retry: float = 0.0,
     ) -> int:
         """Forward a port of 127.0.0.1 to `to`, and return it: the link from `source` to `target`.
 
         The same pair gets the same port again; a changed `to` is used by new connections. Two
         servers that talk on several ports have a link for each `channel`, and a fault hits all.
-        A target that refuses is tried again for `patience` seconds before the client is told.
+        A target that refuses is tried again for `retry` seconds before the client is told.
         """
-        return self._run(self._open(source, target, to, channel, patience))
+        return self._run(self._open(source, target, to, channel, retry))
 
     def translate(self, source: str, target: str, channel: str, old: str, new: str) -> None:
         """Replace the address `old` in what `source` sends by `new`, of the same length.
@@ -155,11 +155,11 @@ class Forwarder:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _open(
-        self, source: str, target: str, to: tuple[str, int], channel: str, patience: float
+        self, source: str, target: str, to: tuple[str, int], channel: str, retry: float
     ) -> int:
         key = (source, target, channel)
         if key not in self._links:
-            link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"), patience)
+            link = _Link(to, random.Random(f"{self._seed}:{':'.join(key)}"), retry)
             link.listen()
             self._links[key] = link
         self._links[key].to = to
@@ -201,9 +201,9 @@ def _bound(port: int = 0) -> socket.socket:
 class _Link:
     """One listening port, the connections made through it, and what is wrong with them."""
 
-    def __init__(self, to: tuple[str, int], rng: random.Random, patience: float = 0.0) -> None:
+    def __init__(self, to: tuple[str, int], rng: random.Random, retry: float = 0.0) -> None:
         self.to = to
-        self.patience = patience
+        self.retry = retry
         self.translation: tuple[bytes, bytes] | None = None
         self.listener: Callable[[str, bytes], object] | None = None
         self._rng = rng
@@ -309,7 +309,7 @@ class _Relay:
 
     async def _dial(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.link.patience
+        deadline = loop.time() + self.link.retry
         while self.near.open:
             try:
                 await loop.create_connection(lambda: self.far, *self.link.to)

@@ -35,11 +35,11 @@ class RemoteForwarder:
         target: str,
         to: tuple[str, int],
         channel: str = "",
-        patience: float = 0.0,
+        retry: float = 0.0,
     ) -> int:
         """See `Forwarder.link`."""
         port: int = self._order(
-            "link", source=source, target=target, to=to, channel=channel, patience=patience
+            "link", source=source, target=target, to=to, channel=channel, retry=retry
         )
         return port
 

@@ -218,7 +218,7 @@ class ProcessBackend:
             # A follower that finds its leader not listening yet starts a new election. A refusal
             # would have made it try again, but behind a link it has connected already.
             quorum = self._forwarder.link(
-                source, target, (_LOOPBACK, peer.quorum_port), channel="quorum", patience=2.0
+                source, target, (_LOOPBACK, peer.quorum_port), channel="quorum", retry=2.0
             )
             election = self._forwarder.link(
                 source, target, (_LOOPBACK, peer.election_port), channel="election"

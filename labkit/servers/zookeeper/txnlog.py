@@ -158,21 +158,21 @@ def agreed_transactions(servers: Iterable[Iterable[bytes]]) -> list[Transaction]
 
     One server's log is not enough. A follower that was given a snapshot has a hole in its log, and
     a leader that was cut off may keep proposals that nobody else accepted: the last of an epoch (a
-    leader's reign, the upper half of a zxid). Holes are filled from the other logs. Where an epoch
+    leader's term, the upper half of a zxid). Holes are filled from the other logs. Where an epoch
     ended is told by the servers that were there when the next one began.
     """
     logs = [_by_zxid(files) for files in servers]
     known = {zxid: parts for log in reversed(logs) for zxid, parts in log.items()}
-    reigns = {zxid >> 32: zxid for zxid in sorted(known, reverse=True)}  # epoch → its first zxid
-    for epoch, following in pairwise(sorted(reigns)):
-        heirs = [log for log in logs if reigns[following] in log]
+    epochs = {zxid >> 32: zxid for zxid in sorted(known, reverse=True)}  # epoch → its first zxid
+    for epoch, following in pairwise(sorted(epochs)):
+        heirs = [log for log in logs if epochs[following] in log]
         ends = Counter(
             max(own) for log in heirs if (own := [zxid for zxid in log if zxid >> 32 == epoch])
         )
         if ends:
             end = max(ends, key=lambda zxid: (ends[zxid], zxid))
             known = {z: parts for z, parts in known.items() if z >> 32 != epoch or z <= end}
-    last = max(reigns, default=0)
+    last = max(epochs, default=0)
     if logs and (of_leader := [zxid for zxid in logs[0] if zxid >> 32 == last]):
         known = {z: parts for z, parts in known.items() if z <= max(of_leader)}
     return _in_order(known)

@@ -12,7 +12,7 @@ import pytest
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Fact
 from labkit.judge.recipes.trial import Judgement, judge
-from labkit.judge.recipes.verdicts import Logged, Story, counted, guarded, queued
+from labkit.judge.recipes.verdicts import History, Logged, counted, guarded, queued
 from labkit.servers.zookeeper.txnlog import Transaction
 
 WRONG = Path(__file__).parent / "wrong.py"
@@ -98,8 +98,8 @@ def test_the_command_line_prints_what_programs_read() -> None:
 # --- the rules alone --------------------------------------------------------------------------
 
 
-def story(*facts: Fact, log: tuple[Logged, ...] = (), alive: str = "") -> Story:
-    return Story(facts, log, healed=100.0, alive=frozenset(alive.split()))
+def history(*facts: Fact, log: tuple[Logged, ...] = (), alive: str = "") -> History:
+    return History(facts, log, healed=100.0, alive=frozenset(alive.split()))
 
 
 def entry(at: float, op: str, session: int, path: str = "", data: bytes | None = None) -> Logged:
@@ -113,17 +113,17 @@ def test_a_late_write_is_told_with_the_end_of_its_session() -> None:
         Fact(3.1, "b", "write", 2, {"token": None}),
         Fact(3.5, "a", "write", 3, {"token": None}),  # it has a new session by now
     ]
-    (found,) = guarded(story(*facts, log=(entry(2.5, "closeSession", 1),)))
+    (found,) = guarded(history(*facts, log=(entry(2.5, "closeSession", 1),)))
     assert found.message == (
         "a wrote after b, which had come after it, had written: ZooKeeper had ended its session "
         "1.00 s before."
     )
-    (found,) = guarded(story(*facts))
+    (found,) = guarded(history(*facts))
     assert "its session had not ended" in found.message
 
 
 def test_a_late_write_with_a_token_is_refused() -> None:
-    run = story(
+    run = history(
         Fact(1.0, "a", "in", 1, {"token": 4}),
         Fact(3.0, "b", "in", 2, {"token": 5}),
         Fact(3.1, "b", "write", 2, {"token": 5}),
@@ -134,14 +134,14 @@ def test_a_late_write_with_a_token_is_refused() -> None:
 
 
 def test_a_worker_that_never_gets_on_is_named() -> None:
-    (found,) = guarded(story(Fact(101.0, "a", "in", 1), alive="a b"))
+    (found,) = guarded(history(Fact(101.0, "a", "in", 1), alive="a b"))
     assert (found.rule, found.worker) == ("progress", "b")
 
 
 def test_an_item_that_was_removed_unseen_names_the_session_that_did_it() -> None:
     put, create = Fact(1.0, "a", "put", 1, {"item": "a-1"}), entry(1, "create", 1, "/q/1", b"a-1")
     removed = entry(2, "delete", 2, "/q/1")
-    (found,) = queued(story(put, Fact(1.5, "b", "failed", 2), log=(create, removed)))
+    (found,) = queued(history(put, Fact(1.5, "b", "failed", 2), log=(create, removed)))
     assert found.rule == "lost"
     assert "b removed it from ZooKeeper, and its get() never returned it" in found.message
 
@@ -153,8 +153,8 @@ def test_an_increment_too_many_names_the_call_that_wrote_twice() -> None:
         Fact(2.0, "a", "value", 1, {"value": 2}),
     ]
     log = (entry(1.1, "setData", 1, "/c"), entry(1.4, "setData", 1, "/c"))
-    (found,) = counted(story(*facts, log=log))
+    (found,) = counted(history(*facts, log=log))
     assert found.rule == "doubled"
     assert found.message.endswith("in one call, a wrote 2 times.")
-    (lost,) = counted(story(*facts[:2], Fact(2.0, "a", "value", 1, {"value": 0})))
+    (lost,) = counted(history(*facts[:2], Fact(2.0, "a", "value", 1, {"value": 0})))
     assert lost.rule == "lost"
