@@ -19,8 +19,8 @@ import ipywidgets as widgets
 from labkit.errors import LabError, NoAnswer, NodeUnreachable
 from labkit.lab.clients import Clients, clients
 from labkit.lab.lab import Lab
-from labkit.see import svg
-from labkit.see.rows import NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
+from labkit.see import strips, svg
+from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
 from labkit.see.spans import Spans
 
 _REFRESH = 0.12  # seconds between two pictures
@@ -108,7 +108,7 @@ class Controls(widgets.VBox):
         self.slider = widgets.IntSlider(
             value=len(lab.alive),
             min=0,
-            max=max(_MAX_NODES, len(lab.alive)),
+            max=max(_MAX_NODES, 2 * len(lab.alive)),
             description="nodes alive",
             style={"description_width": "initial"},
             layout={"width": "360px"},
@@ -135,6 +135,7 @@ class Controls(widgets.VBox):
             tooltip="Let clients ask every node all the time",
         )
         self.rows = widgets.VBox()
+        self.many = ManyNodes(self)
         self.picture = widgets.HTML()
         self.tree = widgets.HTML()
         self.message = widgets.HTML()
@@ -156,7 +157,7 @@ class Controls(widgets.VBox):
         if threading.current_thread() is not self._painter:
             self._painter.join()
         self._ask_no_more()
-        for child in self.children:
+        for child in (*self.children, self.many.box):
             dispose(child)
         self.layout.close()
         super().close()
@@ -186,6 +187,7 @@ class Controls(widgets.VBox):
         """Leave only what starts a closed lab again in use."""
         for row in self._rows.values():
             row.rest()
+        self.many.rest()
         self.zookeeper.disabled = True
         self._ask_no_more()
         self.clients.value = False
@@ -370,9 +372,9 @@ class Controls(widgets.VBox):
         since = max(min(spans.start, now), now - _WINDOW)
         shown = [node for node in spans.nodes if self._shows(node, since)]
         words = {bar.word for node in shown for bar in spans.bars(node, now, since)}
-        self.picture.value = svg.assignment(
-            spans, since=since, until=now, uid=self._uid, nodes=shown
-        ) + svg.key(words, self._uid, spans.terms)
+        draw = strips.assignment if len(shown) > strips.MANY else svg.assignment
+        drawn = draw(spans, since=since, until=now, uid=self._uid, nodes=shown)
+        self.picture.value = drawn + svg.key(words, self._uid, spans.terms)
         self.tree.value = _tree(spans) if spans.nodes else ""
         self._follow(spans)
         self.pictures += 1
@@ -391,20 +393,21 @@ class Controls(widgets.VBox):
         dead = [name for name, node in nodes.items() if is_dead(spans.state(name), node)]
         servers = self.lab.zookeeper.servers
         is_ensemble = len(servers) > 1 and self.lab.zookeeper.is_own
+        shown = {name: node for name, node in nodes.items() if name not in dead[:-_FORGOTTEN]}
+        fold = len(shown) > strips.MANY
         rows: dict[str, Callable[[], Row]] = {
             **{s.name: partial(ZooKeeperRow, self, s) for s in servers if is_ensemble},
             **{worker.name: partial(WorkerRow, self, worker) for worker in self.lab.workers},
-            **{
-                name: partial(NodeRow, self, node)
-                for name, node in nodes.items()
-                if name not in dead[:-_FORGOTTEN]
-            },
+            **{name: partial(NodeRow, self, shown[name]) for name in shown if not fold},
         }
         for name, make in rows.items():
             if name not in self._rows:
                 self._rows[name] = make()
             self._rows[name].follow(spans)
         boxes = tuple(self._rows[name].box for name in rows)
+        if fold:
+            self.many.follow(spans, shown)
+            boxes += (self.many.box,)
         if boxes != self.rows.children:
             self.rows.children = boxes
             self._forget_rows(self._rows.keys() - rows.keys())
@@ -438,6 +441,7 @@ def _tree(spans: Spans) -> str:
     stale = spans.zookeeper.is_down or spans.session not in ("CONNECTED", "")
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (
-        '<div style="white-space:pre;font-family:monospace;line-height:1.5" role="list" '
+        '<div style="white-space:pre;font-family:monospace;line-height:1.5;max-height:27em;'
+        'overflow:auto" role="list" '
         f'aria-label="znodes">{escape(spans.root)}{when}{"".join(lines)}</div>'
     )

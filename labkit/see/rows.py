@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any, Protocol
 
@@ -105,7 +105,7 @@ class NodeRow(Row):
 
     def __init__(self, panel: Panel, node: Node) -> None:
         super().__init__(panel, node.name)
-        self._node = node
+        self.node = node
         self.power = self._either(
             "stop", node.stop, node.start, f"Stop {node.name}, or start it again"
         )
@@ -129,7 +129,7 @@ class NodeRow(Row):
         why = next((q.what for q in reversed(spans.quiet(name)) if q.end >= spans.end), "")
         told = number is None and state == "running" and why
         self._show(chips, state + (f" · {escape(silence(why))}" if told else ""))
-        alive = not is_dead(state, self._node)
+        alive = not is_dead(state, self.node)
         self.power.description = "stop" if alive else "start"
         self.pause.description = "resume" if state == "paused" else "pause"
         for button in (self.kill, self.pause, self.ask):
@@ -138,10 +138,76 @@ class NodeRow(Row):
         self.cut.description = "heal link" if self.cut.value else "cut link"
 
     def _answer(self) -> str:
-        answer = self._node.answer()
+        answer = self.node.answer()
         token = "" if answer.token is None else f", token {answer.token}"
         lease = "" if answer.lease is None else f", for another {answer.lease:.1f} s"
         return f"{self.name} answers {answer.number}{token}{lease}"
+
+
+class ManyNodes:
+    """The nodes, where a row each would be too many: a table, and the row of the one chosen."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        self._row: NodeRow | None = None
+        self.table = widgets.HTML(layout={"width": "100%"})
+        self.choice = widgets.Dropdown(description="act on", layout={"width": "190px"})
+        self.choice.observe(self._on_choice, "value")
+        self._nodes: dict[str, Node] = {}
+        self._slot = widgets.HBox()
+        self.box = widgets.VBox([self.table, widgets.HBox([self.choice, self._slot])])
+
+    @property
+    def row(self) -> NodeRow | None:
+        """The buttons of the node that is chosen."""
+        return self._row
+
+    def follow(self, spans: Spans, nodes: Mapping[str, Node]) -> None:
+        """Show what is true of all of them now."""
+        self._nodes = dict(nodes)
+        if self.choice.options != tuple(nodes):
+            chosen = self.choice.value
+            self.choice.options = tuple(nodes)  # chooses the first
+            if chosen in nodes:
+                self.choice.value = chosen
+        self.choice.disabled = False
+        if self._row is None or self._row.node is not nodes.get(self._row.name):
+            self._choose(self.choice.value)  # another life of the lab has other nodes
+        if self._row is not None:
+            self._row.follow(spans)
+        held = {bar.number for bar, _ in spans.held()}
+        cells = (_cell(spans, name, held) for name in nodes)
+        self.table.value = (
+            '<div role="list" aria-label="nodes" style="display:grid;gap:1px 10px;line-height:1.5;'
+            f'grid-template-columns:repeat(auto-fill,minmax(150px,1fr))">{"".join(cells)}</div>'
+        )
+
+    def rest(self) -> None:
+        """Take all buttons out of use: the nodes are gone."""
+        self.choice.disabled = True
+        if self._row is not None:
+            self._row.rest()
+
+    def _on_choice(self, change: dict[str, Any]) -> None:
+        self._choose(change["new"])
+
+    def _choose(self, name: str | None) -> None:
+        before, self._row = self._row, None
+        if name in self._nodes:
+            self._row = NodeRow(self._panel, self._nodes[name])
+        self._slot.children = (self._row.box,) if self._row is not None else ()
+        if before is not None:
+            dispose(before.box)
+
+
+def _cell(spans: Spans, name: str, held: set[int]) -> str:
+    number, state = spans.answer(name), spans.state(name)
+    chip = svg.chip(number, held=number in held)
+    said = [state] if state != "running" else ["link cut"] if spans.is_broken(name) else []
+    return (
+        '<div role="listitem"><span style="display:inline-block;min-width:2.8em">'
+        f"{chip}</span>{escape(name)} <small>{escape(''.join(said))}</small></div>"
+    )
 
 
 class ZooKeeperRow(Row):

@@ -28,9 +28,10 @@ _LETTER = 7.2  # width of a letter at 12 units
 class Frame:
     """Where a moment and a lane are on the drawing."""
 
-    def __init__(self, lanes: int, since: float, until: float) -> None:
+    def __init__(self, lanes: int, since: float, until: float, lane: float = LANE) -> None:
+        self.lane = lane  # its height
         self.since, self.until = since, max(until, since + 0.1)
-        self.bottom = TOP + LANE * lanes
+        self.bottom = TOP + lane * lanes
         self.height = self.bottom + _AXIS
 
     def x(self, t: float) -> float:
@@ -40,9 +41,8 @@ class Frame:
     def seconds(self, pixels: float) -> float:
         return pixels * (self.until - self.since) / (WIDTH - LEFT - RIGHT)
 
-    @staticmethod
-    def y(lane: int) -> float:
-        return TOP + LANE * (lane + 0.5)
+    def y(self, lane: int) -> float:
+        return TOP + self.lane * (lane + 0.5)
 
 
 def assignment(
@@ -63,16 +63,13 @@ def assignment(
     nodes = spans.nodes if nodes is None else nodes
     servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
     frame = Frame(len(servers) + len(nodes), since, until)
-    label = label or spans.terms.title
     parts = [
-        f'<svg viewBox="0 0 {WIDTH:g} {frame.height:g}" role="img" aria-label="{escape(label)}" '
-        f'xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:1100px;height:auto" '
-        f'font-family="system-ui,DejaVu Sans,sans-serif" font-size="12" fill="currentColor">',
-        _patterns(uid),
+        *head(label or spans.terms.title, frame),
+        patterns(uid),
         *_lanes([*servers, *nodes], frame),
-        *_axis(frame),
+        *axis(frame),
         '<g class="time">',
-        *_outages(spans, frame),
+        *outages(spans, frame),
     ]
     for lane, server in enumerate(servers):
         parts += _server(spans, server, lane, frame, uid)
@@ -82,6 +79,15 @@ def assignment(
         parts.append("</g>")
     parts.append("</g></svg>")
     return "".join(parts)
+
+
+def head(label: str, frame: Frame) -> Iterator[str]:
+    """The beginning of a drawing; `</svg>` ends it."""
+    yield (
+        f'<svg viewBox="0 0 {WIDTH:g} {frame.height:g}" role="img" aria-label="{escape(label)}" '
+        f'xmlns="http://www.w3.org/2000/svg" style="width:100%;max-width:1100px;height:auto" '
+        f'font-family="system-ui,DejaVu Sans,sans-serif" font-size="12" fill="currentColor">'
+    )
 
 
 def chip(number: int | None, *, held: bool = True) -> str:
@@ -99,7 +105,8 @@ def chip(number: int | None, *, held: bool = True) -> str:
     )
 
 
-def _patterns(uid: str) -> str:
+def patterns(uid: str) -> str:
+    """The hatches that a drawing refers to."""
     return (
         f'<defs><pattern id="{uid}-x" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<path d="M0 0L6 6M6 0L0 6" stroke="{style.ALARM}" stroke-width="1.3"/></pattern>'
@@ -114,17 +121,18 @@ def _lanes(nodes: Sequence[str], frame: Frame) -> Iterator[str]:
         y = frame.y(lane)
         yield f'<text x="{LEFT - 10:g}" y="{y + 4:g}" text-anchor="end">{escape(node)}</text>'
         if lane:
-            yield _line(LEFT, y - LANE / 2, WIDTH - RIGHT, y - LANE / 2, opacity=0.15)
+            yield line(LEFT, y - LANE / 2, WIDTH - RIGHT, y - LANE / 2, opacity=0.15)
 
 
-def _axis(frame: Frame) -> Iterator[str]:
+def axis(frame: Frame) -> Iterator[str]:
+    """The seconds, below the lanes."""
     y = frame.bottom
-    yield _line(LEFT, y, WIDTH - RIGHT, y, opacity=0.5)
+    yield line(LEFT, y, WIDTH - RIGHT, y, opacity=0.5)
     step = next(s for s in _STEPS if (frame.until - frame.since) / s <= 9)
     tick = -(-frame.since // step) * step
     while tick <= frame.until + step * 1e-6:
         x = frame.x(tick)
-        yield _line(x, y, x, y + 4, opacity=0.5)
+        yield line(x, y, x, y + 4, opacity=0.5)
         yield f'<text x="{x:.1f}" y="{y + 17:g}" text-anchor="middle">{tick:g}</text>'
         tick = round(tick + step, 6)
     middle = (LEFT + WIDTH - RIGHT) / 2
@@ -137,7 +145,8 @@ def _axis(frame: Frame) -> Iterator[str]:
 _STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
 
 
-def _outages(spans: Spans, frame: Frame) -> Iterator[str]:
+def outages(spans: Spans, frame: Frame) -> Iterator[str]:
+    """When ZooKeeper served nobody."""
     what = "ZooKeeper down" if len(spans.zookeeper.servers) < 2 else "no majority"
     downs = [down for down in spans.outages(frame.until) if down.end > frame.since]
     for i, down in enumerate(downs, 1):
@@ -195,10 +204,10 @@ def _lane(spans: Spans, node: str, lane: int, frame: Frame, uid: str) -> Iterato
     yield from _cuts(spans, node, y, frame, uid)
     bars = spans.bars(node, frame.until, frame.since)
     for start, end in _between(spans.up(node, frame.until), bars):
-        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.55)
+        yield line(frame.x(start), y, frame.x(end), y, opacity=0.55)
     for start, end in _between(spans.paused(node, frame.until), bars):
         dotted = 'stroke-width="2.5" stroke-dasharray="2 4"'
-        yield _line(frame.x(start), y, frame.x(end), y, opacity=0.7, extra=dotted)
+        yield line(frame.x(start), y, frame.x(end), y, opacity=0.7, extra=dotted)
     for quiet in spans.quiet(node, frame.until):
         taken = (b.start < quiet.end and quiet.start < b.end and not b.beside for b in bars)
         if quiet.what and not any(taken):
@@ -246,7 +255,7 @@ def _bar(bar: Bar, y: float, frame: Frame, uid: str, terms: Terms) -> Iterator[s
         look = f'fill="{shade}" fill-opacity=".45" stroke="{style.ALARM}" stroke-width="1.6"'
     number, word = bar.number, bar.word
     yield f'<rect class="bar" data-number="{number}" data-word="{word}" {box} {look}>'
-    yield f"<title>{escape(_says(bar, terms))}</title></rect>"
+    yield f"<title>{escape(says(bar, terms))}</title></rect>"
     if bar.word is Word.NODE:
         yield f'<rect {box} fill="url(#{uid}-x)" pointer-events="none"/>'
     text, size = str(bar.number), 8.0 if bar.beside else 14.0
@@ -265,7 +274,8 @@ def _bar(bar: Bar, y: float, frame: Frame, uid: str, terms: Terms) -> Iterator[s
         )
 
 
-def _says(bar: Bar, terms: Terms) -> str:
+def says(bar: Bar, terms: Terms) -> str:
+    """A bar in words."""
     token = "" if bar.token is None else f" (token {bar.token})"
     says = terms.says[bar.word].format(bar.number)
     return f"{bar.node} {says}{token}, {bar.start:.2f} to {bar.end:.2f} s"
@@ -275,7 +285,7 @@ def _marks(spans: Spans, node: str, y: float, frame: Frame) -> Iterator[str]:
     marks = [mark for mark in spans.marks(node, frame.until) if mark.t >= frame.since]
     for mark in marks:
         x = frame.x(mark.t)
-        yield _line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')
+        yield line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')
     written = 0.0
     for at, text in captions(marks, near=frame.seconds(5)):
         x, width = frame.x(at), len(text) * 5.6
@@ -290,7 +300,7 @@ def _marks(spans: Spans, node: str, y: float, frame: Frame) -> Iterator[str]:
 
 def _request(outcome: str, x: float, y: float) -> str:
     if outcome == "ok":
-        return _line(x, y - 3, x, y + 1, opacity=0.9, extra='class="ok"')
+        return line(x, y - 3, x, y + 1, opacity=0.9, extra='class="ok"')
     if outcome == "fail":
         path = f"M{x - 2.5:.1f} {y - 4:g}l5 5m0 -5l-5 5"
         return f'<path class="fail" d="{path}" stroke="{style.ALARM}" stroke-width="1.6"/>'
@@ -305,7 +315,8 @@ def _small(text: str, x: float, end: float, y: float) -> Iterator[str]:
         yield f'<text x="{x + 3:.1f}" y="{y:g}" font-size="9.5">{escape(text)}</text>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, *, opacity: float, extra: str = "") -> str:
+def line(x1: float, y1: float, x2: float, y2: float, *, opacity: float, extra: str = "") -> str:
+    """A line from one point to another."""
     return (
         f'<path d="M{x1:.1f} {y1:g}L{x2:.1f} {y2:g}" stroke="currentColor" '
         f'opacity="{opacity:g}" {extra}/>'

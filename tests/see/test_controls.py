@@ -17,7 +17,7 @@ from labkit.lab.event import RequestEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.controls import Controls, controls
 from labkit.see.rows import WorkerRow, ZooKeeperRow
-from labkit.servers.base import ServerState
+from labkit.servers.base import ServerState, each
 
 
 @pytest.fixture
@@ -61,6 +61,31 @@ def test_the_slider_kills_the_longest_lived_and_new_ones_get_their_numbers(
     # node1's bar: answered, then held by ZooKeeper alone.
     words = re.findall(r'data-number="1" data-word="(\w+)"', panel.picture.value)
     assert words == ["both", "zookeeper", "both"]
+
+
+def test_more_nodes_than_rows_are_a_table_with_the_row_of_one() -> None:
+    with Lab(nodes=18, backend="process", session_timeout=4) as lab:
+        each(lambda node: lab.wait_until(node.sequence, timeout=15), lab.nodes)
+        panel = controls(lab)
+        try:
+            assert panel.rows.children == (panel.many.box,)
+            lab.wait_until(lambda: panel.many.table.value.count("listitem") == 18)
+            assert 'class="strip" data-node="node18"' in panel.picture.value
+            panel.many.choice.value = "node7"
+            assert panel.many.row is not None
+            panel.many.row.kill.click()
+            lab.wait_until(lambda: "node7 <small>stopped" in panel.many.table.value)
+            panel.many.row.power.click()
+            lab.wait_until(lambda: "node7 <small></small>" in panel.many.table.value, 15)
+            panel.slider.value = 16
+            lab.wait_until(lambda: len(lab.alive) == 16 and not panel._scaling, 15)
+            each(lambda node: node.kill(), lab.alive[:12])
+            lab.wait_until(lambda: panel.many.box not in panel.rows.children, 15)
+            assert 'class="strip"' not in panel.picture.value or len(panel._rows) <= 16
+        finally:
+            panel.close()
+            left = [w for w in _instances.values() if "node18" in str(getattr(w, "value", ""))]
+            assert not left
 
 
 def test_a_drag_kills_at_once(lab: Lab, panel: Controls) -> None:
