@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class LabError(Exception):
-    """Root of the lab's errors. The message says what happened, to whom, and what to do next."""
+    """Root of the lab's errors: `with suppress(LabError): lab.node(1).sequence()`.
+
+    The message says what happened, to which server, and what to do next.
+    """
 
 
 class ConfigError(LabError):

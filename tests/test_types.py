@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -18,12 +19,38 @@ ROOT = Path(__file__).parent.parent
 WRONG = "Lab(nodes='four').node(1.5)"  # two errors
 
 
+# What the examples in docstrings speak of.
+GIVEN = """
+from contextlib import suppress
+from pathlib import Path
+from labkit import *
+
+class MyServer: ...
+
+def use(lab: Lab) -> None:"""
+
+
+def examples(name: str) -> list[str]:
+    """What the docstring of a name shows, in backticks, of its use."""
+    said = inspect.getdoc(getattr(labkit, name)) or ""
+    return [
+        shown for shown in re.findall(r"`([^`]+)`", said) if re.search(rf"\b{name}\b.*\(", shown)
+    ]
+
+
+@pytest.mark.parametrize("name", labkit.__all__)
+def test_a_name_has_a_short_example(name: str) -> None:
+    assert examples(name), f"the docstring of {name} shows no `{name}(…)`"
+
+
 @pytest.mark.timeout(300)  # mypy reads all that the names need
 def test_a_users_type_checker_knows_the_names(tmp_path: Path) -> None:
-    """The README's example has no error, a wrong use has, and no name is of any type at all."""
+    """The examples have no error, a wrong use has, and no name is of any type at all."""
     example, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names = sorted(labkit.__all__)
-    lines = [example, "import labkit", *(f"reveal_type(labkit.{name})" for name in names), WRONG]
+    reveal = [f"reveal_type(labkit.{name})" for name in names]
+    shown = [f"    {shown}" for name in names for shown in examples(name)]
+    lines = [example, "import labkit", *reveal, GIVEN, *shown, WRONG]
     (tmp_path / "program.py").write_text("\n".join(lines) + "\n")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"],

@@ -49,6 +49,8 @@ def predict(
 ) -> Prediction:
     """Ask the reader what will happen, before it does.
 
+    `predict(lab, "Which number does node 4 get?", [2, 3, 4])`
+
     Asks for one of `options`, for a number (`number=(0, 30)` says from where to where, `unit` of
     what), or for the `order` of things, which are shown as given: shuffle them. With none of
     these, any number. What was predicted, and what was true, becomes part of the lab's timeline.

@@ -54,7 +54,10 @@ from labkit.see.chart import Chart
 
 
 def exercise(lab: Lab, name: str) -> Task:
-    """An exercise of the course, by its id. Raises `ConfigError` for an unknown one."""
+    """An exercise of the course, by its id: `exercise(lab, "lease-left")`.
+
+    Raises `ConfigError` for an unknown one.
+    """
     task = Task(lab, exercises.find(name))
     ledger.outcomes.setdefault(name, Outcome.NOT_ATTEMPTED)
     return task
@@ -103,7 +106,7 @@ class Task:
 
 
 def progress() -> Words:
-    """How far the reader of this page is, in a line."""
+    """How far the reader of this page is, in a line: `progress()`."""
     outcomes = list(ledger.outcomes.values())
     counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome]
     text = f"**Exercises:** {', '.join(counts)}."

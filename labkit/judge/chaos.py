@@ -134,6 +134,8 @@ def chaos(
 ) -> ChaosReport:
     """Break a running lab for `seconds` while clients ask all of its nodes, and judge the run.
 
+    `chaos(lab, seed=7, seconds=30).ok`
+
     The faults are drawn from `seed`; a lab of the same shape gets the same ones. All of them are
     healed and every server runs again when this returns or raises. With `ids` the nodes are asked
     for IDs too, all at the same moment, once a second. The run is on `lab.timeline`, together with

@@ -35,6 +35,8 @@ G = TypeVar("G")
 def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     """For each node, the longest time in seconds for which nobody got an answer from it.
 
+    `silences(lab.history())["node2"]`
+
     Counts what was asked from `since` on, in seconds of the timeline.
     """
     answers: dict[str, list[float]] = {}

@@ -40,7 +40,7 @@ from labkit.lab.event import AttachedEvent, Event
 def check(
     events: Iterable[Event], *, session_timeout: float = 5.0, tolerance: float = 0.05
 ) -> Report:
-    """Judge a run by its events.
+    """Judge a run by its events: `check(lab.history()).violations`.
 
     `session_timeout` and `tolerance` are in seconds; a node whose status says what timeout it
     negotiated is judged by that, and `session_timeout` is for the others. A znode counts as held

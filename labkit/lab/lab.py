@@ -55,7 +55,7 @@ _alone = threading.RLock()  # held by a lab that is to be the only one, while it
 
 
 class Lab(LinkVerbs):
-    """A ZooKeeper and some nodes, to run and to break.
+    """A ZooKeeper and some nodes, to run and to break: `with Lab(4) as lab: lab.node(2).kill()`.
 
     `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
     of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the

@@ -61,6 +61,8 @@ class Place:
 class Timeline:
     """An append-only, thread-safe list of events on one monotonic clock.
 
+    What a run wrote in a file is read again by `Timeline.read(Path("run.jsonl"))`.
+
     It is bounded, so that a lab left running does not grow for ever. The last `limit` events are
     kept; transactions, verbs and faults, by which a run is judged, have a bound of their own,
     twice as large, at which the oldest transactions go first. Of what was dropped, the last event

@@ -63,7 +63,10 @@ _FAREWELL = 2.0  # seconds that closing waits for ZooKeeper to hear of it
 
 
 class Unavailable(Exception):
-    """Raise it in `sequence` when there is no safe answer; the text says why."""
+    """What `sequence` raises when there is no safe answer: `raise Unavailable("the link is lost")`.
+
+    The text says why.
+    """
 
 
 #: What a server that is well may raise while ZooKeeper is not.

@@ -32,7 +32,7 @@ _uids = count(1)
 
 
 def controls(lab: Lab) -> Controls:
-    """Sliders and buttons for a lab, with the live assignment of numbers and the znodes."""
+    """Sliders and buttons for a lab, with the live assignment of numbers: `controls(lab)`."""
     return Controls(lab)
 
 

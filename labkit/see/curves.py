@@ -28,6 +28,8 @@ def storm(
 ) -> Chart:
     """How the cost of a claim grows with the number of simultaneous claimants, per algorithm.
 
+    `storm({"ticket": {1: 4.0, 8: 4.0}, "look, create, try again": {1: 3.0, 8: 11.5}})`
+
     `curves` maps an algorithm's name to {claimants: cost}; both axes are logarithmic, so that a
     straight line is a power and its steepness the exponent, which is written at its end. `of` says
     what is counted where it is not claimants.
@@ -107,6 +109,8 @@ def seen(
 ) -> Chart:
     """What each of some readers saw of one value over time: a line of steps for each.
 
+    `seen({"by a follower": [(0.0, 1), (0.1, 1), (0.2, 2)]})`
+
     `readers` maps a name to (time in seconds, value). Where a reader got nothing for a quarter of
     a second, its line has a gap.
     """
@@ -172,6 +176,8 @@ def _changes(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> Chart:
     """How long after its cause a number was free again: a dot for each time, a bar at the median.
+
+    `latency(times_to_free(lab.history()), session_timeout=5)`
 
     `freed` maps a cause ("stop", "kill", …) to times in seconds, such as `times_to_free` finds.
     """
@@ -245,6 +251,8 @@ def _fit_seconds(axes: Axes, timeout_and_times: Sequence[float]) -> None:
 
 def times_to_free(events: Iterable[Event]) -> dict[str, list[float]]:
     """Seconds from a verb on a node (stop, kill, pause, partition, expire) to the end of its claim.
+
+    `times_to_free(lab.history())["kill"]`
 
     Exact where transactions have been merged. A claim that outlives the fault is left out.
     """

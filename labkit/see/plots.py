@@ -29,6 +29,8 @@ def assignment(
 ) -> Chart:
     """Who had which number when: one lane a node, one bar a number.
 
+    `assignment(lab.history(), since=2.5)`
+
     A solid bar is a number that the node answers and ZooKeeper holds for it. Where the two differ
     both are seen: an empty bar is held for a node that does not answer it, a hatched one is
     answered by a node that does not hold it any more. `since` and `until` choose a part, in
@@ -67,6 +69,8 @@ def numbers(
     title: str | None = None,
 ) -> Chart:
     """Who held each number when, by ZooKeeper's word, with the fencing token of every claim.
+
+    `numbers(lab.history())`
 
     A hatched bar below is an answer by a node that did not hold the number.
     """
@@ -115,6 +119,8 @@ def quorum(
     title: str | None = None,
 ) -> Chart:
     """What each ZooKeeper server was (leader, follower, without a quorum) and who got answers.
+
+    `quorum(lab.history(), until=20)`
 
     Where nobody led, and where a node's clients got no answer, it says for how long.
     """

@@ -29,6 +29,8 @@ def replay(
 ) -> Replay:
     """Show a run (a timeline, or the events that `Timeline.read` gave) again, as it happened.
 
+    `replay(Timeline.read(Path("run.jsonl")), since=2.5)`
+
     `since` and `until` choose a part, in seconds since the timeline began.
     """
     events = list(events)

@@ -16,6 +16,8 @@ _HATCHES = ("", "xxx", "///", "...")
 def shares(ways: Mapping[str, Mapping[str, int]], title: str) -> Chart:
     """A bar for each way, cut into how often each outcome came: `{way: {outcome: times}}`.
 
+    `shares({"set": {"done": 9, "refused": 1}}, "Ten writes")`
+
     Outcomes have the same colour and hatch in all bars, in the order in which they come first.
     """
     outcomes = list(dict.fromkeys(name for counts in ways.values() for name in counts))

@@ -22,6 +22,8 @@ _SHADES = {
 def states(client: LossyClient, since: float = 0.0, until: float | None = None) -> Chart:
     """The states that kazoo has told a client, from `since` to `until` on the lab's timeline.
 
+    `states(lab.client("you"))`
+
     A grey band is a time in which the client's link was cut. Seconds count from `since`.
     """
     end = client.clock() if until is None else until

@@ -20,6 +20,8 @@ def verdict(
 ) -> Chart:
     """Who had which number, with the moment of the report's violation number `which` marked.
 
+    `verdict(lab.timeline, check(lab.history()))`
+
     Shows `around` seconds before and after that moment, and the sentence that says what is wrong;
     without a violation, the whole run. Raises `IndexError` if there are fewer violations.
     """
