@@ -14,6 +14,14 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
+_CARRIED = (
+    ("notebooks", "*.ipynb"),
+    ("img", "*.svg"),
+    ("img", "*.png"),
+    ("docs", "glossary.md"),
+    ("docs", "cheat-sheet.md"),
+)
+
 
 class BuildWithProject(build_py):
     """Builds the package, and copies into it what stands beside it in the checkout."""
@@ -23,7 +31,7 @@ class BuildWithProject(build_py):
         if self.editable_mode:  # the checkout itself is used
             return
         inside = Path(self.build_lib) / "labkit" / "_project"
-        for folder, kinds in (("notebooks", "*.ipynb"), ("img", "*.svg"), ("img", "*.png")):
+        for folder, kinds in _CARRIED:
             for file in sorted((ROOT / folder).rglob(kinds)):
                 if ".ipynb_checkpoints" not in file.parts:
                     self._carry(file, inside)

@@ -50,7 +50,7 @@ def shares(ways: Mapping[str, Mapping[str, int]], title: str) -> Chart:
                     )
                 left += times
         for name, (shade, hatch) in looks.items():
-            axes.bar(0, 0, color=shade, hatch=hatch, edgecolor=style.PAPER, label=name)
+            axes.bar(0, 0, 0, color=shade, hatch=hatch, edgecolor=style.PAPER, label=name)
         axes.legend(
             loc="upper center",
             bbox_to_anchor=(0.5, -0.16),

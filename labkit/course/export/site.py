@@ -15,6 +15,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from labkit.course.export.content import prepared
+from labkit.course.export.sheets import sheets
 from labkit.course.export.writer import TEMPLATES, Writer
 from labkit.course.page import ALL, PATHS, ROOT, Page, minutes
 from labkit.course.run import PageFailed
@@ -61,7 +62,10 @@ class Site(Writer):
             text, figures = self._page(page)
             files[page.path.stem + ".html"] = text.encode()
             files |= figures
-        files["index.html"] = self._index().encode()
+        beside = sheets(self.pages)
+        for sheet in beside:
+            files[sheet.path.stem + ".html"] = self._sheet(sheet).encode()
+        files["index.html"] = self._index(beside).encode()
         return files | self._pictures
 
     def _page(self, page: Page) -> tuple[str, dict[str, bytes]]:
@@ -88,7 +92,13 @@ class Site(Writer):
         )
         return text, self.outputs(resources)
 
-    def _index(self) -> str:
+    def _sheet(self, sheet: Page) -> str:
+        cells, _ = self._exporter.convert(
+            sheet.notebook, sheet.path.stem, lambda **options: _Renderer(self, sheet, [], **options)
+        )
+        return self._frames.get_template("sheet.html.j2").render(sheet=sheet, cells=cells)
+
+    def _index(self, beside: Sequence[Page]) -> str:
         rows = [
             {
                 "number": page.number,
@@ -101,7 +111,9 @@ class Site(Writer):
             for page in self.pages
         ]
         paths = {path: minutes(self.pages, path) for path in (*PATHS, ALL)}
-        return self._frames.get_template("start.html.j2").render(pages=rows, paths=paths)
+        return self._frames.get_template("start.html.j2").render(
+            pages=rows, paths=paths, sheets=beside
+        )
 
     @staticmethod
     def _step(page: Page) -> dict[str, str]:

@@ -22,7 +22,8 @@ from labkit.course import page
 pytestmark = pytest.mark.browser
 
 SAMPLES = ["index", *(path.stem for path in (Path(__file__).parent / "pages").glob("*.ipynb"))]
-COURSE = ["index", *(page.path.stem for page in page.pages())]
+SHEETS = ["glossary", "cheat-sheet", "not-promised"]
+COURSE = ["index", *SHEETS, *(page.path.stem for page in page.pages())]
 EVERY = [("samples", name) for name in SAMPLES] + [("site", name) for name in COURSE]
 
 Open = Callable[..., Any]
