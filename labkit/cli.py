@@ -398,10 +398,7 @@ def grade(
     if as_json or csv:
         print((grading.as_json if as_json else grading.as_csv)(grades).rstrip())
         return
-    table = Table(*grades[0].row())
-    for row in (one.row() for one in grades):
-        table.add_row(*map(str, row.values()))
-    out.print(table)
+    out.print(grading.as_table(grades))
 
 
 @app.command(name="install-zookeeper")
@@ -430,26 +427,22 @@ def lab(
 ) -> None:
     """Open the course in JupyterLab: a copy that is yours, kept fresh but for what you change."""
     from labkit.course import working_copy
-    from labkit.course.page import ROOT
 
     mine = working_copy.WorkingCopy((copy or working_copy.DEFAULT).absolute())
     first = mine.find(page)
     mine = working_copy.refresh(mine.home)
-    if mine.behind:
-        names = ", ".join(mine.behind)
-        news = f"You have changed {names}, and there is a newer one: yours stays. To get the other"
-        out.print(f"{news}, rename yours, and start again.", highlight=False)
-    root = ROOT if mine.home.is_relative_to(ROOT) else mine.home
-    settings = Path(__file__).parent / "course" / "jupyter"
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
-    command += [f"--LabApp.default_url=/lab/tree/{first.relative_to(root).as_posix()}"]
-    command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
-    command += [] if browser else ["--no-browser"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command += ["--allow-root"]  # as everybody is in most containers; it listens on loopback
-    where = f"JupyterLab shows {first.name}, in your copy of the pages: {mine.pages}."
-    out.print(f"{where} Ctrl-C, twice, ends it.", highlight=False)
-    os.execv(sys.executable, command)
+    out.print(mine.news(first), highlight=False)
+    os.execv(sys.executable, [sys.executable, *mine.jupyterlab(first, browser)])
+
+
+@app.command()
+def progress(
+    reset: Annotated[bool, typer.Option("--reset", help="Forget all of it.")] = False,
+) -> None:
+    """What you have predicted and solved, page by page."""
+    from labkit.course import record, standing
+
+    out.print(record.forget() if reset else standing.table(), highlight=False, soft_wrap=reset)
 
 
 @app.command()

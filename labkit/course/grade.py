@@ -28,10 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from labkit.course import exercises
 from labkit.course.exercises.exercise import Exercise
 from labkit.course.page import Page
-from labkit.course.predict import Outcome
+from labkit.course.record import VARIABLE, Outcome
 from labkit.course.task import judge
 from labkit.errors import ConfigError, LabError
 from labkit.judge.ladder import climb
@@ -102,6 +104,14 @@ def grade(
     ]
 
 
+def as_table(grades: Sequence[Grade]) -> Table:
+    """The table as a terminal shows it."""
+    table = Table(*grades[0].row())
+    for grade in grades:
+        table.add_row(*map(str, grade.row().values()))
+    return table
+
+
 def as_csv(grades: Sequence[Grade]) -> str:
     """The table, and a column for each exercise, for a spreadsheet."""
     names = list(dict.fromkeys(name for grade in grades for name in grade.outcomes))
@@ -157,6 +167,7 @@ def _in_a_process(path: Path, rung: int | None) -> dict[str, Any]:
         process = subprocess.Popen(
             [sys.executable, "-m", "labkit.course.grade", str(path), str(rung or 0)],
             cwd=scratch,
+            env=os.environ | {VARIABLE: ""},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
 
 import ipywidgets as widgets
@@ -13,29 +11,11 @@ from IPython.display import display
 
 from labkit.course.guess import Form, Rating, draw_guess, form
 from labkit.course.markup import Note
+from labkit.course.standing import standing
 from labkit.lab.event import PredictionEvent
 from labkit.lab.lab import Lab
 from labkit.lab.timeline import Timeline
 from labkit.see.chart import Chart
-
-
-class Outcome(StrEnum):
-    """What became of an exercise."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_ATTEMPTED = "not attempted"
-
-
-@dataclass
-class _Ledger:
-    """What the reader of a page has predicted and solved, the last try of each."""
-
-    predictions: dict[str, Prediction] = field(default_factory=dict)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-
-ledger = _Ledger()  # one for all labs of a page: a kernel runs one page
 
 
 def predict(
@@ -56,7 +36,7 @@ def predict(
     these, any number. What was predicted, and what was true, becomes part of the lab's timeline.
     """
     prediction = Prediction(question, form(options, number, unit, order), lab.timeline)
-    ledger.predictions[question] = prediction
+    standing.ask(question)
     return prediction
 
 
@@ -88,6 +68,8 @@ class Prediction:
         rating = None if answer is None else self.form.rate(answer, truth)
         self.right = None if rating is None else rating is Rating.RIGHT
         self.form.close()
+        if self.right is not None:
+            standing.predict(self.question, self.form.text(answer), self.right)
         if self._timeline is not None:
             self._timeline.record(
                 PredictionEvent("lab", question=self.question, predicted=answer, truth=truth)

@@ -25,6 +25,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from labkit.course.page import Page, calls, tags
+from labkit.course.record import VARIABLE
 from labkit.errors import LabError
 from labkit.progressbar import PROGRESS
 
@@ -176,7 +177,7 @@ class _Run:
 
     async def execute(self, backend: str | None) -> None:
         """Run every cell, and then ask whether the page has cleaned up."""
-        environ = os.environ | ({"LABKIT_BACKEND": backend} if backend else {})
+        environ = os.environ | {VARIABLE: ""} | ({"LABKIT_BACKEND": backend} if backend else {})
         recordings = list(_recordings(self._notebook))
         done = 0
         manager = self._client.create_kernel_manager()

@@ -18,7 +18,7 @@ On a page:
     ex.check(lowest_free)                   # passed, failed or not attempted
     ex.hint()                               # the next hint
     ex.solution()                           # the answer
-    progress()                              # one line
+    progress()                              # how far you are, and where that is kept
 
 Nothing here waits for the reader: what is not answered is *not predicted* or *not attempted*.
 """
@@ -40,15 +40,13 @@ from labkit.course.exercises.exercise import Exercise
 from labkit.course.exercises.harness import YOU
 from labkit.course.exercises.values import Moment
 from labkit.course.markup import Note, Words, without_marks
-from labkit.course.predict import Outcome, ledger
+from labkit.course.record import Outcome
+from labkit.course.standing import standing
 from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
 from labkit.see.chart import Chart
-
-# --- predictions ------------------------------------------------------------------------------
-
 
 # --- exercises --------------------------------------------------------------------------------
 
@@ -59,7 +57,7 @@ def exercise(lab: Lab, name: str) -> Task:
     Raises `ConfigError` for an unknown one.
     """
     task = Task(lab, exercises.find(name))
-    ledger.outcomes.setdefault(name, Outcome.NOT_ATTEMPTED)
+    standing.show(name)
     return task
 
 
@@ -79,7 +77,7 @@ class Task:
     def check(self, function: Callable[..., Any]) -> Verdict:
         """Run the reader's function against the lab's ZooKeeper, and judge it."""
         verdict = judge(self._lab, self._exercise, function)
-        ledger.outcomes[self._exercise.id] = verdict.outcome
+        standing.solve(self._exercise.id, verdict.outcome)
         return verdict
 
     def hint(self) -> Words:
@@ -106,16 +104,8 @@ class Task:
 
 
 def progress() -> Words:
-    """How far the reader of this page is, in a line: `progress()`."""
-    outcomes = list(ledger.outcomes.values())
-    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in Outcome]
-    text = f"**Exercises:** {', '.join(counts)}."
-    if ledger.predictions:
-        made = [p for p in ledger.predictions.values() if p.right is not None]
-        right = sum(p.right is True for p in made)
-        total = len(ledger.predictions)
-        text += f" **Predictions:** {len(made)} of {total} made, {right} right."
-    return Words(text)
+    """How far the reader is, on this page and in the course, and where it is kept: `progress()`."""
+    return Words(standing.told())
 
 
 def judge(

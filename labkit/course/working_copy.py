@@ -53,6 +53,27 @@ class WorkingCopy:
             return found
         raise ConfigError(f"{found} is not in {self.home}, which is what JupyterLab shows.")
 
+    def news(self, first: Path) -> str:
+        """What a reader is told when it is opened at the page `first`."""
+        shown = f"JupyterLab shows {first.name}, in your copy of the pages: {self.pages}."
+        shown += " Ctrl-C, twice, ends it."
+        if not self.behind:
+            return shown
+        newer = f"You have changed {', '.join(self.behind)}, and there is a newer one: yours stays."
+        return f"{newer} To get the other, rename yours, and start again.\n{shown}"
+
+    def jupyterlab(self, first: Path, browser: bool) -> list[str]:
+        """The arguments with which Python shows the copy in JupyterLab, at the page `first`."""
+        root = ROOT if self.home.is_relative_to(ROOT) else self.home
+        settings = Path(__file__).parent / "jupyter"
+        command = ["-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
+        command += [f"--LabApp.default_url=/lab/tree/{first.relative_to(root).as_posix()}"]
+        command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
+        command += [] if browser else ["--no-browser"]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command += ["--allow-root"]  # as everybody is in most containers; it is on loopback
+        return command
+
 
 @dataclass(frozen=True)
 class _State:

@@ -16,6 +16,8 @@ from labkit.course import page as course
 from labkit.course import predict as predictions
 from labkit.course.exercises.values import Moment
 from labkit.course.predict import predict
+from labkit.course.record import Book
+from labkit.course.standing import Standing
 from labkit.course.task import Task, exercise, progress, timeline
 from labkit.errors import ConfigError
 from labkit.lab.event import PredictionEvent
@@ -28,9 +30,9 @@ PAGES = [page.path for page in course.pages()]
 @pytest.fixture
 def lab(zookeeper_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab in which nobody has predicted or solved anything."""
-    fresh = predictions._Ledger()
-    monkeypatch.setattr(predictions, "ledger", fresh)
-    monkeypatch.setattr(task, "ledger", fresh)
+    fresh = Standing(Book())
+    monkeypatch.setattr(predictions, "standing", fresh)
+    monkeypatch.setattr(task, "standing", fresh)
     return zookeeper_lab
 
 
