@@ -12,7 +12,7 @@ ZOOKEEPER := zookeeper libslf4j-java default-jre-headless
 # Trust the certificates that this machine trusts.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: lab tour test test-quick test-release chaos bench notebooks img check pins zookeeper \
+.PHONY: lab tour test test-quick test-release chaos bench notebooks image img check pins zookeeper \
   zookeeper-install lab-ready chromium clean help
 
 help:  ## Say what there is
@@ -59,6 +59,13 @@ chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and j
 
 bench: .venv/tests zookeeper  ## Measure, and compare
 	$(BIN)/python -m benchmarks --readme
+
+IMAGE ?= sequencelab
+image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper and Java
+	@context=$$(mktemp -d) && trap 'rm -rf "$$context"' EXIT && \
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w "$$context" . && \
+	cp constraints.txt $(IMAGE_FILES) "$$context" && \
+	docker image build -t $(IMAGE) $(IMAGE_ARGS) -f Dockerfile.lab "$$context"
 
 img: .venv/ready  ## Draw the diagrams again
 	$(BIN)/python img/draw.py
