@@ -60,7 +60,7 @@ class _Shown(Climb):
             for word in ("", "rung", "what was done", "verdict", "measured", "page")
         )
         return (
-            f"<p><b>{escape(self.summary)}</b></p><table>{head}{rows}</table>{self._picture()}"
+            f"<p><b>{escape(self.summary)}</b></p><table><tr>{head}</tr>{rows}</table>{self._picture()}"
             f"<p>{escape(self.where)}. To repeat it: "
             f"<code>seed={self.seed}</code>.</p>"
         )
