@@ -83,6 +83,11 @@ class Request:
         return (self.begin,) if self.end is self.begin else (self.begin, self.end)
 
     @property
+    def outcome(self) -> str:
+        """ "ok", "fail" or "unknown": for the asker, a connection that was refused is silence."""
+        return "unknown" if self.phase == "fail" and self.end.status is None else self.phase
+
+    @property
     def abandoned(self) -> bool:
         """Whether the client gave it up of its own will: that no answer came proves nothing."""
         return self.end.abandoned
@@ -97,6 +102,33 @@ class Request:
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The IDs of an answer, as first and last of each row without a gap."""
         return self.end.runs
+
+
+class Asking:
+    """Puts each request's end beside its beginning, event by event."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int], RequestEvent] = {}
+
+    def add(self, event: RequestEvent) -> Request | None:
+        """The request that ends with this event; None if it begins.
+
+        One of which no beginning is known begins where it ends. Raises `HistoryError` for what
+        cannot have been so.
+        """
+        key = (event.subject, event.id)
+        if event.phase == "invoke":
+            if self._begun.setdefault(key, event) is not event:
+                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
+            return None
+        begin = self._begun.pop(key, event)
+        if event.t < begin.t:
+            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
+        return Request.of(begin, event)
+
+    def open(self) -> Iterator[Request]:
+        """Those that are not over."""
+        return (Request.of(begin, None) for begin in self._begun.values())
 
 
 @dataclass
@@ -373,23 +405,19 @@ def _requests(events: Iterable[Event], path: str, is_whole: bool) -> Iterator[Re
 
     Unless the events are `is_whole`, a request's beginning may have been dropped.
     """
-    invoked: dict[tuple[str, int], RequestEvent] = {}
+    asking = Asking()
     for event in events:
         if not isinstance(event, RequestEvent) or event.path != path:
             continue
-        key = (event.subject, event.id)
-        if event.phase == "invoke":
-            if invoked.setdefault(key, event) is not event:
-                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
-        elif (begin := invoked.pop(key, None)) is None:
-            if is_whole:
-                raise HistoryError(f"Request {key[1]} to {key[0]} ended but never began: {event}")
-        elif event.t < begin.t:
-            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
-        else:
-            yield Request.of(begin, event)
-    for event in invoked.values():
-        yield Request.of(event, None)
+        if (request := asking.add(event)) is None:
+            continue
+        if request.begin is not event:
+            yield request
+        elif is_whole:
+            raise HistoryError(
+                f"Request {event.id} to {event.subject} ended but never began: {event}"
+            )
+    yield from asking.open()
 
 
 def _owners(said: Iterable[StatusEvent]) -> dict[str, str]:

@@ -275,9 +275,9 @@ class Lanes:
             times: list[float] = []
             for request in requests:
                 if request.outcome == outcome and (
-                    not times or self.inches(request.t - times[-1]) >= _NEAR
+                    not times or self.inches(request.done - times[-1]) >= _NEAR
                 ):
-                    times.append(request.t)
+                    times.append(request.done)
             if times:
                 self._seen.add(outcome)
                 self.axes.plot(
@@ -404,6 +404,6 @@ def unanswered(requests: Sequence[Request]) -> list[Stretch]:
             failed = True
         else:
             if failed and last is not None:
-                gaps.append(Stretch(last, request.t))
-            last, failed = request.t, False
+                gaps.append(Stretch(last, request.done))
+            last, failed = request.done, False
     return gaps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from labkit.judge.facts import Request
 from labkit.see.bars import LAST, Span, Stretch
 
 
@@ -25,16 +26,6 @@ def captions(marks: Sequence[Mark], near: float) -> list[tuple[float, str]]:
         else:
             said.append((mark.t, mark.verb))
     return said
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request's end: "ok", "fail" or, when nobody answered, "unknown"; `invoked`: when sent."""
-
-    invoked: float
-    t: float
-    outcome: str
-    number: int | None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from labkit.judge.facts import Asking, Request
 from labkit.lab.event import (
     CLAIMS,
     CrewEvent,
@@ -29,7 +30,7 @@ from labkit.lab.event import (
 )
 from labkit.see.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
 from labkit.see.ensemble import Ensemble
-from labkit.see.life import Life, Mark, Request, close_stretch, natural, open_stretch, take_back
+from labkit.see.life import Life, Mark, close_stretch, natural, open_stretch, take_back
 
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
 _WAKING = 1.0  # seconds after a pause in which a node that is polled has said something
@@ -58,7 +59,7 @@ class Spans:
         self._sessions: dict[str, str] = {}
         self._sessions_of: dict[str, set[str]] = defaultdict(set)
         self._verbs: dict[int, float] = {}
-        self._invoked: dict[int, float] = {}
+        self._asking = Asking()
         for event in events:
             self.add(event)
 
@@ -124,24 +125,19 @@ class Spans:
 
     def _request(self, event: RequestEvent) -> None:
         life = self._lives[event.subject]
-        if event.phase == "invoke":
-            self._invoked[event.id] = event.t
-            return
-        invoked = self._invoked.pop(event.id, event.t)
-        if event.path != CLAIMS:
+        if event.path != CLAIMS or (request := self._asking.add(event)) is None:
             return
         if len(life.requests) >= _REQUESTS:
             del life.requests[: _REQUESTS // 2]
-        refused = event.phase == "fail" and event.status is None
-        outcome = "unknown" if refused else event.phase  # to a reader both are silence
-        life.requests.append(Request(invoked, event.t, outcome, event.number))
+        life.requests.append(request)
+        invoked = request.invoke
         if event.phase == "ok" and event.number is not None:
             open_stretch(life.up, event.t)
             sampled = event.t + _SAMPLE if life.polled else LAST
             self._answer(
                 life, event.subject, event.number, event.token, invoked, event.t, sampled, event.t
             )
-        elif event.phase == "fail" and not refused:
+        elif request.outcome == "fail":
             current = life.answer
             if current and current.heard < invoked:  # else it may have said no before that
                 self._silence(life, invoked, event.t)
@@ -411,8 +407,8 @@ class Spans:
         """The requests that ended between the two moments, in that order."""
         requests = self._life(node).requests
         until = self.end if until is None else until
-        first = bisect_left(requests, since, key=lambda request: request.t)
-        return requests[first : bisect_right(requests, until, key=lambda request: request.t)]
+        first = bisect_left(requests, since, key=lambda request: request.done)
+        return requests[first : bisect_right(requests, until, key=lambda request: request.done)]
 
     def _life(self, server: str) -> Life:
         return self._lives.get(server) or self.zookeeper.lives.get(server) or Life()

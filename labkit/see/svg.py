@@ -217,7 +217,7 @@ def _lane(spans: Spans, node: str, lane: int, frame: Frame, uid: str) -> Iterato
     yield from _marks(spans, node, y, frame)
     last: dict[str, float] = {}
     for request in spans.requests(node, frame.until, frame.since):
-        x = frame.x(request.t)
+        x = frame.x(request.done)
         if x - last.get(request.outcome, 0) >= 2:  # closer ones would cover each other
             last[request.outcome] = x
             yield _request(request.outcome, x, y + 18)
