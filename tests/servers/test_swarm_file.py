@@ -1,0 +1,207 @@
+"""`swarm.yml` on a Swarm of real engines: deployed, scaled, updated while asked, and removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+# Alone, because engines of its own are work for the machine.
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parent.parent.parent
+MACHINES = 2  # the ensemble of three shares them
+
+# As in the README. Without `-d` they return when all is as they say.
+DEPLOY = "NODES=2 docker stack deploy -c swarm.yml lab"
+SCALE = "docker service scale lab_node=6"
+UPDATE = "docker service update --env-add REQUEST_DEADLINE_MS=1500 lab_node"
+REMOVE = "docker stack rm lab"
+
+# What an engine inside a container needs; `--privileged` asks for more than every machine has.
+_RIGHTS = [
+    *(
+        f"--cap-add={name}"
+        for name in (
+            *("SYS_ADMIN", "NET_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "MKNOD", "DAC_READ_SEARCH"),
+            *("SETFCAP", "SETPCAP", "AUDIT_WRITE", "NET_RAW", "IPC_LOCK"),
+        )
+    ),
+    *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")),
+    "--device-cgroup-rule=a *:* rwm",
+]
+_ENGINE = (
+    "for d in /sys /sys/fs/cgroup /sys/fs/cgroup/* /proc/sys; do "
+    "mount -o remount,bind,rw $d 2>/dev/null; done; "
+    "exec dockerd -H unix:///var/run/docker.sock"
+)
+_IMAGE = """
+ARG PYTHON_IMAGE
+FROM ${PYTHON_IMAGE}
+# Debian 13 has the command line in a package of its own.
+RUN apt-get update && apt-get install -y --no-install-recommends docker.io iptables iproute2 \\
+        $(apt-cache search --names-only '^docker-cli$' | cut -d' ' -f1) && \\
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+VOLUME /var/lib/docker
+"""
+
+
+def run(*command: str, told: bytes | None = None, **environment: str) -> str:
+    """What a command prints; fails with all that it said if it fails."""
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, input=told
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout!r}{done.stderr!r}"
+    return done.stdout.decode().strip()
+
+
+def soon(condition: Callable[[], object], timeout: float, what: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+class Swarm:
+    """Engines in containers, on a network of their own; the first one is the manager."""
+
+    def __init__(self) -> None:
+        self.id = f"labkit-swarm-{uuid.uuid4().hex[:8]}"
+        self.names = [f"{self.id}-{n}" for n in range(1, MACHINES + 1)]
+
+    def start(self) -> None:
+        image = run(
+            *("docker", "build", "-q", "--build-arg"),
+            *(f"PYTHON_IMAGE={os.environ['LABKIT_PYTHON_IMAGE']}", "-"),
+            told=_IMAGE.encode(),
+        )
+        run("docker", "network", "create", self.id)
+        for name in self.names:
+            command = ["docker", "run", "-d", *_RIGHTS, "--name", name, "--hostname", name]
+            run(*command, "--network", self.id, image, "sh", "-c", _ENGINE)
+        for name in self.names:
+            soon(partial(self._answers, name), 60, f"{name} does not answer")
+        self.on(self.names[0], "swarm", "init")
+        token = self.on(self.names[0], "swarm", "join-token", "-q", "worker")
+        for name in self.names[1:]:
+            self.on(name, "swarm", "join", "--token", token, f"{self.names[0]}:2377")
+
+    @staticmethod
+    def _answers(name: str) -> bool:
+        ask = ["docker", "exec", name, "docker", "version"]
+        return subprocess.run(ask, capture_output=True).returncode == 0
+
+    @staticmethod
+    def on(name: str, *command: str) -> str:
+        """What the command line of one of the engines prints."""
+        return run("docker", "exec", name, "docker", *command)
+
+    def manager(self, *command: str) -> str:
+        return self.on(self.names[0], *command)
+
+    def shell(self, line: str, **environment: str) -> str:
+        """What a line of a shell prints on the manager, in the directory with `swarm.yml`."""
+        told = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
+        return run("docker", "exec", "-w", "/", *told, self.names[0], "sh", "-c", line)
+
+    def load(self, *images: str) -> None:
+        """Hand images over, all engines at the same time."""
+        save = " ".join(["docker save", *images])
+        load = [f">(docker exec -i {name} docker load >/dev/null)" for name in self.names]
+        run("bash", "-c", f"set -o pipefail; {save} | tee {' '.join(load)} >/dev/null; wait")
+        for name in self.names:
+            for image in images:
+                soon(partial(self._has, name, image), 60, f"{name} has no {image}")
+
+    @staticmethod
+    def _has(name: str, image: str) -> bool:
+        ask = ["docker", "exec", name, "docker", "image", "inspect", image]
+        return subprocess.run(ask, capture_output=True).returncode == 0
+
+    def left(self) -> list[str]:
+        """Containers, volumes, and networks of the stack, on all engines."""
+        listings = (["ps", "-aq"], ["volume", "ls", "-q"], ["network", "ls", "-qf", "name=lab"])
+        return [
+            line for name in self.names for of in listings for line in self.on(name, *of).split()
+        ]
+
+    def close(self) -> None:
+        for name in self.names:
+            subprocess.run(["docker", "rm", "-fv", name], capture_output=True)
+        subprocess.run(["docker", "network", "rm", self.id], capture_output=True)
+
+
+@pytest.fixture
+def swarm(docker_images: None) -> Iterator[Swarm]:
+    swarm = Swarm()
+    try:
+        swarm.start()
+        yield swarm
+    finally:
+        swarm.close()
+
+
+def _id(image: str) -> str:
+    return run("docker", "image", "inspect", "--format", "{{.Id}}", image)
+
+
+def test_the_stack_from_deploy_to_remove(swarm: Swarm) -> None:
+    run(
+        *("docker", "build", "-q", "-t", "sequencenode", "--target", "prod"),
+        *("--build-arg", f"PYTHON_IMAGE={os.environ['LABKIT_PYTHON_IMAGE']}"),
+        *("-f", "Dockerfile.node", "."),
+    )
+    images = {
+        name: _id(image)
+        for name, image in (
+            ("LABKIT_NODE_IMAGE", "sequencenode"),
+            ("LABKIT_ZOOKEEPER_IMAGE", os.environ["LABKIT_ZOOKEEPER_IMAGE"]),
+        )
+    }
+    swarm.load(*images.values())
+    run("docker", "cp", str(ROOT / "swarm.yml"), f"{swarm.names[0]}:/swarm.yml")
+
+    swarm.shell(DEPLOY, **images)
+    soon(lambda: _healthy(swarm, "lab_node") == 2, 90, "two nodes are not healthy")
+    client = ["run", "--rm", "--network", "lab", images["LABKIT_NODE_IMAGE"], "sh", "-c"]
+    ask = "wget -qT 2 -t 1 -O- http://node/sequence"
+    asked = [*client, f"for i in $(seq 40); do {ask}; echo; sleep 0.05; done"]
+    soon(lambda: set(swarm.manager(*asked).split()) == {"1", "2"}, 60, "not two numbers")
+
+    swarm.shell(SCALE)
+    assert _healthy(swarm, "lab_node") == 6
+    soon(lambda: set(swarm.manager(*asked).split()) == set("123456"), 60, "not six numbers")
+
+    # Updated while a client asks on: it gets answers all the time, from old nodes and new ones.
+    log = f"while :; do echo $(date +%s.%N) $({ask}); done"
+    swarm.manager("run", "-d", "--name", "asking", *client[2:-1], "-c", log)
+    swarm.shell(UPDATE)
+    lines = [line.split() for line in swarm.manager("logs", "asking").splitlines()]
+    answers = [(float(at), int(number)) for at, number in (line for line in lines if line[1:])]
+    assert len(answers) > 50
+    assert max(later[0] - earlier[0] for earlier, later in pairwise(answers)) < 5
+    # A new node comes before an old one goes, and a number is given again when it is free.
+    assert {number for _, number in answers} <= set(range(1, 13))
+    swarm.manager("rm", "-f", "asking")
+
+    swarm.shell(REMOVE)
+    soon(lambda: not swarm.left(), 60, f"left: {swarm.left()}")
+
+
+def _healthy(swarm: Swarm, service: str) -> int:
+    """How many tasks of a service run; Swarm says so only of healthy ones."""
+    ask = ("service", "ls", "--filter", f"name={service}", "--format", "{{.Replicas}}")
+    return int(swarm.manager(*ask).partition("/")[0] or 0)
+
+
+def test_the_readme_says_the_same() -> None:
+    text = (ROOT / "README.md").read_text()
+    for line in (DEPLOY, SCALE, UPDATE, REMOVE):
+        assert f"$ {line}\n" in text
