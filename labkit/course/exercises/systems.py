@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kazoo.exceptions import ConnectionLoss, NodeExistsError, NoNodeError
@@ -250,7 +251,7 @@ def _judge_lead(harness: Harness) -> None:
         you, path = harness.client(), place(lost, 4)
         if lost == "reply":
             done = f"{path}/controller"
-            harness.lose_reply(you, "transaction", lambda done=done: zk.exists(done))  # type: ignore[misc]
+            harness.lose_reply(you, "transaction", partial(zk.exists, done))
         else:
             harness.lose_request(you, "transaction")
         rules(path, you, harness.call(you, path, b"1"), f"The {lost} was lost.")
