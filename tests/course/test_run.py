@@ -17,7 +17,7 @@ from labkit.course.run import PageFailed
 from labkit.servers.docker import leftovers
 
 COURSE = page.pages()
-LIMITS = {"process": 300, "docker": 600}  # seconds for all pages, on a machine that is shared
+LIMITS = {"process": 480, "docker": 900}  # seconds for all pages, on a machine that is shared
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 
