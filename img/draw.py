@@ -116,12 +116,9 @@ ALT = {
         "three again. Clients ask all the time."
     ),
     "17-in-real-systems": (
-        "Znodes of four systems, in three columns: who is alive, who leads, what was decided. "
-        "HBase: /hbase/rs, /hbase/master, /hbase/meta-region-server. Solr: /live_nodes, "
-        "/overseer_elect/leader, /collections/films/state.json. ClickHouse: is_active of each "
-        "replica, nobody, log and blocks. Kafka up to 3.9: /brokers/ids/1, /controller with "
-        "/controller_epoch, /brokers/topics. Who is alive and who leads are ephemeral; the rest "
-        "persists."
+        "Znodes of HBase, Solr, ClickHouse and Kafka up to 3.9, in three columns: who is alive, "
+        "who leads, what was decided. Znodes of the first two columns are ephemeral, the rest "
+        "persist; ClickHouse has none for a leader."
     ),
     "architecture": (
         "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "

@@ -57,7 +57,7 @@ class _Shown(Climb):
         rows = "".join(map(_row, self.steps))
         head = "".join(
             f"<th style='text-align:left'>{word}</th>"
-            for word in ("", "rung", "what was done", "verdict", "measured", "page")
+            for word in ("green", "rung", "what was done", "verdict", "measured", "page")
         )
         return (
             f"<p><b>{escape(self.summary)}</b></p><table><tr>{head}</tr>{rows}</table>{self._picture()}"

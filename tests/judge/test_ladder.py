@@ -66,7 +66,7 @@ def test_all_rungs_are_tried_if_asked() -> None:
 def test_a_notebook_shows_a_table_and_the_moment() -> None:
     result = ladder("original", rung=2, seed=1, backend="process")
     shown = result._repr_html_()  # type: ignore[attr-defined]
-    assert shown.count("<tr>") == 2
+    assert shown.count("<tr>") == 3  # its head and two rungs
     assert "seed=1" in shown
     assert result.first_red is not None
     assert result.first_red.verdict.split(" ")[0] in shown
