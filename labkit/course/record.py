@@ -16,10 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TextIO
 
 import platformdirs
 
 from labkit.errors import ConfigError
+from labkit.servers.base import wait_until
+from labkit.servers.system import put
 
 VARIABLE = "LABKIT_PROGRESS"
 _TIMEOUT = 2.0  # seconds for another kernel to have written
@@ -163,7 +166,7 @@ def _update(file: Path, change: Callable[[Record], None] | None) -> tuple[Record
         record, news = _load(file)
         if change is not None:
             change(record)
-            _put(file, record.to_json())
+            put(file, (record.to_json() + "\n").encode())
     return record, news
 
 
@@ -182,13 +185,6 @@ def _load(file: Path) -> tuple[Record, str]:
         )
 
 
-def _put(file: Path, text: str) -> None:
-    """Write it whole or not at all."""
-    draft = file.with_name(f".{file.name}.new")
-    draft.write_text(text + "\n", "utf-8")
-    os.replace(draft, file)
-
-
 def _lock(file: Path) -> Path:
     return file.with_name(f".{file.name}.lock")
 
@@ -198,12 +194,13 @@ def _locked(file: Path) -> Iterator[None]:
     """One kernel at a time. Raises `OSError` if another one does not let go."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with _lock(file).open("a") as lock:
-        until = time.monotonic() + _TIMEOUT
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > until:
-                raise OSError(None, "another kernel is writing it, and does not finish")
-            time.sleep(0.01)
+        if not wait_until(lambda: _is_taken(lock), _TIMEOUT):
+            raise OSError(None, "another kernel is writing it, and does not finish")
         yield
+
+
+def _is_taken(lock: TextIO) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -20,6 +20,7 @@ from pathlib import Path
 from labkit.course.page import HOME, ROOT, Page, find, pages
 from labkit.errors import ConfigError
 from labkit.servers import project
+from labkit.servers.system import put
 
 #: Where the copy is, unless a reader names another place: beside the pages, or here.
 DEFAULT = (ROOT if project.is_checkout() else Path.cwd()) / "my-course"
@@ -146,7 +147,7 @@ def _refresh(
         is_untouched = mine.file == base.file
         if newest.cells == base.cells and not (is_untouched and newest.file != base.file):
             return base, mine
-    _put(place, original.read_bytes())
+    put(place, original.read_bytes())
     return newest, newest
 
 
@@ -164,14 +165,7 @@ def _copy_pictures(course: Iterable[Page], home: Path) -> None:
                 place = home / target.removeprefix("../")
                 if not place.exists() or place.read_bytes() != data:
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    _put(place, data)
-
-
-def _put(place: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader may have it open."""
-    fresh = place.with_name(f".{place.name}.new")
-    fresh.write_bytes(data)
-    os.replace(fresh, place)
+                    put(place, data)
 
 
 def _read_record(home: Path) -> dict[str, _State]:
@@ -184,4 +178,4 @@ def _read_record(home: Path) -> dict[str, _State]:
 
 def _write_record(home: Path, bases: dict[str, _State]) -> None:
     said = {name: [base.file, base.cells] for name, base in sorted(bases.items())}
-    _put(home / _RECORD, (json.dumps(said, indent=1) + "\n").encode())
+    put(home / _RECORD, (json.dumps(said, indent=1) + "\n").encode())

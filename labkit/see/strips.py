@@ -54,12 +54,7 @@ def _strip(spans: Spans, node: str, y: float, frame: svg.Frame, uid: str) -> Ite
         yield svg.line(
             frame.x(stretch.start), y, frame.x(stretch.end), y, opacity=0.9, extra=dotted
         )
-    for cut in spans.broken(node, frame.until):
-        x, end = frame.x(cut.start), frame.x(cut.end)
-        yield (
-            f'<rect x="{x:.1f}" y="{y - frame.lane / 2:.1f}" width="{end - x:.1f}" '
-            f'height="{frame.lane:.1f}" fill="url(#{uid}-s)" opacity=".45"/>'
-        )
+    yield from svg.cuts(spans, node, y, frame, uid)
     for mark in spans.marks(node, frame.until):
         if mark.t >= frame.since:
             x = frame.x(mark.t)

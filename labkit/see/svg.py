@@ -163,7 +163,7 @@ def outages(spans: Spans, frame: Frame) -> Iterator[str]:
 def _server(spans: Spans, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     """One of ZooKeeper's servers: dark while it leads, light while it follows."""
     y = frame.y(lane)
-    yield from _cuts(spans, server, y, frame, uid)
+    yield from cuts(spans, server, y, frame, uid)
     for mode in spans.zookeeper.modes[server]:
         x, end = frame.x(mode.start), frame.x(mode.end)
         if end <= x:
@@ -188,20 +188,20 @@ def _server(spans: Spans, server: str, lane: int, frame: Frame, uid: str) -> Ite
     yield from _marks(spans, server, y, frame)
 
 
-def _cuts(spans: Spans, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
+def cuts(spans: Spans, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
     """When the server's link was cut, slow or flaky."""
     for cut in spans.broken(name, frame.until):
         x, end = frame.x(cut.start), frame.x(cut.end)
         if end > x:
             yield (
-                f'<rect x="{x:.1f}" y="{y - LANE / 2 + 1:g}" width="{end - x:.1f}" '
-                f'height="{LANE - 2:g}" fill="url(#{uid}-s)" opacity=".35"/>'
+                f'<rect x="{x:.1f}" y="{y - frame.lane / 2 + 1:g}" width="{end - x:.1f}" '
+                f'height="{frame.lane - 2:g}" fill="url(#{uid}-s)" opacity=".35"/>'
             )
 
 
 def _lane(spans: Spans, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     y = frame.y(lane)
-    yield from _cuts(spans, node, y, frame, uid)
+    yield from cuts(spans, node, y, frame, uid)
     bars = spans.bars(node, frame.until, frame.since)
     for start, end in _between(spans.up(node, frame.until), bars):
         yield line(frame.x(start), y, frame.x(end), y, opacity=0.55)

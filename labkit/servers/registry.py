@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import ConfigError
-from labkit.servers.system import explained
+from labkit.servers.system import explained, put
 
 _CLOCK_STEP = 60.0  # seconds
 _LAB_ID = re.compile("[0-9a-f]+")
@@ -96,9 +96,7 @@ def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> 
     entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {})
     path = directory(lab_id) / "lab.json"
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(asdict(entry)))
-    draft.replace(path)
+    put(path, json.dumps(asdict(entry)).encode())
 
 
 def registered() -> list[Registration]:

@@ -74,6 +74,13 @@ def free_memory() -> int:
     return max(free, 0)
 
 
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: others may be reading it. Raises `OSError`."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_bytes(data)
+    draft.replace(path)
+
+
 def require_space() -> None:
     """Raise `BackendError` if the disk with the labs' files is full."""
     disk = os.statvfs(tempfile.gettempdir())
