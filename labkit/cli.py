@@ -152,17 +152,9 @@ def tour(backend: Backend = None, as_json: Json = False) -> None:
         result = {"ok": ok, "steps": [asdict(step) for step in steps]}
         print(json.dumps({**result, "zookeeper": version, "backend": where}))
     else:
-        _tour_table(steps, f"ZooKeeper {version}, backend {where}", note)
+        title = f"ZooKeeper {version}, backend {where}"
+        out.print(guide.as_table(steps, title, escape(note), _YES, _NO))
     raise typer.Exit(0 if ok else 1)
-
-
-def _tour_table(steps: list[Any], title: str, note: str) -> None:
-    table = Table("step", "expected", "observed", "", title=title, caption=escape(note))
-    for step in steps:
-        table.add_row(
-            step.step, step.expected, step.observed, _YES if step.ok else f"{_NO} differs"
-        )
-    out.print(table)
 
 
 @app.command()
@@ -340,20 +332,30 @@ def down(
     """Remove a lab from outside: all its servers and what they left."""
     from labkit.servers import reaper, registry
 
-    labs = registry.registered()
-    chosen = [entry for entry in labs if every or entry.lab_id == lab or entry.orphaned]
-    if lab is None and not every and not chosen:
-        if len(labs) > 1:
-            known = ", ".join(entry.lab_id for entry in labs)
-            raise LabError(f"There are several labs ({known}): name one, or say --all.")
-        chosen = labs
-    if lab is not None and lab not in {entry.lab_id for entry in chosen}:
-        raise LabError(f"There is no lab {lab}. `labkit ps` lists those there are.")
+    chosen = registry.choose(lab, every)
     for entry in chosen:
         reaper.remove(entry.lab_id, entry.backend)
         out.print(f"Removed lab {entry.lab_id}.")
     if not chosen:
         out.print("No lab is running.")
+
+
+@app.command()
+def machines(
+    what: Annotated[str, typer.Argument(metavar="up|down")],
+    count: Annotated[int, typer.Argument(min=1, max=9, help="How many.")] = 3,
+) -> None:
+    """Make machines of your own to run labs on: engines in containers, a Swarm; or remove them."""
+    from labkit.servers.docker.machines import Machines
+
+    if what not in ("up", "down"):
+        raise typer.BadParameter(f"labkit machines up, or labkit machines down; not {what}.")
+    if what == "down":
+        out.print(f"Removed machines: {', '.join(Machines().down()) or 'none'}.")
+        return
+    with _progress() as (_, report):
+        there = Machines().up(count, report)
+    out.print(f"export LABKIT_ENGINES={','.join(machine.url for machine in there)}", soft_wrap=True)
 
 
 @app.command()

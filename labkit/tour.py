@@ -7,8 +7,10 @@ then ZooKeeper itself goes away, for less and for much longer than the session t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from rich.table import Table
 
 from labkit.errors import NoAnswer, NodeError
 from labkit.lab.lab import Lab
@@ -51,6 +53,14 @@ def tour(lab: Lab) -> Iterator[Step]:
         lab.zookeeper.start()
         _wait_for_answers(lab)
         yield Step("ZooKeeper starts again: all have the number they had", numbers, _ask_all(lab))
+
+
+def as_table(steps: Sequence[Step], title: str, note: str, yes: str, no: str) -> Table:
+    """The steps as a table for a terminal, with its words for what is as expected and what not."""
+    table = Table("step", "expected", "observed", "", title=title, caption=note)
+    for step in steps:
+        table.add_row(step.step, step.expected, step.observed, yes if step.ok else f"{no} differs")
+    return table
 
 
 def _ask(node: Node) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.servers.docker.machines import Machines
+
 # Alone, because engines of its own are work for the machine.
 pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(600)]
 
@@ -24,33 +26,6 @@ DEPLOY = "NODES=2 docker stack deploy -c swarm.yml lab"
 SCALE = "docker service scale lab_node=6"
 UPDATE = "docker service update --env-add REQUEST_DEADLINE_MS=1500 lab_node"
 REMOVE = "docker stack rm lab"
-
-# What an engine inside a container needs; `--privileged` asks for more than every machine has.
-_RIGHTS = [
-    *(
-        f"--cap-add={name}"
-        for name in (
-            *("SYS_ADMIN", "NET_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "MKNOD", "DAC_READ_SEARCH"),
-            *("SETFCAP", "SETPCAP", "AUDIT_WRITE", "NET_RAW", "IPC_LOCK"),
-        )
-    ),
-    *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")),
-    "--device-cgroup-rule=a *:* rwm",
-]
-_ENGINE = (
-    "for d in /sys /sys/fs/cgroup /sys/fs/cgroup/* /proc/sys; do "
-    "mount -o remount,bind,rw $d 2>/dev/null; done; "
-    "exec dockerd -H unix:///var/run/docker.sock"
-)
-_IMAGE = """
-ARG PYTHON_IMAGE
-FROM ${PYTHON_IMAGE}
-# Debian 13 has the command line in a package of its own.
-RUN apt-get update && apt-get install -y --no-install-recommends docker.io iptables iproute2 \\
-        $(apt-cache search --names-only '^docker-cli$' | cut -d' ' -f1) && \\
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-VOLUME /var/lib/docker
-"""
 
 
 def run(*command: str, told: bytes | None = None, **environment: str) -> str:
@@ -73,30 +48,11 @@ class Swarm:
     """Engines in containers, on a network of their own; the first one is the manager."""
 
     def __init__(self) -> None:
-        self.id = f"labkit-swarm-{uuid.uuid4().hex[:8]}"
-        self.names = [f"{self.id}-{n}" for n in range(1, MACHINES + 1)]
+        self.machines = Machines(f"labkit-{uuid.uuid4().hex[:8]}")
+        self.names = [self.machines.machine(n).container for n in range(1, MACHINES + 1)]
 
     def start(self) -> None:
-        image = run(
-            *("docker", "build", "-q", "--build-arg"),
-            *(f"PYTHON_IMAGE={os.environ['LABKIT_PYTHON_IMAGE']}", "-"),
-            told=_IMAGE.encode(),
-        )
-        run("docker", "network", "create", self.id)
-        for name in self.names:
-            command = ["docker", "run", "-d", *_RIGHTS, "--name", name, "--hostname", name]
-            run(*command, "--network", self.id, image, "sh", "-c", _ENGINE)
-        for name in self.names:
-            soon(partial(self._answers, name), 60, f"{name} does not answer")
-        self.on(self.names[0], "swarm", "init")
-        token = self.on(self.names[0], "swarm", "join-token", "-q", "worker")
-        for name in self.names[1:]:
-            self.on(name, "swarm", "join", "--token", token, f"{self.names[0]}:2377")
-
-    @staticmethod
-    def _answers(name: str) -> bool:
-        ask = ["docker", "exec", name, "docker", "version"]
-        return subprocess.run(ask, capture_output=True).returncode == 0
+        self.machines.up(MACHINES, lambda what, fraction: None)
 
     @staticmethod
     def on(name: str, *command: str) -> str:
@@ -133,9 +89,7 @@ class Swarm:
         ]
 
     def close(self) -> None:
-        for name in self.names:
-            subprocess.run(["docker", "rm", "-fv", name], capture_output=True)
-        subprocess.run(["docker", "network", "rm", self.id], capture_output=True)
+        self.machines.down()
 
 
 @pytest.fixture

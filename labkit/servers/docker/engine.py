@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import docker
@@ -39,20 +40,29 @@ def available() -> str | None:
     return None
 
 
-def connect() -> docker.DockerClient:
-    """A client of the engine that `DOCKER_HOST` or the current context names."""
-    url = urlsplit(_engine_url())
+def connect(engine: str | None = None) -> docker.DockerClient:
+    """A client of an engine, by its URL; of the one that `DOCKER_HOST` or the current context
+    names, if none is given.
+    """
+    url = urlsplit(engine or _engine_url())
+    # The system's ssh, because it knows the user's keys and aliases.
+    settings: dict[str, Any] = {
+        "timeout": 10,
+        "max_pool_size": 64,
+        "use_ssh_client": url.scheme == "ssh",
+    }
     try:
         if url.scheme == "unix":
             # The SDK would wrap what is wrong three times, and leave its socket open.
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(5)
                 probe.connect(url.path)
-        # The system's ssh, because it knows the user's keys and aliases.
-        over_ssh = url.scheme == "ssh"
-        client = docker.from_env(timeout=10, max_pool_size=64, use_ssh_client=over_ssh)
+        if engine is None:
+            client = docker.from_env(**settings)
+        else:
+            client = docker.DockerClient(engine, **settings)
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
-        raise BackendUnavailable(_why_no_engine(error)) from error
+        raise BackendUnavailable(_why_no_engine(error, engine)) from error
     client.api.timeout = 60  # some verbs take their time; a greeting does not
     return client
 
@@ -62,8 +72,8 @@ def _engine_url() -> str:
     return url or "unix:///var/run/docker.sock"
 
 
-def _why_no_engine(error: BaseException) -> str:
-    url = _engine_url()
+def _why_no_engine(error: BaseException, engine: str | None = None) -> str:
+    url = engine or _engine_url()
     reason = " ".join(str(error).split())
     if "Permission denied" in reason:
         return (

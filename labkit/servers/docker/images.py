@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-import tarfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,13 +21,14 @@ from labkit.servers.base import (
     Progress,
 )
 from labkit.servers.docker.engine import USE_PROCESSES, connect
+from labkit.servers.docker.inside import archive
 
 
 def zookeeper_image() -> str:
     return os.environ.get("LABKIT_ZOOKEEPER_IMAGE") or "zookeeper:3.9"
 
 
-def _python_image() -> str:
+def python_image() -> str:
     return os.environ.get("LABKIT_PYTHON_IMAGE") or "python:3.12-slim"
 
 
@@ -41,7 +41,7 @@ def missing_images() -> dict[str, str]:
     if ready := os.environ.get("LABKIT_NODE_IMAGE"):
         wanted[ready] = "LABKIT_NODE_IMAGE"
     else:
-        wanted[_python_image()] = "LABKIT_PYTHON_IMAGE"
+        wanted[python_image()] = "LABKIT_PYTHON_IMAGE"
     client = connect()
     try:
         return {i: name for i, name in wanted.items() if inspect_image(client, i) is None}
@@ -101,39 +101,48 @@ def node_image(client: docker.DockerClient, progress: Progress) -> str:
     if ready := os.environ.get("LABKIT_NODE_IMAGE"):
         pull(client, ready, "LABKIT_NODE_IMAGE", progress)
         return ready
-    context = build_context()
-    digest = hashlib.sha256(_python_image().encode())
-    for name, content in context.items():
-        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
-    image = f"sequencenode:{digest.hexdigest()[:12]}"
-    if inspect_image(client, image) is not None:
-        return image
-    pull(client, _python_image(), "LABKIT_PYTHON_IMAGE", progress)
-    _build(client, image, context, progress)
+    return build(client, "sequencenode", build_context(), "Dockerfile.node", progress)
+
+
+def build(
+    client: docker.DockerClient,
+    name: str,
+    context: Mapping[str, bytes],
+    dockerfile: str,
+    progress: Progress,
+) -> str:
+    """The image that a Dockerfile, one of the files in `context`, makes of the Python image.
+
+    It is called `name`, with a tag that says what it was made of; one that is there is not built.
+    """
+    digest = hashlib.sha256(python_image().encode())
+    for file, content in context.items():
+        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+    image = f"{name}:{digest.hexdigest()[:12]}"
+    if inspect_image(client, image) is None:
+        pull(client, python_image(), "LABKIT_PYTHON_IMAGE", progress)
+        _build(client, image, context, dockerfile, progress)
     return image
 
 
 def _build(
-    client: docker.DockerClient, image: str, context: Mapping[str, bytes], progress: Progress
+    client: docker.DockerClient,
+    image: str,
+    context: Mapping[str, bytes],
+    dockerfile: str,
+    progress: Progress,
 ) -> None:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in context.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            entry.mode = 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    archive.seek(0)
+    what = f"image {image.partition(':')[0]}"
     step = "its first step"
     printed: list[str] = []
     try:
         for line in client.api.build(
-            fileobj=archive,
+            fileobj=io.BytesIO(archive(".", context)),
             custom_context=True,
-            dockerfile="Dockerfile.node",
+            dockerfile=dockerfile,
             target="prod",
             tag=image,
-            buildargs={"PYTHON_IMAGE": _python_image()},
+            buildargs={"PYTHON_IMAGE": python_image()},
             rm=True,
             forcerm=True,
             decode=True,
@@ -143,16 +152,15 @@ def _build(
             text = line.get("stream", "").strip()
             if match := re.match(r"Step (\d+)/(\d+) : (\S+)", text):
                 step = f"step {match[1]}, {match[3]}"
-                progress("building the node's image", int(match[1]) / int(match[2]))
+                progress(f"building the {what}", int(match[1]) / int(match[2]))
             elif text:
                 printed.append(text)
     except DockerException as error:
         said = error.explanation if isinstance(error, APIError) else error
         last = next((line for line in reversed(printed) if "ERROR" in line), "")
         raise BackendUnavailable(
-            f"The node's image cannot be built: {step} failed ({_one_line(last or said)}). The "
-            "first build needs the network; `docker build -f Dockerfile.node .` shows all of it. "
-            f"Try again, {USE_PROCESSES}"
+            f"The {what} cannot be built: {step} failed ({_one_line(last or said)}). The first "
+            f"build needs the network. Try again, {USE_PROCESSES}"
         ) from error
 
 
