@@ -15,6 +15,7 @@ for _ in range(2):  # a cell may run twice
     from labkit import *
     assert callable(controls) and callable(replay) and callable(assignment), (controls, replay)
 assert controls is labkit.controls and "controls" in dir(labkit)
+assert "nbformat" not in sys.modules  # the first cell of every page would wait for it
 """
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from labkit.errors import ConfigError
 from labkit.servers import project
+
+if TYPE_CHECKING:  # it takes a second and a half to load, on every page, and few need it
+    from nbformat import NotebookNode
 
 ROOT = project.root()
 
@@ -38,6 +39,31 @@ _WORDS, _LINES = 180, 20  # read in a minute
 _EXERCISE = 6  # minutes for one
 
 
+class Cell(NamedTuple):
+    """What is written in a cell, which is "code" or "markdown"."""
+
+    cell_type: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is written on a page, for those who neither run nor save it."""
+
+    about: dict[str, Any]  # what its metadata say of it
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Text:
+        """Read a notebook. Raises `ConfigError` when it is none."""
+        try:
+            said = json.loads(path.read_text("utf-8"))
+            cells = [Cell(cell["cell_type"], "".join(cell["source"])) for cell in said["cells"]]
+            return cls(said["metadata"].get("labkit", {}), tuple(cells))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} is not a notebook that can be read: {error}") from error
+
+
 @dataclass(frozen=True)
 class Page:
     """One page, as it is on disk."""
@@ -48,8 +74,10 @@ class Page:
     @classmethod
     def read(cls, path: Path) -> Page:
         """Read a notebook. Raises `ConfigError` when it is none."""
+        import nbformat
+
         try:
-            return cls(path, cast(NotebookNode, nbformat.read(path, as_version=4)))
+            return cls(path, cast("NotebookNode", nbformat.read(path, as_version=4)))
         except FileNotFoundError:
             raise ConfigError(f"There is no page {path}.") from None
         except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
@@ -57,6 +85,8 @@ class Page:
 
     def save(self, notebook: NotebookNode) -> Page:
         """Write `notebook` in the page's place."""
+        import nbformat
+
         text = nbformat.writes(notebook, version=nbformat.NO_CONVERT)
         self.path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
         return Page(self.path, notebook)
@@ -134,15 +164,18 @@ def _made(cell: NotebookNode) -> bool:
 
 def pages(folder: Path = HOME) -> list[Page]:
     """All pages of the course, in order."""
-    return [Page.read(path) for path in _files(folder)]
+    return [Page.read(path) for path in files(folder)]
 
 
-def _files(folder: Path) -> list[Path]:
-    """A page's file is called by its number: `03-….ipynb`, and `03b-….ipynb` follows it."""
+def files(folder: Path = HOME) -> list[Path]:
+    """The files of all pages, in order.
+
+    A page's file is called by its number: `03-….ipynb`, and `03b-….ipynb` follows it.
+    """
     return sorted(path for path in folder.glob("*.ipynb") if _PAGE.match(path.name))
 
 
-def calls(cell: NotebookNode, name: str) -> list[ast.Call]:
+def calls(cell: Cell | NotebookNode, name: str) -> list[ast.Call]:
     """The calls of that name in a cell: of a function or any method, or with a dot of just that."""
     try:
         tree = ast.parse(cell.source)
@@ -169,7 +202,7 @@ def find(name: str) -> Path:
 
     Raises `ConfigError` with the names of all pages if there is none.
     """
-    known = _files(HOME)
+    known = files()
     for path in known:
         if name in (path.name, path.stem) or _padded(name) == path.stem.split("-")[0]:
             return path

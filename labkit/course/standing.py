@@ -9,7 +9,7 @@ from functools import cache
 
 from rich.table import Table
 
-from labkit.course.page import Page, calls, pages
+from labkit.course.page import Text, calls, files
 from labkit.course.record import Book, Outcome, Record
 
 
@@ -109,12 +109,17 @@ def _in_words(parts: Sequence[Part], record: Record) -> str:
 @cache
 def _course() -> tuple[Part, ...]:
     return tuple(
-        Part(page.name, _constants(page, "exercise"), _constants(page, "predict"))
-        for page in pages()
+        Part(
+            f"{page.about['number']} · {page.about['question']}",
+            _constants(page, "exercise"),
+            _constants(page, "predict"),
+        )
+        for page in map(Text.read, files())
     )
 
 
-def _constants(page: Page, function: str) -> tuple[str, ...]:
+def _constants(page: Text, function: str) -> tuple[str, ...]:
     """The second argument of each call of a function, which says what it is about."""
-    found = (call.args[1] for cell in page.code for call in calls(cell, function))
+    code = (cell for cell in page.cells if cell.cell_type == "code")
+    found = (call.args[1] for cell in code for call in calls(cell, function))
     return tuple(dict.fromkeys(ast.literal_eval(argument) for argument in found))

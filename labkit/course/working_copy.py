@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.course.page import HOME, ROOT, Page, find, pages
+from labkit.course.page import HOME, ROOT, Text, files, find
 from labkit.errors import ConfigError
 from labkit.servers import project
 from labkit.servers.system import put
@@ -88,7 +88,7 @@ class _State:
         """A file that is no notebook (any more) has no cells that could be equal to a page's."""
         file = path.read_bytes()
         try:
-            cells = Page.read(path).notebook.cells
+            cells = Text.read(path).cells
         except ConfigError:
             return cls(_digest(file), "")
         # JupyterLab adds an empty cell when the last one is run from the keyboard.
@@ -106,20 +106,20 @@ def refresh(home: Path = DEFAULT, published: Path = HOME) -> WorkingCopy:
     Makes it if there is none. Raises `ConfigError` when it cannot be written.
     """
     copy = WorkingCopy(home.absolute())
-    course = pages(published)
+    course = files(published)
     behind = []
     try:
         copy.pages.mkdir(parents=True, exist_ok=True)
         record = _read_record(home)
         kept: dict[str, _State] = {}
         for page in course:
-            name, newest = page.path.name, _State.of(page.path)
-            base, mine = _refresh(page.path, newest, copy.pages / name, record.get(name))
+            name, newest = page.name, _State.of(page)
+            base, mine = _refresh(page, newest, copy.pages / name, record.get(name))
             if base is not None:
                 kept[name] = base
             if newest.cells not in (mine.cells, base and base.cells):
                 behind.append(name)
-        for name in record.keys() - {page.path.name for page in course}:
+        for name in record.keys() - {page.name for page in course}:
             _remove_unchanged(copy.pages / name, record[name])
         _copy_pictures(course, home)
         _write_record(home, kept)
@@ -157,11 +157,11 @@ def _remove_unchanged(place: Path, base: _State) -> None:
         place.unlink()
 
 
-def _copy_pictures(course: Iterable[Page], home: Path) -> None:
+def _copy_pictures(course: Iterable[Path], home: Path) -> None:
     for page in course:
-        for cell in page.notebook.cells:
+        for cell in Text.read(page).cells:
             for target in _PICTURE.findall(cell.source):
-                data = (page.path.parent / target).read_bytes()
+                data = (page.parent / target).read_bytes()
                 place = home / target.removeprefix("../")
                 if not place.exists() or place.read_bytes() != data:
                     place.parent.mkdir(parents=True, exist_ok=True)
