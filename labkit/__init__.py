@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from labkit.course.predict import predict
+    from labkit.course.spot import spot
     from labkit.course.task import exercise, progress
     from labkit.errors import LabError
     from labkit.judge.chaos import chaos
@@ -49,6 +50,7 @@ __all__ = [
     "seen",
     "shares",
     "silences",
+    "spot",
     "states",
     "storm",
     "times_to_free",
@@ -73,6 +75,7 @@ _HOMES = {
     "seen": "see.curves",
     "shares": "see.shares",
     "silences": "judge.facts",
+    "spot": "course.spot",
     "states": "see.states",
     "storm": "see.curves",
     "times_to_free": "see.curves",

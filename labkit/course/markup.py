@@ -23,7 +23,7 @@ class Note:
     def _repr_html_(self) -> str:
         return (
             f'<div style="border-left:4px solid {self.shade};padding:2px 0 2px 10px">'
-            f"<b>{self.mark}</b> {_inline(self.text)}</div>"
+            f"<b>{self.mark}</b> {inline(self.text)}</div>"
         )
 
 
@@ -40,7 +40,7 @@ class Words:
         return self.text
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Markdown's bold, italics and code as HTML."""
     parts = html.escape(text, quote=False).split("`")
     for i in range(0, len(parts), 2):

@@ -49,25 +49,27 @@ class Mutant:
 
     def chaos(self, seed: int, seconds: float, *options: str) -> dict[str, Any]:
         """What `labkit chaos --json` says of it."""
+        return self._said(
+            [
+                *("-m", "labkit.cli", "chaos", "--json", "--backend=process"),
+                *(f"--seed={seed}", f"--seconds={seconds:g}", "--nodes=8", *options),
+            ],
+            seconds + 90,
+        )
+
+    def attempt(self, rung: int, seed: int) -> dict[str, Any]:
+        """What one rung of the ladder says of it, as in `labkit ladder --json`."""
+        return self._said(["-c", _ATTEMPT, str(rung), str(seed)], 180)
+
+    def _said(self, command: list[str], timeout: float) -> dict[str, Any]:
         with self.planted() as directory:
             done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "labkit.cli",
-                    "chaos",
-                    "--json",
-                    "--backend=process",
-                    f"--seed={seed}",
-                    f"--seconds={seconds:g}",
-                    "--nodes=8",
-                    *options,
-                ],
+                [sys.executable, *command],
                 env={**os.environ, "PYTHONPATH": str(directory)},
                 cwd=directory,
                 capture_output=True,
                 text=True,
-                timeout=seconds + 90,
+                timeout=timeout,
             )
         try:
             said: dict[str, Any] = json.loads(done.stdout)
@@ -75,6 +77,15 @@ class Mutant:
             return {"violations": [], "error": done.stderr.strip().splitlines()[-1]}
         return said
 
+
+_ATTEMPT = """
+import json, sys
+from labkit.judge.ladder import attempt
+
+rung, seed = map(int, sys.argv[1:])
+step = attempt(rung, "lowest-free", seed=seed, backend="process")
+print(json.dumps(step.to_json()))
+"""
 
 MUTANTS = (
     # --- claim ---

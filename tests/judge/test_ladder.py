@@ -203,13 +203,36 @@ def _processes_of(lab: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("file", "rung"),
-    [("sample.py", 2), ("list_create_retry.py", 6)],
-)
+FALLS = [
+    ("sample.py", 2),
+    ("list_create_retry.py", 6),
+    ("suspended_means_stop.py", 8),
+    ("reads_prove_nothing.py", 9),
+]
+
+
+@pytest.mark.parametrize(("file", "rung"), FALLS)
 def test_a_reference_climb_stands_below_its_rung_and_falls_there(file: str, rung: int) -> None:
     path = CLIMBS / file
     before = attempt(rung - 1, path, seed=1, backend="process")
     assert before.ok, before.verdict
     fallen = attempt(rung, path, seed=1, backend="process")
     assert fallen.finding is not None, fallen.verdict
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_images")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("file", "rung"), FALLS)
+def test_it_falls_there_in_containers_too(file: str, rung: int) -> None:
+    fallen = attempt(rung, CLIMBS / file, seed=1, backend="docker")
+    assert fallen.finding is not None, fallen.verdict
+    assert fallen.backend == "docker"
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_images")
+@pytest.mark.timeout(400)
+def test_the_reference_that_is_right_stands_in_containers_too() -> None:
+    step = attempt(9, CLIMBS / "ticket_and_lease.py", seed=1, backend="docker")
+    assert step.ok, step.verdict

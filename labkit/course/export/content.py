@@ -86,7 +86,7 @@ def _plain(
             f"`make lab`, and open page {page.number}.*"
         )
         yield shown
-    elif calls(cell, "predict") and shown.outputs:
+    elif _questions(cell) and shown.outputs:
         if set_up := _before_question(cell):
             yield nbformat.v4.new_code_cell(set_up)
         yield from _boxed([shown])
@@ -118,9 +118,14 @@ def _is_recording(output: NotebookNode) -> bool:
     return bool(output.get("metadata", {}).get("labkit") == "recording")
 
 
+def _questions(cell: NotebookNode) -> list[ast.Call]:
+    """The calls by which a cell asks for a prediction, or for a bug."""
+    return [*calls(cell, "predict"), *calls(cell, "spot")]
+
+
 def _before_question(cell: NotebookNode) -> str:
-    """What a cell does before it asks for a prediction."""
-    first = min(call.lineno for call in calls(cell, "predict"))
+    """What a cell does before it asks."""
+    first = min(call.lineno for call in _questions(cell))
     return "\n".join(cell.source.split("\n")[: first - 1]).strip()
 
 

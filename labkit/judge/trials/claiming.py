@@ -6,6 +6,7 @@ from concurrent.futures import wait
 
 from labkit.errors import NodeError
 from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.lab.event import CLAIMS
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
@@ -81,8 +82,11 @@ def stop_and_start(trial: Trial) -> None:
     with trial.lab(8, session_timeout=5.0) as lab:
         said = trial.ask(lab, lab.nodes, _TIMEOUT)
         trial.require_dense(lab, said, 0.0)
-        for count in (1, 1, 2):
-            victims = trial.rng.sample([node for node in lab.nodes if node.name in said], count)
+        lab.zk.create(f"{CLAIMS}/note")  # what others keep there is no number
+        for count in (0, 1, 2):
+            holders = [node for node in lab.nodes if node.name in said]
+            one = [node for node in holders if said[node.name].number == 1]  # no gap tells of it
+            victims = trial.rng.sample(holders, count) if count else one
             trial.doing = f"stopping {listed(node.name for node in victims)}"
             freed = sorted((said.pop(node.name) for node in victims), key=lambda a: a.number)
             trial.learn(lab)

@@ -39,7 +39,11 @@ def remove_lab(lab_id: str) -> None:
 
 
 def remove_lab_by(client: docker.DockerClient, lab_id: str, timeout: float = 20.0) -> None:
-    """Look again until nothing is left: a server may be on its way, or the watchdog at work."""
+    """Look again until nothing is left: a server may be on its way, or the watchdog at work.
+
+    Raises `BackendError` when nothing has gone for `timeout` seconds; a busy engine takes longer
+    than that for many containers.
+    """
     api, filters = client.api, {"label": f"{_LAB}={lab_id}"}
 
     def container(entry: Mapping[str, Any]) -> None:
@@ -54,17 +58,19 @@ def remove_lab_by(client: docker.DockerClient, lab_id: str, timeout: float = 20.
         with suppress(APIError):
             api.remove_volume(entry["Name"])
 
-    deadline = time.monotonic() + timeout
+    before: set[str] = set()
     while True:
         containers = api.containers(all=True, filters=filters)
         each(container, containers)
         networks, volumes = api.networks(filters=filters), api.volumes(filters)["Volumes"] or []
         each(network, networks)
         each(volume, volumes)
-        if not containers and not networks and not volumes:
+        names = [entry.get("Name") or entry["Names"][0] for entry in (*containers, *networks)]
+        if not names and not volumes:
             return
-        if time.monotonic() > deadline:
-            names = [entry.get("Name") or entry["Names"][0] for entry in (*containers, *networks)]
+        if set(names) != before:
+            before, deadline = set(names), time.monotonic() + timeout
+        elif time.monotonic() > deadline:
             raise BackendError(
                 f"The Docker engine does not remove {', '.join(names)}. `docker ps --all --filter "
                 f"label={_LAB}={lab_id}` shows what is left; restart the engine and try again."

@@ -69,12 +69,13 @@ def test_a_page_that_fails_is_named_and_the_others_are_written(
     assert "ZeroDivisionError" in bad
 
 
-def test_what_explains_an_answer_is_folded_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asks", ["predict(lab, 'n + 3?')", "spot(lab, 'claim')"])
+def test_what_explains_an_answer_is_folded_with_it(asks: str, tmp_path: Path) -> None:
     asked = page(
         tmp_path,
         "01-asked",
         "# What?",
-        ">>> n = 4\np = predict(lab, 'n + 3?')\np",
+        f">>> n = 4\np = {asks}\np",
         ">>> p.reveal(n + 3)",
         "It is seven, of course.",
         "Go on.",
@@ -93,6 +94,7 @@ def test_what_explains_an_answer_is_folded_with_it(tmp_path: Path) -> None:
     outside = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
     assert re.findall("Go on|Not folded|A heading", outside) == ["Go on", "Not folded", "A heading"]
     assert "n = 4" in outside  # what was set up before the question
+    assert asks not in text  # what is shown is the question, not how it is asked
 
 
 def test_the_notebooks_stay_as_they_are(pages: list[Page], tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_what_is_right_holds(kind: str, target: str, fault: str) -> None:
     assert result.ok, str(result)
 
 
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_images")
+def test_a_zookeeper_in_containers_and_an_ensemble() -> None:
+    target = f"{WRONG}:NoLock"
+    result = judge("lock", target, seconds=4, faults=["kill"], ensemble=3, backend="docker")
+    assert "exclusion" in {violation.rule for violation in result.violations}, str(result)
+    assert result.backend == "docker"
+
+
 @pytest.mark.parametrize(
     ("kind", "target", "said"),
     [

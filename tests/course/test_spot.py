@@ -1,0 +1,83 @@
+"""Spot the bug: one code is right, and the others are seen to fail."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from labkit.course import exercises
+from labkit.course.exercises.exercise import Exercise
+from labkit.course.spot import bare, spot
+from labkit.errors import ConfigError
+from labkit.lab.lab import Lab
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.strip().splitlines()
+
+
+def test_one_is_right_and_the_others_fail(
+    zookeeper_lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s = spot(zookeeper_lab, "claim", seed=1)
+    assert list(s.codes) == ["A", "B", "C"]
+    assert len(set(s.codes.values())) == 3
+    assert all("def claim(zk, root):" in code for code in s.codes.values())
+    s.reveal()
+    first, *others = told(capsys)
+    assert re.fullmatch(r"○ Not predicted\. [ABC] is right\.", first)
+    right = first.split()[3]
+    assert [line[:2] for line in others if re.match(r"[ABC]\. ", line)] == [
+        f"{name}." for name in "ABC" if name != right
+    ]
+    assert sum(line.startswith("failed: ") for line in others) == 2
+    assert sum(line.startswith("→") for line in others) == 2, "each with its moment"
+    assert s.right is None
+
+
+def test_the_code_that_was_chosen_comes_first(
+    zookeeper_lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for guess in "ABC":
+        s = spot(zookeeper_lab, "lowest-free", seed=1)
+        with pytest.raises(ConfigError, match="none of the options"):
+            s.guess("D")
+        s.guess(guess)
+        s.reveal()
+        first, second, *_ = told(capsys)
+        if s.right:
+            assert first == f"✓ Right: {guess}."
+        else:
+            assert first.startswith(f"✗ Not so: you said {guess}, and ")
+            assert second.startswith(f"{guess}. ")
+
+
+def test_the_same_seed_draws_the_same(zookeeper_lab: Lab) -> None:
+    drawn = {repr(spot(zookeeper_lab, seed=seed)) for seed in range(6)}
+    assert drawn == {repr(spot(zookeeper_lab, seed=seed)) for seed in range(6)}
+    assert len(drawn) > 3
+    with pytest.raises(ConfigError, match="no exercise 'nothing'"):
+        spot(zookeeper_lab, "nothing")
+
+
+def test_it_is_a_widget_and_words(zookeeper_lab: Lab) -> None:
+    shown = spot(zookeeper_lab, "claim", seed=1)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in shown
+    assert shown["text/markdown"].count("```python\n") == 3
+    assert shown["text/plain"].endswith("○ A  ○ B  ○ C")
+
+
+@pytest.mark.parametrize("exercise", exercises.ALL, ids=lambda exercise: exercise.id)
+def test_a_code_does_not_tell_what_is_wrong(exercise: Exercise) -> None:
+    assert len(exercise.wrong) >= 2
+    for function in (exercise.answer, *exercise.wrong):
+        code = bare(function, exercise.name)
+        tree = ast.parse(code)
+        defined = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        assert defined.count(exercise.name) == 1, code
+        assert "#" not in code.replace("'#", "")
+        assert '"""' not in code
+        if function is not exercise.answer:
+            assert not re.search(rf"\b{function.__name__}\b", code)

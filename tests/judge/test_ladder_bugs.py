@@ -1,0 +1,50 @@
+"""Known bugs fall on the rung that is there for them, as docs/ladder.md says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS
+from sample_bugs import BUGS, Sound
+
+from labkit.judge.ladder import attempt
+
+NOTE = (Path(__file__).parent.parent.parent / "docs" / "ladder.md").read_text()
+
+#: Bugs planted in the lab's own server, each with the rung that catches it.
+PLANTED = {
+    "the ticket is not removed": 2,
+    "the token does not grow": 3,
+    "a lost connection counts as a lost session": 5,
+    "a number is answered from memory after LOST": 7,
+    "whether a claim was done whose reply was lost is not looked at": 8,
+    "the lease lasts T, not T/2": 9,
+}
+
+
+@pytest.mark.parametrize(("server", "rung"), BUGS, ids=[server.__name__ for server, _ in BUGS])
+def test_a_bug_of_the_samples_falls_on_its_rung(server: type, rung: int) -> None:
+    step = attempt(rung, server, seed=1, backend="process")
+    assert step.finding is not None, step.verdict
+
+
+@pytest.mark.parametrize("rung", sorted({rung for _, rung in BUGS}))
+def test_without_the_bug_the_rung_holds(rung: int) -> None:
+    step = attempt(rung, Sound, seed=1, backend="process")
+    assert step.ok, step.verdict
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_falls_on_its_rung(bug: str) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == bug)
+    said = mutant.attempt(PLANTED[bug], seed=1)
+    assert said["violation"], said
+
+
+def test_the_note_says_which_rung_catches_which() -> None:
+    for number, (_, rung) in enumerate(BUGS, start=1):
+        assert re.search(rf"^\| {number} \|.*\| {rung}, ", NOTE, re.MULTILINE), number
+    for bug, rung in PLANTED.items():
+        assert re.search(rf"^\| {re.escape(bug)} \| {rung}, ", NOTE, re.MULTILINE), bug
