@@ -94,7 +94,7 @@ class Task:
 
     def _text(self) -> str:
         wanted = self._exercise
-        return f"**Exercise: {wanted.title}.** {wanted.question}\n\nWrite `{wanted.signature}`."
+        return f"**Exercise: {wanted.heading}** {wanted.question}\n\nWrite `{wanted.signature}`."
 
     def __repr__(self) -> str:
         return without_marks(self._text())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +51,10 @@ REASONS = {
 }
 
 
+#: How many times the answers have to pass, one round after the other.
+ROUNDS = range(int(os.environ.get("LABKIT_ROUNDS", "1")))
+
+
 def each() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("exercise", ALL, ids=lambda exercise: exercise.id)
 
@@ -80,6 +86,7 @@ def test_there_are_some_on_every_page() -> None:
 
 @each()
 def test_it_is_complete(exercise: Exercise) -> None:
+    assert re.search(r"\w[.?!]$", exercise.heading), "one mark at its end"
     assert len(exercise.question) > 60
     assert 2 <= len(exercise.hints) <= 3
     assert exercise.wrong
@@ -103,7 +110,8 @@ def test_every_reason_is_that_of_a_wrong_answer() -> None:
 
 
 @each()
-def test_the_answer_passes(zookeeper_lab: Lab, exercise: Exercise) -> None:
+@pytest.mark.parametrize("turn", ROUNDS)
+def test_the_answer_passes(zookeeper_lab: Lab, exercise: Exercise, turn: int) -> None:
     verdict = judge(zookeeper_lab, exercise, exercise.answer)
     assert verdict.outcome == "passed", repr(verdict)
 
@@ -345,7 +353,8 @@ def test_a_follower_that_knows_too_little_of_a_write(ensemble: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", ["claim", "claim-by-ticket", "acquire", "release", "work-one"])
-def test_answers_pass_on_an_ensemble(ensemble: Lab, name: str) -> None:
+@pytest.mark.parametrize("turn", ROUNDS)
+def test_answers_pass_on_an_ensemble(ensemble: Lab, name: str, turn: int) -> None:
     exercise = exercises.find(name)
     ensemble.wait_until(lambda: len(ensemble.zookeeper.followers) == 2)
     verdict = judge(ensemble, exercise, exercise.answer)

@@ -259,7 +259,7 @@ EXERCISES = (
             "Write all of them in one transaction that also writes `path`, so that its version "
             "grows; but only if `path` is still at version `seen`. Return `True` if you have "
             f"changed them, and `False` if nothing was changed. {BREAKS} If you can't find out, "
-            "let it through."
+            "let the caller have the `ConnectionLoss`."
         ),
         hints=(
             "`change = zk.transaction()`, then `change.set_data(path, ..., version=seen)`, one "

@@ -41,6 +41,11 @@ class Exercise:
     deadline: float = 6.0  # seconds for all of the reader's code
 
     @property
+    def heading(self) -> str:
+        """The title with the mark at its end: "Claim a number.", or "Is it taken?"."""
+        return self.title if self.title.endswith(("?", "!")) else f"{self.title}."
+
+    @property
     def name(self) -> str:
         """What the reader's function is called."""
         return self.answer.__name__

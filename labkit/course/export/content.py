@@ -97,7 +97,7 @@ def _plain(
     elif calls(cell, "exercise"):
         for name, exercise in _exercises(cell):
             tasks[name] = exercise
-            yield from _boxed([_text(f"**Exercise: {exercise.title}.** {exercise.question}")])
+            yield from _boxed([_text(f"**Exercise: {exercise.heading}** {exercise.question}")])
     elif checks := calls(cell, "ex.check"):
         yield code
         for check in checks:
