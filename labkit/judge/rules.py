@@ -137,17 +137,29 @@ def _indistinguishable(
         by_token[_token(history, request)].setdefault(request.node, request)
     for token, firsts in by_token.items():
         if len(firsts) > 1:
-            one, *_, last = sorted(firsts.values(), key=lambda r: r.done)
-            how = "all by the same claim" if token else "and none of them had ever held it"
+            ordered = sorted(firsts.values(), key=lambda r: r.done)
             yield Violation(
                 "answers",
-                one.invoke,
-                last.done,
+                ordered[1].invoke,  # one answer alone is no contradiction
+                ordered[-1].done,
                 ",".join(sorted(firsts)),
-                f"{_list(sorted(firsts))} answered {number} between {one.invoke:.2f} s and "
-                f"{last.done:.2f} s, {how}: nothing tells their answers apart.",
+                _together(number, ordered, token),
                 tuple(event for request in firsts.values() for event in request.events),
             )
+
+
+def _together(number: int, requests: Sequence[Request], token: int) -> str:
+    """What is wrong with the first answers of several nodes, which no claim tells apart."""
+    first, *others = requests
+    at = [f"{r.node} at {r.done:.2f} s" for r in others]
+    if len(others) > 2:
+        at[1:] = [f"{len(others) - 1} more until {others[-1].done:.2f} s"]
+    both = len(requests) == 2
+    why = f"{'both' if both else 'all'} by the same claim, which only one node can have made"
+    if not token:
+        why = f"{'neither' if both else 'none of them'} had ever held it"
+    answered = _list([f"{first.node} answered {number} at {first.done:.2f} s", *at])
+    return f"{answered}; {why}."
 
 
 def _stale(history: History, requests: Sequence[Request], newer: Request) -> str:

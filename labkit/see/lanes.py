@@ -374,7 +374,7 @@ class Lanes:
 
 _OUTCOMES = {
     "ok": ("|", style.INK, "asked: answered"),
-    "fail": ("x", style.ALARM, "asked: 503"),
+    "fail": ("x", style.ALARM, "asked: no number"),
     "unknown": ("$?$", style.ALARM, "asked: no answer"),
 }
 

@@ -41,6 +41,7 @@ def moment(
     events = list(events)
     begin = violation.begin
     end = min(max(violation.end, begin + 0.02), begin + max(around, 0.02))
+    goes_on = end < violation.end
     chart = assignment(
         events,
         since=max(begin - around, min(event.t for event in events)),
@@ -49,8 +50,9 @@ def moment(
     )
     with mpl.rc_context(style.SETTINGS):
         axes = chart.axes[0]
-        axes.axvspan(begin, end, color=style.ALARM, alpha=0.12, linewidth=0, zorder=0.5)
-        for edge in {begin, end} if end >= violation.end else {begin}:
+        marked = end + around if goes_on else end
+        axes.axvspan(begin, marked, color=style.ALARM, alpha=0.12, linewidth=0, zorder=0.5)
+        for edge in {begin} if goes_on else {begin, end}:
             axes.axvline(edge, color=style.ALARM, linestyle="--", linewidth=1, zorder=0.6)
         for label in axes.get_yticklabels():
             if label.get_text() in violation.subject.split(","):

@@ -228,6 +228,24 @@ def test_two_nodes_with_one_token() -> None:
     assert "the claim that its token names is node1's" in report.violations_of("unheld")[0].message
 
 
+def test_two_nodes_contradict_each_other_when_the_second_answers() -> None:
+    run = three_nodes()
+    token = run.node("node1").token
+    for name in ("node2", "node3", "node4", "node5"):
+        run.t += 1
+        run.claims(name, 1, token)
+    events = run.end(*NODES)
+    asked = [e.t for e in events if isinstance(e, RequestEvent) and e.phase == "invoke"]
+    (found,) = (v for v in judge(events).violations_of("answers") if "node5" in v.subject)
+    begin, end = rf"{found.begin:.1f}", rf"{found.end:.2f}"
+    assert found.begin in asked
+    assert re.fullmatch(
+        rf"node1 answered 1 at [\d.]+ s, node2 at {begin}\d s and 3 more until {end} s; "
+        "all by the same claim, which only one node can have made.",
+        found.message,
+    ), found.message
+
+
 def test_two_nodes_without_any_token() -> None:
     run = three_nodes()
     run.claims("node2", 9, None)

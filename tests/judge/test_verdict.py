@@ -51,8 +51,11 @@ def test_of_a_violation_that_goes_on_the_beginning_is_shown() -> None:
     report = judge(events)
     violation = report.violations[0]
     assert violation.end - violation.begin > 15
-    left, right = verdict(events, report, around=0.5).axes[0].get_xlim()
+    (axes,) = verdict(events, report, around=0.5).axes
+    left, right = axes.get_xlim()
     assert (left, right) == pytest.approx((violation.begin - 0.5, violation.begin + 1), abs=0.02)
+    (marked,) = (patch for patch in axes.patches if patch.get_alpha() == 0.12)
+    assert marked.get_window_extent().x1 >= axes.bbox.x1 - 0.5, "it does not seem to end there"
 
 
 def test_a_clean_run_is_shown_whole() -> None:
