@@ -275,22 +275,25 @@ def up(
     session_timeout: Timeout = 5.0,
     claim: Claim = "lowest-free",
     backend: Backend = None,
+    page: Annotated[
+        bool, typer.Option(help="With controls and the live picture, in a browser tab.")
+    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open that tab.")] = True,
 ) -> None:
     """Keep a lab running in the foreground and print its addresses; Ctrl-C removes it."""
     from labkit.lab.lab import Lab
+    from labkit.see import projector
     from labkit.servers import registry
 
+    asked: dict[str, Any] = {"nodes": nodes, "ensemble": ensemble, "claim": claim}
+    asked |= {"session_timeout": session_timeout, "backend": backend}
+    if page:
+        shown = "Open [bold]{}[/]: each tab has a lab of its own. Ctrl-C ends it."
+        projector.show(lambda at: out.print(shown.format(at)), browser, **asked)
     with _progress() as (_, report):
-        lab = Lab(
-            nodes,
-            ensemble=ensemble,
-            session_timeout=session_timeout,
-            claim=claim,
-            backend=backend,
-            record=False,
-        ).start(report)
+        lab = Lab(**asked, record=False).start(report)
     with lab:
-        out.print(_lab_table(lab))
+        out.print(str(lab), markup=False, highlight=False)
         first = lab.nodes[0]
         out.print(f"Try [bold]curl {first.url}/sequence[/] or open [bold]{first.link}/swagger[/].")
         out.print("Ctrl-C ends it.", highlight=False)
@@ -299,15 +302,6 @@ def up(
         while home.exists():
             forever.wait(0.5)
         out.print("This lab was taken down from elsewhere.")
-
-
-def _lab_table(lab: Any) -> Table:
-    table = Table("name", "at", title=lab.title, caption=escape(lab.note), min_width=60)
-    for server in lab.zookeeper.servers:
-        table.add_row(server.name, str(server.endpoint))
-    for node in lab.nodes:
-        table.add_row(node.name, node.link)
-    return table
 
 
 @app.command()
