@@ -58,7 +58,8 @@ _PLAIN = not out.encoding.startswith("utf")
 _YES, _NO = ("yes", "NO") if _PLAIN else ("✓", "✗")
 
 Backend = Annotated[
-    str | None, typer.Option(help="docker or process; by default Docker if an engine answers.")
+    str | None,
+    typer.Option(help="docker, swarm or process; by default Docker if an engine answers."),
 ]
 Claim = Annotated[
     str,
@@ -328,7 +329,7 @@ def down(
 
     chosen = registry.choose(lab, every)
     for entry in chosen:
-        reaper.remove(entry.lab_id, entry.backend)
+        reaper.remove(entry.lab_id, entry.backend, entry.engines)
         out.print(f"Removed lab {entry.lab_id}.")
     if not chosen:
         out.print("No lab is running.")

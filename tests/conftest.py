@@ -24,6 +24,7 @@ from labkit.course import record
 from labkit.lab.lab import Lab
 from labkit.servers import registry
 from labkit.servers.docker import engine
+from labkit.servers.docker.machines import Machines
 
 ROOT = Path(__file__).parent.parent
 
@@ -157,6 +158,16 @@ def docker_images(once: Once) -> Iterator[None]:
             if name not in os.environ:
                 patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def engines(docker_images: None) -> Iterator[list[str]]:
+    """The engines of three machines that are a Swarm, by their URLs."""
+    machines = Machines(f"labkit-test-{os.getpid()}")
+    try:
+        yield [machine.url for machine in machines.up(3, lambda what, fraction: None)]
+    finally:
+        machines.down()
 
 
 def _choose_images() -> dict[str, str]:

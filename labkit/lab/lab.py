@@ -57,7 +57,8 @@ _alone = threading.RLock()  # held by a lab that is to be the only one, while it
 class Lab(LinkVerbs):
     """A ZooKeeper and some nodes, to run and to break: `with Lab(4) as lab: lab.node(2).kill()`.
 
-    `nodes` servers on `backend` ("docker", "process", or None to choose), with a session timeout
+    `nodes` servers on `backend` ("docker", "swarm", "process", or None to choose; `engines` names a
+    Swarm's machines, as LABKIT_ENGINES does), with a session timeout
     of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
     number of ZooKeeper servers, `zoo_cfg` further lines of their `zoo.cfg` (a `Path` is a file that
     each is given a copy of), `backup` what they begin with, from `ZooKeeperServer.backup`; `claim`
@@ -79,6 +80,7 @@ class Lab(LinkVerbs):
         zoo_cfg: Mapping[str, str | Path] | None = None,
         backup: Backup | None = None,
         backend: str | Backend | None = None,
+        engines: Sequence[str] = (),
         session_timeout: float = 5.0,
         request_deadline: float = 2.0,
         max_number: int = 1023,
@@ -96,6 +98,7 @@ class Lab(LinkVerbs):
         self._wanted_nodes = nodes
         self._wanted_servers = ensemble
         self._wanted_backend = backend
+        self._engines = engines
         self.session_timeout = session_timeout  # may be changed, for nodes made from then on
         self.request_deadline = request_deadline
         self._env = {
@@ -182,7 +185,7 @@ class Lab(LinkVerbs):
 
     def _start(self, progress: Progress) -> None:
         if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
-            choice = choose(self._wanted_backend, progress, os.environ)
+            choice = choose(self._wanted_backend, progress, os.environ, self._engines)
             self._core.backend, self.note = choice
         else:
             self._core.backend = self._wanted_backend
@@ -286,7 +289,7 @@ class Lab(LinkVerbs):
 
     @property
     def backend(self) -> str:
-        """ "docker" or "process": where the servers run."""
+        """ "docker", "swarm" or "process": where the servers run."""
         return self._core.running.name
 
     @property
@@ -482,7 +485,8 @@ class Lab(LinkVerbs):
         """Where it runs, and on which ZooKeeper, in a few words."""
         if self._core.backend is None:
             return "Lab, not running"
-        where = {"docker": "in Docker", "process": "as local processes"}[self.backend]
+        names = {"docker": "in Docker", "swarm": "on a Swarm", "process": "as local processes"}
+        where = names[self.backend]
         return f"Lab {where}, ZooKeeper {self._zookeeper.version if self._zookeeper else ''}"
 
     def _table(self) -> Table:

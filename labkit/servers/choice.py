@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from labkit.errors import BackendUnavailable, ConfigError
 from labkit.servers import reaper
 from labkit.servers.base import Backend, Progress
 
-NAMES = ("docker", "process")
+NAMES = ("docker", "swarm", "process")
 
 
 class Choice(NamedTuple):
@@ -20,10 +20,16 @@ class Choice(NamedTuple):
     note: str
 
 
-def choose(name: str | None, progress: Progress, environ: Mapping[str, str]) -> Choice:
+def choose(
+    name: str | None,
+    progress: Progress,
+    environ: Mapping[str, str],
+    engines: Sequence[str] = (),
+) -> Choice:
     """A prepared backend: the one asked for, else Docker if an engine answers, else processes.
 
-    `name`, or else LABKIT_BACKEND, decides. If neither does, a Docker engine that cannot get its
+    `name`, or else LABKIT_BACKEND, decides; a Swarm if `engines`, or else LABKIT_ENGINES, name its
+    machines. If none does, a Docker engine that cannot get its
     images, or would publish a lab to other machines, is passed over. Labs whose owners have died
     are removed first.
     """
@@ -31,6 +37,11 @@ def choose(name: str | None, progress: Progress, environ: Mapping[str, str]) -> 
     if name not in (None, *NAMES):
         raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(NAMES)}.")
     reaper.remove_leftovers()
+    if name == "swarm" or (name is None and (engines or environ.get("LABKIT_ENGINES"))):
+        from labkit.servers.docker.swarm import SwarmBackend
+
+        swarm = SwarmBackend(_new_id(), engines)
+        return Choice(_prepare(swarm, progress), swarm.note)
     note = ""
     if name != "process":
         from labkit.servers.docker import backend, engine

@@ -12,6 +12,7 @@ import select
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import psutil
@@ -23,12 +24,13 @@ from labkit.servers.registry import CLOSED, directory, registered
 _TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
 
 
-def remove(lab_id: str, backend: str) -> None:
+def remove(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
     """Remove whatever a lab has left: processes or containers, networks, its directory."""
-    if backend == "docker":
+    if backend in ("docker", "swarm"):
         from labkit.servers.docker.leftovers import remove_lab
 
-        remove_lab(lab_id)
+        kill_processes(lab_id)  # those that carry requests to machines
+        remove_lab(lab_id, engines)
     else:
         kill_processes(lab_id)
     shutil.rmtree(directory(lab_id), ignore_errors=True)
@@ -43,7 +45,7 @@ def remove_leftovers() -> list[str]:
     for entry in registered():
         if entry.orphaned:
             with suppress(BackendError):
-                remove(entry.lab_id, entry.backend)
+                remove(entry.lab_id, entry.backend, entry.engines)
                 removed.append(entry.lab_id)
     return removed
 
@@ -92,22 +94,22 @@ def _owner_died(owner: int) -> bool:
 
 
 def main() -> None:
-    """Watch over a lab: its owner's process id, its own id and its backend are the arguments."""
-    owner, lab_id, backend = sys.argv[1:]
+    """Watch over a lab: its owner's process id, its own id, its backend and engines are told."""
+    owner, lab_id, backend, *engines = sys.argv[1:]
     if not _owner_died(int(owner)):
         return
     for _ in range(2):  # once more after a moment: a server may have been on its way
-        _remove_patiently(lab_id, backend)
+        _remove_patiently(lab_id, backend, engines)
         time.sleep(0.5)
 
 
-def _remove_patiently(lab_id: str, backend: str) -> None:
+def _remove_patiently(lab_id: str, backend: str, engines: Sequence[str]) -> None:
     """Remove the lab, if need be when its engine is back: it may have gone down with the owner."""
     deadline = time.monotonic() + _TIMEOUT
     pause = 0.5
     while True:
         try:
-            return remove(lab_id, backend)
+            return remove(lab_id, backend, engines)
         except BackendError as error:
             if time.monotonic() + pause > deadline:
                 raise  # into the log; the next lab's start, or `labkit down`, removes the rest

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,10 +32,11 @@ class Registration:
     """What is known of a lab by others than its owner."""
 
     lab_id: str
-    backend: str  # "docker" or "process"
+    backend: str  # "docker", "swarm" or "process"
     owner: int  # process id
     owner_started: float  # tells the owner from a later process with its id
     nodes: dict[str, str]  # name → URL
+    engines: tuple[str, ...] = ()  # of several machines, their URLs
 
     @property
     def orphaned(self) -> bool:
@@ -90,10 +92,17 @@ def home() -> Path:
 
 
 @explained()
-def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
-    """Write down (or update) that this process owns the lab."""
+def register(
+    lab_id: str,
+    backend: str,
+    nodes: dict[str, str] | None = None,
+    engines: Sequence[str] = (),
+) -> None:
+    """Write down (or update) that this process owns the lab; its engines are kept."""
     me = psutil.Process()
-    entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {})
+    known = [entry.engines for entry in registered() if entry.lab_id == lab_id and not engines]
+    at = tuple(known[0] if known else engines)
+    entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {}, at)
     path = directory(lab_id) / "lab.json"
     path.parent.mkdir(exist_ok=True, mode=0o700)
     put(path, json.dumps(asdict(entry)).encode())
@@ -129,14 +138,15 @@ def choose(lab_id: str | None, every: bool) -> list[Registration]:
 
 
 @explained()
-def arm(lab_id: str, backend: str) -> None:
+def arm(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
     """Register the lab and start the process that removes it when this one ends, however it ends.
 
     The watchdog reads from a pipe that only this process writes to, so it learns of the end at
     once; a fork of this process may keep the pipe open, so it also looks for the process itself.
     """
-    register(lab_id, backend)
-    command = [sys.executable, "-m", "labkit.servers.reaper", str(os.getpid()), lab_id, backend]
+    register(lab_id, backend, engines=engines)
+    told = [str(os.getpid()), lab_id, backend, *engines]
+    command = [sys.executable, "-m", "labkit.servers.reaper", *told]
     with open(directory(lab_id) / "watchdog.log", "ab") as log:
         _armed[lab_id] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd="/"

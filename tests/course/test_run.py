@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from nbformat import NotebookNode
 from labkit.course import page, run
 from labkit.course.page import Page, calls
 from labkit.course.run import PageFailed
-from labkit.servers.docker import leftovers
+from labkit.servers.docker import engine, leftovers
 
 COURSE = page.pages()
 LIMITS = {"process": 480, "docker": 900}  # seconds for all pages, on a machine that is shared
@@ -38,7 +39,7 @@ class Run:
                 self.results |= {page.path: result for page, result in run.run(failed, backend)}
             self.processes = _until_empty(lambda: _processes(home))
             self.directories = _until_empty(lambda: [str(p) for p in Path(home).glob("labkit-*/*")])
-        self.containers = _until_empty(leftovers.leftovers) if backend == "docker" else []
+        self.containers = _until_empty(_left_over) if backend == "docker" else []
 
 
 def _until_empty(look: Callable[[], list[str]], timeout: float = 5.0) -> list[str]:
@@ -46,6 +47,11 @@ def _until_empty(look: Callable[[], list[str]], timeout: float = 5.0) -> list[st
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
+
+
+def _left_over() -> list[str]:
+    with closing(engine.connect()) as client:
+        return leftovers.leftovers([client])
 
 
 def _processes(home: str) -> list[str]:

@@ -6,6 +6,7 @@ them running, every link whole.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -17,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
 
-import docker
 import psutil
 import pytest
 import requests
@@ -36,25 +36,31 @@ from labkit.servers import registry
 from labkit.servers.base import Backend, NodeSpec, ServerState, ZooKeeperSettings
 from labkit.servers.docker import engine
 from labkit.servers.docker.backend import DockerBackend
+from labkit.servers.docker.swarm import SwarmBackend
 from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.process.backend import ProcessBackend
 from labkit.servers.zookeeper.txnlog import parse_transaction_logs
 
 SESSION_TIMEOUT = 1.0
-KINDS = {"process": ProcessBackend, "docker": DockerBackend}
-IDS = {"process": "c0ffee1", "docker": "c0ffee2"}  # of the labs that tests make by themselves
+KINDS = {"process": ProcessBackend, "docker": DockerBackend, "swarm": SwarmBackend}
+# Of the labs that tests make by themselves.
+IDS = {"process": "c0ffee1", "docker": "c0ffee2", "swarm": "c0ffee3"}
 
 
 @pytest.fixture(
-    scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
+    scope="module",
+    params=["process", *(pytest.param(n, marks=pytest.mark.docker) for n in ("docker", "swarm"))],
 )
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of the backend under test."""
-    if request.param == "docker":
-        request.getfixturevalue("docker_images")
     name: str = request.param
-    return name
+    if name != "process":
+        request.getfixturevalue("docker_images")
+    with pytest.MonkeyPatch.context() as patch:
+        if name == "swarm":
+            patch.setenv("LABKIT_ENGINES", ",".join(request.getfixturevalue("engines")))
+        yield name
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +406,7 @@ def test_faults_that_cannot_be_had_are_refused(lab: Lab, backend: Backend, kind:
     with pytest.raises(UnsupportedFault, match="zookeeper1"):
         backend.fault("node1", "node2", LinkFault("drop"))
     for fault in (LinkFault("slow"), LinkFault("refuse"), LinkFault("drop", direction="to")):
-        if kind == "docker":
+        if kind != "process":
             with pytest.raises(UnsupportedFault, match="process"):
                 backend.fault("node1", "zookeeper1", fault)
         else:
@@ -480,16 +486,19 @@ def left_of(lab_id: str) -> list[Any]:
 
 
 def everything(label: str | None = None) -> set[str]:
-    """The engine's containers, networks and volumes; without a label, whosoever they are."""
+    """The engines' containers, networks and volumes; without a label, whosoever they are."""
     if engine.available() is not None:
         return set()
     filters = {"label": label} if label else {}
-    with closing(docker.from_env()) as client:
-        return {
-            *(c["Id"] for c in client.api.containers(all=True, filters=filters)),
-            *(n["Id"] for n in client.api.networks(filters=filters)),
-            *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
-        }
+    found: set[str] = set()
+    for url in (None, *filter(None, os.environ.get("LABKIT_ENGINES", "").split(","))):
+        with closing(engine.connect(url)) as client:
+            found |= {
+                *(c["Id"] for c in client.api.containers(all=True, filters=filters)),
+                *(n["Id"] for n in client.api.networks(filters=filters)),
+                *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
+            }
+    return found
 
 
 def test_two_labs_never_meet(kind: str, lab: Lab) -> None:
@@ -505,8 +514,8 @@ def test_two_labs_never_meet(kind: str, lab: Lab) -> None:
 def test_what_cannot_be_prepared_says_so_in_a_line(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = {"process": "ZOOKEEPER_HOME", "docker": "DOCKER_HOST"}[kind]
-    monkeypatch.setenv(missing, "unix:///nowhere" if kind == "docker" else "/nowhere")
+    names = {"process": "ZOOKEEPER_HOME", "docker": "DOCKER_HOST", "swarm": "LABKIT_ENGINES"}
+    monkeypatch.setenv(names[kind], "/nowhere" if kind == "process" else "unix:///nowhere")
     backend: Backend = KINDS[kind](IDS[kind] + "ab")
     with pytest.raises(BackendUnavailable, match=r"^[^\n]+$"):
         backend.prepare(progress)

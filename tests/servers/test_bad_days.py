@@ -264,7 +264,7 @@ def test_the_engines_disk_is_full() -> None:
 @contextmanager
 def engine_behind(listener: socket.socket) -> Iterator[None]:
     """The machine's engine, answering at another address as well, until the block ends."""
-    path = engine._engine_url().removeprefix("unix://")
+    path = engine.current_url().removeprefix("unix://")
     pairs: list[socket.socket] = []
     over = threading.Event()
 
@@ -377,19 +377,24 @@ def test_the_next_lab_clears_what_a_crash_left() -> None:
         owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "up\n"
-        assert "c4a5ed" not in leftovers.leftovers()
+        assert "c4a5ed" not in left_over()
         for process in [*psutil.Process(owner.pid).children(), psutil.Process(owner.pid)]:
             process.send_signal(signal.SIGKILL)
         owner.communicate()
         shutil.rmtree(registry.directory("c4a5ed"))  # not even a registration is left
         time.sleep(1)
         assert of_lab("c4a5ed")
-        assert "c4a5ed" in leftovers.leftovers()
-        assert "a11e" not in leftovers.leftovers()
+        assert "c4a5ed" in left_over()
+        assert "a11e" not in left_over()
         with docker_lab("e47"):
             assert of_lab("c4a5ed") == []
             assert of_lab("a11e")
             assert alive.state("zookeeper1") is ServerState.RUNNING
+
+
+def left_over() -> list[str]:
+    with closing(engine.connect()) as client:
+        return leftovers.leftovers([client])
 
 
 @contextmanager

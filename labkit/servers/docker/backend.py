@@ -18,9 +18,8 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -58,7 +57,6 @@ from labkit.servers.docker.engine import (
     explained,
     is_elsewhere,
     published_address,
-    unless_stopped,
 )
 from labkit.servers.docker.images import (
     inspect_image,
@@ -67,45 +65,28 @@ from labkit.servers.docker.images import (
     version_of,
     zookeeper_image,
 )
-from labkit.servers.docker.inside import archive, logs_in, run_zkcli
+from labkit.servers.docker.inside import archive, run_zkcli
 from labkit.servers.docker.leftovers import (
     forget,
     labels_of,
     leftovers,
-    remove_lab,
     remove_lab_by,
     unremoved,
 )
 from labkit.servers.docker.networks import Networks
+from labkit.servers.docker.server import Server
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.ports import Ports
 from labkit.servers.zookeeper import config
 from labkit.servers.zookeeper.config import CLIENT_PORT
 from labkit.servers.zookeeper.words import cli_answer
 
-_HTTP_PORT = 80
+HTTP_PORT = 80
 _FILES = "/files"  # in a node
 
 # What a container costs, measured.
 _NODE_MEMORY = 60 * system.MEGABYTE
 _ZOOKEEPER_MEMORY = 200 * system.MEGABYTE
-
-_STATES = {
-    "created": ServerState.STOPPED,
-    "exited": ServerState.STOPPED,
-    "running": ServerState.RUNNING,
-    "restarting": ServerState.RUNNING,
-    "paused": ServerState.PAUSED,
-}
-
-
-@dataclass
-class _Server:
-    name: str
-    container: str  # its name; that of a ZooKeeper server's volume too
-    number: int  # from 0, in the lab; its address on every network follows from it
-    endpoint: Endpoint
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 class DockerBackend:
@@ -115,13 +96,13 @@ class DockerBackend:
 
     def __init__(self, lab_id: str) -> None:
         self.lab_id = lab_id
-        self._engine: docker.DockerClient | None = None
+        self._engines: list[docker.DockerClient] = []  # the first one makes networks
         self._labels = labels_of(lab_id)
         self._ports = Ports()
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, Server] = {}
         self._zookeepers: list[str] = []
         self._foreign = ""  # the connection string of an ensemble that is not ours
-        self._networks = Networks(lambda: self._api, self._called, self._labels)
+        self._networks: Networks = Networks(lambda: self._api, self._called, self._labels)
         self._settings = ZooKeeperSettings()
         self._observers: set[str] = set()
         self._lock = threading.Lock()
@@ -131,25 +112,35 @@ class DockerBackend:
 
     def prepare(self, progress: Progress) -> None:
         progress("asking the Docker engine", None)
-        self._engine = connect()
+        self._engines = [connect()]
         self._address = published_address()
-        for lab_id in leftovers():
-            remove_lab(lab_id)
-            forget(lab_id)
+        self._remove_leftovers()
         with explained():
-            pull(self._engine, zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
-            self._zookeeper_image = inspect_image(self._engine, zookeeper_image()) or {}
-            self._node_image = node_image(self._engine, progress)
+            self._get_images(self._engines[0], progress)
         registry.arm(self.lab_id, self.name)
+
+    def _remove_leftovers(self) -> None:
+        with explained():
+            for lab_id in leftovers(self._engines):
+                remove_lab_by(self._engines, lab_id)
+                forget(lab_id)
+
+    def _get_images(self, engine: docker.DockerClient, progress: Progress) -> None:
+        pull(engine, zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)
+        self._zookeeper_image = inspect_image(engine, zookeeper_image()) or {}
+        self._node_image = node_image(engine, progress)
 
     def require_room(self, nodes: int, zookeepers: int = 0) -> None:
         what = f"{nodes} nodes" if nodes != 1 else "one node more"
-        with explained():
-            memory: int = self._api.info()["MemTotal"]
-        if not is_elsewhere():  # an engine in a virtual machine has a part of ours
-            memory = min(memory, system.free_memory())
         needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
-        system.require_memory(needed, what, memory)
+        with explained():
+            system.require_memory(needed, what, self._free_memory())
+
+    def _free_memory(self) -> int:
+        memory: int = self._api.info()["MemTotal"]
+        if is_elsewhere():
+            return memory
+        return min(memory, system.free_memory())  # a virtual machine's engine has a part of ours
 
     @property
     def zookeeper_version(self) -> str:
@@ -157,9 +148,13 @@ class DockerBackend:
 
     @property
     def _api(self) -> docker.APIClient:
-        if self._engine is None:
+        if not self._engines:
             raise BackendError("This backend has not been prepared; call prepare() first.")
-        return self._engine.api
+        return self._engines[0].api
+
+    def _place(self, name: str) -> docker.APIClient:
+        """The engine that a new server of that name is to run on."""
+        return self._api
 
     # --- creating -----------------------------------------------------------------------------
 
@@ -212,18 +207,20 @@ class DockerBackend:
         observer = name in self._observers
         return config.Peer(number, address, 2888, 3888, str(CLIENT_PORT), observer)
 
-    def _new_server(self, name: str, port: int | None) -> _Server:
+    def _new_server(self, name: str, port: int | None) -> Server:
+        api = self._place(name)
         with self._lock:
             taken = {server.number for server in self._servers.values()}
             number = next(n for n in itertools.count() if n not in taken)
             # Whether the port is free on another machine cannot be asked beforehand.
             port = self._ports.reserve(port if self._address == LOOPBACK else None)
             endpoint = Endpoint(self._address, port)
-            server = self._servers[name] = _Server(name, self._called(name), number, endpoint)
+            server = Server(name, self._called(name), number, endpoint, api)
+            self._servers[name] = server
         return server
 
-    def _create_server(self, server: _Server) -> None:
-        self._api.create_volume(server.container, labels=self._labels)
+    def _create_server(self, server: Server) -> None:
+        server.api.create_volume(server.container, labels=self._labels)
         peers = [self._peer(name) for name in self._zookeepers]
         number = config.server_id(server.name)
         environment = config.environment(self._settings, number, peers)
@@ -231,7 +228,7 @@ class DockerBackend:
         declared = self._zookeeper_image["Config"].get("Volumes") or {}
         self._create_container(
             server,
-            zookeeper_image(),
+            self._zookeeper_image["Id"],
             CLIENT_PORT,
             environment,
             aliases=[server.name],
@@ -240,9 +237,9 @@ class DockerBackend:
             tmpfs={path: "mode=1777" for path in declared if path != "/data"},
         )
         if files := self._settings.files():
-            self._api.put_archive(server.container, "/", archive(config.CONTAINER_FILES, files))
+            server.api.put_archive(server.container, "/", archive(config.CONTAINER_FILES, files))
         if self._settings.backup is not None:
-            self._api.put_archive(server.container, "/data", self._settings.backup)
+            server.api.put_archive(server.container, "/data", self._settings.backup)
 
     def create_node(self, spec: NodeSpec) -> Endpoint:
         require_new(spec.name, self._servers)
@@ -254,13 +251,13 @@ class DockerBackend:
             raise
         return server.endpoint
 
-    def _abandon(self, server: _Server) -> None:
+    def _abandon(self, server: Server) -> None:
         """Remove what could not be made: on the engine, unless that is what failed."""
         with suppress(BackendError, DockerException, requests.RequestException):
-            self._api.remove_container(server.container, v=True, force=True)
+            server.api.remove_container(server.container, v=True, force=True)
         self._forget(server)
 
-    def _create_node(self, server: _Server, spec: NodeSpec) -> None:
+    def _create_node(self, server: Server, spec: NodeSpec) -> None:
         # Addresses, because a name would lead around a link that is cut: over the front.
         links = (f"{self._address_of(name)}:{CLIENT_PORT}" for name in self._zookeepers)
         environment = {
@@ -268,14 +265,14 @@ class DockerBackend:
             **spec.env,
             **{variable: f"{_FILES}/{variable}" for variable in spec.files},
             "ZOOKEEPER_HOSTS": self._foreign or ",".join(links),
-            "PORT": str(_HTTP_PORT),
+            "PORT": str(HTTP_PORT),
             "NODE_URL": f"http://{server.endpoint}",
         }
         with explained():
             self._create_container(
                 server,
                 self._node_image,
-                _HTTP_PORT,
+                HTTP_PORT,
                 environment,
                 aliases=[spec.name, "node"],  # as with compose, `http://node/` is all of them
                 read_only=True,
@@ -284,17 +281,17 @@ class DockerBackend:
             )
             if spec.files:
                 files = {variable: path.read_bytes() for variable, path in spec.files.items()}
-                self._api.put_archive(server.container, _FILES, archive(".", files))
+                server.api.put_archive(server.container, _FILES, archive(".", files))
 
-    def _files_of(self, server: _Server, spec: NodeSpec) -> dict[str, Any]:
+    def _files_of(self, server: Server, spec: NodeSpec) -> dict[str, Any]:
         """What a node needs to have files, and to reach this machine."""
         settings: dict[str, Any] = {"extra_hosts": {HOST: "host-gateway"}} if self._foreign else {}
         if spec.files:  # in a volume, because nothing else of it can be written to
-            self._api.create_volume(server.container, labels=self._labels)
+            server.api.create_volume(server.container, labels=self._labels)
             settings["binds"] = {server.container: {"bind": _FILES, "mode": "rw"}}
         return settings
 
-    def _forget(self, server: _Server) -> None:
+    def _forget(self, server: Server) -> None:
         """Give back what a server that will not run again has: its port, its number, its name."""
         if server.name in self._zookeepers:
             self._zookeepers = [name for name in self._zookeepers if name != server.name]
@@ -306,7 +303,7 @@ class DockerBackend:
 
     def _create_container(
         self,
-        server: _Server,
+        server: Server,
         image: str,
         port: int,
         environment: dict[str, str],
@@ -317,7 +314,7 @@ class DockerBackend:
     ) -> None:
         """Create a container on its networks, with one port published and no privileges."""
         front = self._called("front")
-        self._api.create_container(
+        server.api.create_container(
             image,
             name=server.container,
             hostname=server.name,
@@ -327,11 +324,11 @@ class DockerBackend:
             ports=[port],
             healthcheck={"test": ["NONE"]},  # the lab asks by itself, and more often
             networking_config={
-                "EndpointsConfig": {front: EndpointConfig(self._api.api_version, aliases=aliases)}
+                "EndpointsConfig": {front: EndpointConfig(server.api.api_version, aliases=aliases)}
             },
-            host_config=self._api.create_host_config(
+            host_config=server.api.create_host_config(
                 network_mode=front,
-                port_bindings={port: (server.endpoint.host, server.endpoint.port)},
+                port_bindings=self._published(server, port),
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges:true"],
                 # Whatever the engine's default is, these logs can be read back.
@@ -342,6 +339,10 @@ class DockerBackend:
         for name in self._zookeepers:
             self._connect_link(server, name)
 
+    def _published(self, server: Server, port: int) -> dict[int | str, Any]:
+        """Where a port of a server's container is to be had on its engine's machine."""
+        return {port: (server.endpoint.host, server.endpoint.port)}
+
     def _called(self, what: str) -> str:
         return f"labkit-{self.lab_id}-{what}"
 
@@ -351,8 +352,8 @@ class DockerBackend:
         """A server's address on a ZooKeeper server's network (its own, if that is not given)."""
         return self._networks.address(self._server(name).number, seen_by or name)
 
-    def _connect_link(self, server: _Server, target: str) -> None:
-        self._api.connect_container_to_network(
+    def _connect_link(self, server: Server, target: str) -> None:
+        server.api.connect_container_to_network(
             server.container,
             self._called(f"link-{target}"),
             ipv4_address=self._address_of(server.name, target),
@@ -377,49 +378,41 @@ class DockerBackend:
             return
         network = self._called(f"link-{target}")
         with self._locked(source) as server:
-            details = self._api.inspect_container(server.container)
+            details = server.api.inspect_container(server.container)
             whole = network in details["NetworkSettings"]["Networks"]
             if fault is None and not whole:
                 self._connect_link(server, target)
             elif fault is not None and whole:
-                self._api.disconnect_container_from_network(server.container, network)
+                server.api.disconnect_container_from_network(server.container, network)
 
     # --- verbs --------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        with self._changing("start", name) as server:
-            if server is not None:
-                self._api.start(server.container)
+        self._change("start", name, lambda server: server.api.start(server.container))
 
     def stop(self, name: str, grace: float = 5.0) -> None:
-        with self._changing("stop", name) as server:
-            if server is not None:
-                self._api.stop(server.container, timeout=math.ceil(grace))
+        self._change(
+            "stop",
+            name,
+            lambda server: server.api.stop(server.container, timeout=math.ceil(grace)),
+        )
 
     def kill(self, name: str) -> None:
-        with self._changing("kill", name) as server:
-            if server is not None:
-                with unless_stopped():
-                    self._api.kill(server.container, signal="SIGKILL")
-                self._api.wait(server.container)
+        self._change("kill", name, Server.kill)
 
     def pause(self, name: str) -> None:
-        with self._changing("pause", name) as server:
-            if server is not None:
-                self._api.pause(server.container)
+        self._change("pause", name, lambda server: server.api.pause(server.container))
 
     def resume(self, name: str) -> None:
-        with self._changing("resume", name) as server:
-            if server is not None:
-                self._api.unpause(server.container)
+        self._change("resume", name, lambda server: server.api.unpause(server.container))
 
     def remove(self, name: str) -> None:
         with self._locked(name) as server:
             changes("remove", name, self._state(server))
             with suppress(NotFound):
-                self._api.remove_container(server.container, v=True)
+                server.api.remove_container(server.container, v=True)
             with suppress(NotFound):
-                self._api.remove_volume(server.container)
+                server.api.remove_volume(server.container)
             self._forget(server)
 
     # --- looking ------------------------------------------------------------------------------
@@ -433,7 +426,7 @@ class DockerBackend:
 
     def logs(self, name: str, tail: int = 50) -> str:
         with self._reading(name) as server:
-            printed: bytes = self._api.logs(server.container, tail=tail)
+            printed: bytes = server.api.logs(server.container, tail=tail)
         return printed.decode(errors="replace").rstrip("\n")
 
     def zkcli(self, command: str, credential: str = "", timeout: float = 30.0) -> str:
@@ -441,37 +434,30 @@ class DockerBackend:
         name = require_running(self._zookeepers, self.state, command)
         hosts = ",".join(f"{zk}:{CLIENT_PORT}" for zk in self._zookeepers)
         with self._reading(name) as server:
-            printed, code = run_zkcli(self._api, server.container, hosts, told, command, timeout)
+            printed, code = run_zkcli(server.api, server.container, hosts, told, command, timeout)
         return cli_answer(command, printed, code)
 
     def backup(self, name: str) -> bytes:
         with self._reading(name) as server:
-            chunks, _ = self._api.get_archive(server.container, "/data/version-2")
-            return b"".join(chunks)
+            return server.data()
 
     def transaction_logs(self, name: str) -> list[bytes]:
         with self._reading(name) as server:
-            try:
-                chunks, _ = self._api.get_archive(server.container, "/data/version-2")
-            except NotFound as error:
-                if "No such container" in str(error.explanation):
-                    raise
-                return []  # it has never run
-            return logs_in(b"".join(chunks))
+            return server.transaction_logs()
 
     # --- the end ------------------------------------------------------------------------------
 
     def destroy(self) -> None:
         try:
-            if self._engine is not None:
+            if self._engines:
                 with explained():
-                    remove_lab_by(self._engine, self.lab_id)
-                self._engine.close()
+                    remove_lab_by(self._engines, self.lab_id)
         except BackendUnavailable:
             # The watchdog stays: it tries when this process ends, and the next lab before that.
             unremoved.add(self.lab_id)
             raise
         finally:
+            each(docker.DockerClient.close, self._engines)
             self._servers.clear()
             self._zookeepers.clear()
             self._ports.close()
@@ -479,34 +465,31 @@ class DockerBackend:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _server(self, name: str) -> _Server:
+    def _server(self, name: str) -> Server:
         return require_known(name, self._servers)
 
     @contextmanager
-    def _reading(self, name: str) -> Iterator[_Server]:
+    def _reading(self, name: str) -> Iterator[Server]:
         with explained(name):
             yield self._server(name)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[_Server]:
+    def _locked(self, name: str) -> Iterator[Server]:
         server = self._server(name)
         with server.lock, explained(name):
             yield server
 
-    @contextmanager
-    def _changing(self, verb: Verb, name: str) -> Iterator[_Server | None]:
-        """The server while nobody else changes it; None if the verb has nothing to do.
+    def _change(self, verb: Verb, name: str, work: Callable[[Server], object]) -> None:
+        """Do it while nobody else changes the server, unless there is nothing to do.
 
         Raises `ServerNotFound` if its container is gone.
         """
         with self._locked(name) as server:
-            status = self._api.inspect_container(server.container)["State"]["Status"]
-            state = _STATES.get(status, ServerState.STOPPED)
-            yield server if changes(verb, name, state) else None
+            if changes(verb, name, server.state):
+                work(server)
 
-    def _state(self, server: _Server) -> ServerState:
+    def _state(self, server: Server) -> ServerState:
         try:
-            status = self._api.inspect_container(server.container)["State"]["Status"]
+            return server.state
         except NotFound:
             return ServerState.GONE
-        return _STATES.get(status, ServerState.GONE)

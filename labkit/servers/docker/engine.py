@@ -44,7 +44,7 @@ def connect(engine: str | None = None) -> docker.DockerClient:
     """A client of an engine, by its URL; of the one that `DOCKER_HOST` or the current context
     names, if none is given.
     """
-    url = urlsplit(engine or _engine_url())
+    url = urlsplit(engine or current_url())
     # The system's ssh, because it knows the user's keys and aliases.
     settings: dict[str, Any] = {
         "timeout": 10,
@@ -67,13 +67,13 @@ def connect(engine: str | None = None) -> docker.DockerClient:
     return client
 
 
-def _engine_url() -> str:
+def current_url() -> str:
     url = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
     return url or "unix:///var/run/docker.sock"
 
 
 def _why_no_engine(error: BaseException, engine: str | None = None) -> str:
-    url = engine or _engine_url()
+    url = engine or current_url()
     reason = " ".join(str(error).split())
     if "Permission denied" in reason:
         return (
@@ -157,7 +157,7 @@ def _explain(error: APIError, server: str | None) -> BackendError:
 
 def is_elsewhere() -> bool:
     """Whether the engine is reached over a network, and is perhaps on another machine."""
-    return urlsplit(_engine_url()).scheme not in ("unix", "npipe")
+    return urlsplit(current_url()).scheme not in ("unix", "npipe")
 
 
 def published_address() -> str:
@@ -165,7 +165,7 @@ def published_address() -> str:
 
     Raises `BackendUnavailable` for an address that others reach too, unless that is allowed.
     """
-    host = urlsplit(_engine_url()).hostname
+    host = urlsplit(current_url()).hostname
     if not is_elsewhere() or host is None:
         return LOOPBACK
     try:

@@ -6,17 +6,17 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import docker
 import psutil
 from docker.errors import APIError
 
-from labkit.errors import (
-    BackendError,
-)
+from labkit.errors import BackendError, BackendUnavailable
 from labkit.servers import registry
 from labkit.servers.base import (
     each,
@@ -28,68 +28,99 @@ _LAB, _OWNER, _STARTED, _HOST = (
 )
 
 
-def remove_lab(lab_id: str) -> None:
-    """Remove the lab's containers, networks and volumes, running or not. Idempotent."""
-    with explained():
-        client = connect()
-        try:
-            remove_lab_by(client, lab_id)
-        finally:
-            client.close()
+def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
+    """Remove the lab's containers, networks and volumes, running or not. Idempotent.
+
+    `engines` are its engines' URLs; of none, the one that `connect` finds. What is on those that
+    answer goes, also if others don't; then `BackendUnavailable` is raised.
+    """
+    clients: list[docker.DockerClient] = []
+    silent: BackendUnavailable | None = None
+    try:
+        for engine in engines or (None,):
+            try:
+                clients.append(connect(engine))
+            except BackendUnavailable as error:
+                silent = error
+        with explained():
+            remove_lab_by(clients, lab_id, timeout=20.0 if silent is None else 2.0)
+    except BackendError:
+        if silent is None:  # else its networks are still in use there
+            raise
+    finally:
+        each(docker.DockerClient.close, clients)
+    if silent is not None:
+        raise silent
 
 
-def remove_lab_by(client: docker.DockerClient, lab_id: str, timeout: float = 20.0) -> None:
+def remove_lab_by(
+    clients: Sequence[docker.DockerClient], lab_id: str, timeout: float = 20.0
+) -> None:
     """Look again until nothing is left: a server may be on its way, or the watchdog at work.
 
     Raises `BackendError` when nothing has gone for `timeout` seconds; a busy engine takes longer
     than that for many containers.
     """
-    api, filters = client.api, {"label": f"{_LAB}={lab_id}"}
+    filters = {"label": f"{_LAB}={lab_id}"}
 
-    def container(entry: Mapping[str, Any]) -> None:
-        with suppress(APIError):  # somebody else removes it just now: the next look will tell
-            api.remove_container(entry["Id"], v=True, force=True)
-
-    def network(entry: Mapping[str, Any]) -> None:
-        with suppress(APIError):
-            api.remove_network(entry["Id"])
-
-    def volume(entry: Mapping[str, Any]) -> None:
-        with suppress(APIError):
-            api.remove_volume(entry["Name"])
+    def remove(client: docker.DockerClient) -> list[str]:
+        found = _found(client.api, filters)
+        for of_a_kind in found:  # volumes and networks are free when the containers are gone
+            each(lambda work: _try(*work), of_a_kind)
+        return [name for of_a_kind in found for _, name in of_a_kind]
 
     before: set[str] = set()
     while True:
-        containers = api.containers(all=True, filters=filters)
-        each(container, containers)
-        networks, volumes = api.networks(filters=filters), api.volumes(filters)["Volumes"] or []
-        each(network, networks)
-        each(volume, volumes)
-        names = [entry.get("Name") or entry["Names"][0] for entry in (*containers, *networks)]
-        if not names and not volumes:
+        # On all engines at the same time, and a network of several goes with its last user.
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            left = [name for names in pool.map(remove, clients) for name in names]
+        if not left:
             return
-        if set(names) != before:
-            before, deadline = set(names), time.monotonic() + timeout
+        if set(left) != before:
+            before, deadline = set(left), time.monotonic() + timeout
         elif time.monotonic() > deadline:
             raise BackendError(
-                f"The Docker engine does not remove {', '.join(names)}. `docker ps --all --filter "
-                f"label={_LAB}={lab_id}` shows what is left; restart the engine and try again."
+                f"The Docker engine does not remove {', '.join(sorted(set(left)))}. `docker ps "
+                f"--all --filter label={_LAB}={lab_id}` shows what is left; restart the engine and "
+                "try again."
             )
+        time.sleep(0.05)
 
 
-def leftovers() -> list[str]:
-    """The labs on the engine whose owner, a process of this machine, is dead; their ids."""
-    with explained():
-        client = connect()
-        try:
-            filters = {"label": f"{_HOST}={_this_host()}"}
-            entries = [
-                *client.api.containers(all=True, filters=filters),
-                *client.api.networks(filters=filters),
-                *(client.api.volumes(filters)["Volumes"] or []),
-            ]
-        finally:
-            client.close()
+_Removal: TypeAlias = tuple[Callable[[], object], str]  # what removes it, and its name
+
+
+def _found(api: docker.APIClient, filters: dict[str, Any]) -> list[list[_Removal]]:
+    """What an engine has of a lab: containers, networks, volumes."""
+    containers = api.containers(all=True, filters=filters)
+    networks, volumes = api.networks(filters=filters), api.volumes(filters)["Volumes"] or []
+    return [
+        [
+            (partial(api.remove_container, c["Id"], v=True, force=True), c["Names"][0])
+            for c in containers
+        ],
+        [(partial(api.remove_network, n["Id"]), n["Name"]) for n in networks],
+        [(partial(api.remove_volume, v["Name"]), v["Name"]) for v in volumes],
+    ]
+
+
+def _try(removal: Callable[[], object], _: str) -> None:
+    with suppress(APIError):  # somebody else removes it just now: the next look will tell
+        removal()
+
+
+def leftovers(clients: Sequence[docker.DockerClient]) -> list[str]:
+    """The labs on the engines whose owner, a process of this machine, is dead; their ids."""
+    filters = {"label": f"{_HOST}={_this_host()}"}
+    entries = [
+        entry
+        for client in clients
+        for entry in (
+            *client.api.containers(all=True, filters=filters),
+            *client.api.networks(filters=filters),
+            *(client.api.volumes(filters)["Volumes"] or []),
+        )
+    ]
     labels = {entry["Labels"].get(_LAB): entry["Labels"] for entry in entries}
     labels = {lab: of for lab, of in labels.items() if registry.is_lab_id(lab)}
     return [lab for lab, of in labels.items() if lab in unremoved or _owner(lab, of).orphaned]

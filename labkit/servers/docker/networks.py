@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from labkit.errors import BackendError
+from labkit.servers.base import wait_until
+
+_TIMEOUT = 20.0  # seconds for a Swarm to choose a network's addresses
 
 
 class Networks:
@@ -92,3 +96,51 @@ class Networks:
             self._api().remove_network(probe)
         networks = (ipaddress.ip_network(pool["Subnet"]) for pool in pools)
         return next(net for net in networks if isinstance(net, ipaddress.IPv4Network))
+
+
+class Overlays(Networks):
+    """Networks that span the machines of a Swarm; made by its manager, whose `api` comes first.
+
+    Every machine has an address of its own on each, from the bottom up, so that servers count from
+    the top. The Swarm chooses the subnets.
+    """
+
+    def __init__(
+        self,
+        apis: Callable[[], Sequence[APIClient]],
+        called: Callable[[str], str],
+        labels: Mapping[str, str],
+    ) -> None:
+        super().__init__(lambda: apis()[0], called, labels)
+        self._apis = apis
+
+    def create_links(self, zookeepers: Sequence[str], tries: int = 20) -> None:
+        for name in zookeepers:
+            network = self._create(f"link-{name}")
+            if not wait_until(lambda n=network: self._pools(n), _TIMEOUT, 0.05):  # type: ignore[misc]
+                raise BackendError("The Swarm gives a network no addresses. Has it a manager?")
+            self._subnets[name] = ipaddress.IPv4Network(self._pools(network)[0]["Subnet"])
+
+    def address(self, number: int, zookeeper: str) -> str:
+        subnet = self._subnets[zookeeper]
+        host = subnet.num_addresses - 2 - number
+        if host < 2 + len(self._apis()):
+            raise BackendError(f"The network {subnet} has no address for another server.")
+        return str(subnet[host])
+
+    def remove_link(self, zookeeper: str) -> None:
+        network = self._called(f"link-{zookeeper}")
+        for api in self._apis():
+            with suppress(NotFound):
+                for container in api.inspect_network(network)["Containers"] or {}:
+                    with suppress(NotFound):  # what stands for other machines is no container
+                        api.disconnect_container_from_network(container, network, force=True)
+        super().remove_link(zookeeper)
+
+    def _pools(self, network: str) -> list[dict[str, str]]:
+        return self._api().inspect_network(network)["IPAM"]["Config"] or []
+
+    def _create(self, what: str, subnet: ipaddress.IPv4Network | None = None) -> str:
+        name = self._called(what)
+        self._api().create_network(name, driver="overlay", attachable=True, labels=self._labels)
+        return name
