@@ -22,6 +22,7 @@ def tour(backend: str, **environ: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.timeout(300)
 def test_the_tour_is_the_same_everywhere(engines: list[str]) -> None:
     docker, process = tour("docker"), tour("process")
     swarm = tour("swarm", LABKIT_ENGINES=",".join(engines))
