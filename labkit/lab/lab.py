@@ -57,15 +57,15 @@ _alone = threading.RLock()  # held by a lab that is to be the only one, while it
 class Lab(LinkVerbs):
     """A ZooKeeper and some nodes, to run and to break: `with Lab(4) as lab: lab.node(2).kill()`.
 
-    `nodes` servers on `backend` ("docker", "swarm", "process", or None to choose; `engines` names a
-    Swarm's machines, as LABKIT_ENGINES does), with a session timeout
-    of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `ensemble` is the
-    number of ZooKeeper servers, `zoo_cfg` further lines of their `zoo.cfg` (a `Path` is a file that
-    each is given a copy of), `backup` what they begin with, from `ZooKeeperServer.backup`; `claim`
-    the algorithm: "lowest-free", "original" for the one with
-    bugs, or a server of your own (see `labkit.node.custom`), as a class or as the file that has it,
-    "my_server.py:MyServer". `max_number` is the largest number; `env` further environment variables
-    of the nodes. In a `private` lab other users of ZooKeeper can't even read its numbers.
+    `nodes` servers on `backend` ("docker", "swarm", "process", or None to choose), with a session
+    timeout of `session_timeout` and an HTTP deadline of `request_deadline` seconds. `engines` names
+    the machines of a Swarm by their engines, as LABKIT_ENGINES does. `ensemble` is the number of
+    ZooKeeper servers, `zoo_cfg` further lines of their `zoo.cfg` (a `Path` is a file that each is
+    given a copy of), `backup` what they begin with, from `ZooKeeperServer.backup`; `claim` the
+    algorithm: "lowest-free", "original" for the one with bugs, or a server of your own (see
+    `labkit.node.custom`), as a class or as the file that has it, "my_server.py:MyServer".
+    `max_number` is the largest number; `env` further environment variables of the nodes. In a
+    `private` lab other users of ZooKeeper can't even read its numbers.
 
     `zookeeper` names an ensemble that others run, "zk1:2181,zk2:2181/some/chroot", and `kazoo` how
     a kazoo client gets in: `auth_data`, `use_ssl`, `ca`, `certfile`, `keyfile`, `verify_certs`. See
@@ -95,10 +95,8 @@ class Lab(LinkVerbs):
         require_between("ensemble", ensemble, 1, 5)
         require_between("session_timeout", session_timeout, 0.4, 600)  # ZooKeeper's bounds here
         require_between("request_deadline", request_deadline, 0.01, 600)
-        self._wanted_nodes = nodes
-        self._wanted_servers = ensemble
-        self._wanted_backend = backend
-        self._engines = engines
+        self._wanted_nodes, self._wanted_servers = nodes, ensemble
+        self._wanted_backend, self._engines = backend, engines
         self.session_timeout = session_timeout  # may be changed, for nodes made from then on
         self.request_deadline = request_deadline
         self._env = {
@@ -111,7 +109,6 @@ class Lab(LinkVerbs):
         self._core.private = private
         if backup is not None:
             self._core.credential = backup.credential
-        data = backup.data if backup is not None else None
         self._attached: Attached | None = None
         if zookeeper is not None:
             own = {"ensemble": ensemble != 1, "zoo_cfg": bool(zoo_cfg), "private": private}
@@ -119,6 +116,7 @@ class Lab(LinkVerbs):
             self._attached = attached.read(zookeeper, kazoo or {}, own)
             self._core.credential = self._attached.credential
             self._wanted_servers = 0
+        data = backup.data if backup is not None else None
         self._zookeeper_settings = ZooKeeperSettings(
             extra=zoo_cfg or {}, superuser=self._core.superuser, backup=data
         )

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import docker
@@ -82,19 +82,23 @@ def pull(client: docker.DockerClient, image: str, variable: str, progress: Progr
 
 
 def hand_over(
-    source: docker.DockerClient, target: docker.DockerClient, image: str, progress: Progress
+    source: docker.DockerClient,
+    target: docker.DockerClient,
+    images: Sequence[str],
+    progress: Progress,
 ) -> None:
-    """Give an engine an image that another one has, by its id."""
-    if inspect_image(target, image) is not None:
-        return
-    progress("handing images to the machines", None)
-    for _ in target.api.load_image(source.api.get_image(image)):
-        pass
-    if inspect_image(target, image) is None:
-        raise BackendUnavailable(
-            f"The engine at {target.api.base_url} gives an image another id than the one that it "
-            "comes from, as engines with different image stores do. Set them up alike."
-        )
+    """Give an engine images that another one has, by their ids."""
+    for image in images:
+        if inspect_image(target, image) is not None:
+            continue
+        progress("handing images to the machines", None)
+        for _ in target.api.load_image(source.api.get_image(image)):
+            pass
+        if inspect_image(target, image) is None:
+            raise BackendUnavailable(
+                f"The engine at {target.api.base_url} gives an image another id than the engine "
+                "that it comes from, as engines with different image stores do. Set them up alike."
+            )
 
 
 def _one_line(text: object) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from docker import APIClient
 from docker.errors import APIError, NotFound
@@ -117,7 +118,7 @@ class Overlays(Networks):
     def create_links(self, zookeepers: Sequence[str], tries: int = 20) -> None:
         for name in zookeepers:
             network = self._create(f"link-{name}")
-            if not wait_until(lambda n=network: self._pools(n), _TIMEOUT, 0.05):  # type: ignore[misc]
+            if not wait_until(partial(self._pools, network), _TIMEOUT, 0.05):
                 raise BackendError("The Swarm gives a network no addresses. Has it a manager?")
             self._subnets[name] = ipaddress.IPv4Network(self._pools(network)[0]["Subnet"])
 

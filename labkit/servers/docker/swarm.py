@@ -68,8 +68,8 @@ class SwarmBackend(DockerBackend):
             with explained():
                 self._get_images(builder, progress)
                 self._node_image = builder.api.inspect_image(self._node_image)["Id"]
-                for image in (self._zookeeper_image["Id"], self._node_image):
-                    each(lambda e, i=image: hand_over(builder, e, i, progress), self._engines)  # type: ignore[misc]
+                images = self._zookeeper_image["Id"], self._node_image
+                each(lambda engine: hand_over(builder, engine, images, progress), self._engines)
         finally:
             builder.close()
         registry.arm(self.lab_id, self.name, urls)
