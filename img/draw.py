@@ -97,6 +97,11 @@ ALT = {
         "orders: delete it and then work, or work and then delete it; between the two steps a "
         "crash may strike."
     ),
+    "12b-recipes-under-fire": (
+        "Five workers, each with a link of its own to ZooKeeper, use one recipe and write to a "
+        "resource. Faults hit workers and links. What the workers did and ZooKeeper's log go to "
+        "the judge."
+    ),
     "13-chaos": (
         "Clients ask while faults are injected. What they were answered and ZooKeeper's own log of "
         "what was true go to the checker, which compares them rule by rule."
@@ -771,6 +776,27 @@ def barriers() -> Sheet:
     return s
 
 
+def recipes() -> Sheet:
+    s = Sheet(2.75)
+    for place, y in enumerate((0.5, 0.9, 1.3, 1.7, 2.1)):
+        s.box(0.35, y - 0.16, 1.1, 0.32)
+        s.text(0.9, y, f"worker {place + 1}", 9.5)
+        s.line((1.45, y), (2.75, 0.5 + 0.14 * place), style.QUIET, z=3)
+    s.text(2.1, 0.28, "links", 9.5, bold=True)
+    s.cross(1.9, 0.78)
+    s.cross(0.35, 1.56)
+    s.box(2.75, 0.4, 1.3, 0.8, style.PAPER, line=1.6)
+    s.text(3.4, 0.8, "ZooKeeper", 10, bold=True)
+    s.box(2.75, 1.75, 1.3, 0.7, style.PAPER, line=1.6)
+    s.text(3.4, 2.1, "the resource", 10, bold=True)
+    s.arrow((1.5, 2.1), (2.7, 2.1), "writes", lift=0.22)
+    s.box(5.6, 0.9, 1.3, 0.9, style.PAPER, line=1.6)
+    s.text(6.25, 1.35, "the judge", 10, bold=True)
+    s.arrow((4.1, 0.8), (5.55, 1.2), "its log", lift=-0.2)
+    s.arrow((4.1, 2.1), (5.55, 1.5), "who wrote, and when", lift=0.52)
+    return s
+
+
 def chaos() -> Sheet:
     s = Sheet(2.75)
     for start, end in ((2.15, 3.0), (3.75, 4.5)):
@@ -965,6 +991,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "10-one-name-many-nodes": balancing,
     "11-lock-and-election": locks,
     "12-barrier-and-queue": barriers,
+    "12b-recipes-under-fire": recipes,
     "13-chaos": chaos,
     "14-configuration-all-or-nothing": configuration,
     "15-who-may-do-what": access,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from labkit.see.curves import latency, seen, storm, times_to_free
     from labkit.see.ladder import ladder
     from labkit.see.plots import assignment, numbers, quorum
+    from labkit.see.recipes import under_fire
     from labkit.see.replay import replay
     from labkit.see.shares import shares
     from labkit.see.states import states
@@ -54,6 +55,7 @@ __all__ = [
     "states",
     "storm",
     "times_to_free",
+    "under_fire",
     "verdict",
 ]
 
@@ -79,6 +81,7 @@ _HOMES = {
     "states": "see.states",
     "storm": "see.curves",
     "times_to_free": "see.curves",
+    "under_fire": "see.recipes",
     "verdict": "see.verdict",
 }
 

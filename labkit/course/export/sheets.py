@@ -39,6 +39,7 @@ SOURCES = {
     "10": ("sessions", f"{_GUIDE}#ch_zkSessions"),
     "11": ("locks", f"{_ZOOKEEPER}/recipes.html#sc_recipes_Locks"),
     "12": ("queues", f"{_ZOOKEEPER}/recipes.html#sc_recipes_Queues"),
+    "12b": ("kazoo's locks", "https://kazoo.readthedocs.io/en/2.10.0/api/recipe/lock.html"),
     "13": ("Jepsen", "https://aphyr.com/posts/291-call-me-maybe-zookeeper"),
     "14": ("guarantees", f"{_GUIDE}#ch_zkGuarantees"),
     "15": ("ACLs", f"{_GUIDE}#sc_ZooKeeperAccessControl"),

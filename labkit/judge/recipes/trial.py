@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any, Literal, get_args
 
 from labkit.errors import ConfigError
-from labkit.judge.recipes.team import Team, WorkerProcess
+from labkit.judge.recipes.team import Fact, Team, WorkerProcess
 from labkit.judge.recipes.verdicts import JUDGES, History, Logged, Violation
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
@@ -33,19 +33,33 @@ _BUSY = ("in", "write", "got", "adding", "put")
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A fault of a run, and whom it hit; `worker` is "" where it was ZooKeeper."""
+
+    kind: str
+    worker: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, repr=False)
 class Judgement:
-    """What came of a trial. `untested` says what was not tried, so that it is not called safe."""
+    """What came of a trial. `untested` says what was not tried, so that it is not called safe.
+
+    All times are in seconds on the clock of the facts; `began` is when the run did.
+    """
 
     kind: str
     target: str
     seed: int
-    faults: tuple[str, ...]
+    faults: tuple[Broken, ...]
     violations: tuple[Violation, ...]
     untested: tuple[str, ...]
     figures: dict[str, Any]
     backend: str
     zookeeper: str
     began: float
+    facts: tuple[Fact, ...]
 
     @property
     def ok(self) -> bool:
@@ -61,7 +75,7 @@ class Judgement:
             "backend": self.backend,
             "zookeeper": self.zookeeper,
             "kazoo": version("kazoo"),
-            "faults": list(self.faults),
+            "faults": [fault.kind for fault in self.faults],
             "violations": [
                 {
                     "rule": one.rule,
@@ -77,7 +91,9 @@ class Judgement:
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in self.figures.items())
-        counts = ", ".join(f"{n} × {fault}" for fault, n in Counter(self.faults).items())
+        counts = ", ".join(
+            f"{n} × {fault}" for fault, n in Counter(f.kind for f in self.faults).items()
+        )
         verdict = [
             f"✗ {one.rule}, at {one.at - self.began:.1f} s: {one.message}"
             for one in self.violations
@@ -91,6 +107,8 @@ class Judgement:
                 *(verdict or ["✓ holds"]),
             ]
         )
+
+    __repr__ = __str__
 
 
 def judge(
@@ -137,7 +155,7 @@ class _Run:
         self._seconds = seconds
         self._kinds = faults
         self._tell = tell
-        self._done: list[str] = []
+        self._done: list[Broken] = []
         self._began = time.monotonic()
 
     def judge(self) -> Judgement:
@@ -148,23 +166,25 @@ class _Run:
             row = row or self._rng.sample(self._kinds, len(self._kinds))
             fault = row.pop()
             self._tell(fault, (time.monotonic() - self._began) / self._seconds)
-            self._inject(fault)
-            self._done.append(fault)
+            begin = time.monotonic()
+            worker = self._inject(fault)
+            self._done.append(Broken(fault, worker, begin, time.monotonic()))
             time.sleep(self._rng.uniform(0.2, 0.8))
         self._tell("nothing is broken any more", None)
         return self._verdict(self._recover())
 
-    def _inject(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> str:
+        """Break something, and mend it; the worker that was hit."""
         long = self._rng.uniform(1.5, 2.2) * TIMEOUT
         busy, index = self._rng.random() < 0.7, self._rng.randrange(1_000)
         if fault == "restart-zookeeper":
             self._team.lab.zookeeper.kill()
             time.sleep(long / 2)
             self._team.lab.zookeeper.start()
-            return
+            return ""
         victim = self._victim(busy, index)
         if victim is None:
-            return
+            return ""
         act: dict[str, Callable[[WorkerProcess, float], None]] = {
             "pause": self._pause,
             "kill": self._kill,
@@ -172,6 +192,7 @@ class _Run:
             "lost-reply": self._lose_reply,
         }
         act[fault](victim, long)
+        return victim.name
 
     def _victim(self, busy: bool, index: int) -> WorkerProcess | None:
         alive = self._team.alive
@@ -222,7 +243,9 @@ class _Run:
         violations = [*JUDGES[self._team.kind](history), *self._ended(history)]
         counts = Counter(fact.what for fact in history.facts)
         worked = counts["write"] + counts["worked"] + counts["added"]
-        untested = [f"no {kind}" for kind in self._kinds if kind not in self._done]
+        untested = [
+            f"no {kind}" for kind in self._kinds if kind not in {fault.kind for fault in self._done}
+        ]
         if not worked:
             untested.append("no worker ever got what it asked for")
         return Judgement(
@@ -236,6 +259,7 @@ class _Run:
             lab.backend,
             lab.zookeeper.version,
             self._began,
+            tuple(history.facts),
         )
 
     def _ended(self, history: History) -> Sequence[Violation]:
