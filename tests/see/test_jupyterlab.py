@@ -17,12 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import labkit
+from labkit.servers import registry
+from labkit.servers.helper import LAB_VARIABLE
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
@@ -175,16 +178,21 @@ def notebook(chromium: Browser, jupyter: tuple[str, Path]) -> Iterator[Page]:
     context.close()
 
 
-def run(page: Page, code: str) -> str:
-    """Run a cell at the notebook's end; returns what it printed."""
+def start(page: Page, code: str) -> Locator:
+    """Run a cell at the notebook's end, and don't wait for it; what it shows."""
     page.keyboard.press("Escape")
     page.locator(".jp-Notebook .jp-CodeCell").last.click()
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Enter")
-    page.keyboard.insert_text(code + "\nprint('ran')")
+    page.keyboard.insert_text(code)
     page.keyboard.press("Control+Enter")
-    output = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-Cell-outputArea")
+    return page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-Cell-outputArea")
+
+
+def run(page: Page, code: str) -> str:
+    """Run a cell at the notebook's end; returns what it printed."""
+    output = start(page, f"{code}\nprint('ran')")
     expect(output).to_contain_text("ran", timeout=120_000)
     return output.inner_text()
 
@@ -285,3 +293,69 @@ drawn = lambda: sum(getattr(widget, "pictures", 0) for widget in _instances.valu
 before = drawn()
 time.sleep(1)
 print(f"drawn {before}, then {drawn()}")"""
+
+
+LADDER = """
+import os
+from labkit import ladder
+
+class MyServer:
+    def start(self, zk, name):
+        self.zk, self.number = zk, None
+        zk.ensure_path(ROOT)
+
+    def sequence(self):
+        if self.number is None:
+            taken = self.zk.get_children(ROOT)
+            number = next(n for n in range(1, 1024) if str(n) not in taken)
+            self.zk.create(f"{ROOT}/{number}", ephemeral=True)
+            self.number = number
+        return self.number
+
+print("kernel", os.getpid())"""
+
+
+@pytest.mark.parametrize("backend", ["process"], indirect=True)
+def test_a_class_of_a_cell_climbs_and_interrupt_ends_it(
+    chromium: Browser, jupyter: tuple[str, Path]
+) -> None:
+    address, root = jupyter
+    mine = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("ROOT = '/sequence'")])
+    mine.metadata.update(nbformat.read(PAGE, as_version=4).metadata)  # its kernel
+    nbformat.write(mine, root / "mine.ipynb")
+    page = chromium.new_page(viewport={"width": 1250, "height": 1000})
+    page.goto(f"{address}/lab/tree/mine.ipynb?token=see&reset")
+    idle = page.get_by_text("Python 3 (ipykernel) | Idle")
+    expect(idle).to_be_visible(timeout=120_000)
+    run_all(page)
+    kernel = int(run(page, LADDER).split()[1])
+    said = run(page, "display(ladder(MyServer, rung=2, seed=1))")
+    assert "MyServer stands on rung 2" in said
+    assert "2 all at once" in said
+
+    output = start(page, "ladder(MyServer)")
+    wait(lambda: labs_of(kernel), 60, "the first lab of the climb")
+    page.wait_for_timeout(1000)
+    labs = labs_of(kernel)
+    page.keyboard.press("i")
+    page.keyboard.press("i")
+    began = time.monotonic()
+    expect(output).to_contain_text("KeyboardInterrupt", timeout=2_000)
+    wait(lambda: not labs_of(kernel), 2 - (time.monotonic() - began), "no lab is left")
+    assert labs
+    assert [process for lab in labs for process in processes_of(lab)] == []
+    assert run(page, "print('goes on')").startswith("goes on")
+    page.close()
+
+
+def labs_of(owner: int) -> list[str]:
+    return [entry.lab_id for entry in registry.registered() if entry.owner == owner]
+
+
+def processes_of(lab: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(LAB_VARIABLE) == lab:
+                found.append(process.pid)
+    return found
