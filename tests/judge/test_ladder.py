@@ -18,7 +18,7 @@ import pytest
 
 from labkit import ladder
 from labkit.course import climbs
-from labkit.errors import ConfigError
+from labkit.errors import ConfigError, StartTimeout
 from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
 from labkit.judge.trials import RUNGS
 from labkit.judge.trials.trial import Finding, Rung, Trial
@@ -143,6 +143,78 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     done = subprocess.run([*LADDER, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+SERVER = """class MyServer:
+    def start(self, zk, name):
+        {start}
+
+    def sequence(self):
+        {sequence}
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        ("class MyServer\n", ConfigError, "my_server.py, line 1 is not Python: expected ':'."),
+        ("", ConfigError, "In my_server.py no class has a method sequence()"),
+        (
+            SERVER + SERVER.replace("MyServer", "Other"),
+            ConfigError,
+            "In my_server.py the classes MyServer, Other have a method sequence(): name one",
+        ),
+        (
+            "raise SystemExit\n" + SERVER,
+            StartTimeout,
+            "node1: loading MyServer called sys.exit() (line 1 of my_server.py).",
+        ),
+        (
+            SERVER.replace("{start}", "exit()"),
+            StartTimeout,
+            "node1: MyServer.start called sys.exit() (line 3 of my_server.py).",
+        ),
+        (
+            SERVER.replace("{start}", "while True: pass"),
+            StartTimeout,
+            "node1: MyServer.start has not returned for 2.0 s (line 3 of my_server.py)",
+        ),
+    ],
+)
+def test_what_cannot_start_says_why(
+    source: str,
+    error: type[Exception],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("labkit.lab.node.START_TIMEOUT", 8.0)
+    path = tmp_path / "my_server.py"
+    path.write_text(source.format(start="pass", sequence="return 1"))
+    with pytest.raises(error) as caught:
+        climb(path, rung=1, backend="process")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "said"),
+    [
+        ("return '1'", "MyServer.sequence returned '1' (str); it must be an int from 1 to"),
+        ("raise SystemExit", "MyServer.sequence called sys.exit() (line 6 of my_server.py)"),
+        ("return 1 / 0", "MyServer.sequence raised ZeroDivisionError: division by zero (line 6"),
+        ("while True: pass", "MyServer.sequence has not returned for"),
+    ],
+)
+def test_what_never_answers_falls_at_once_and_says_why(
+    sequence: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.judge.trials.claiming._TIMEOUT", 3.0)
+    path = tmp_path / "my_server.py"
+    path.write_text(SERVER.format(start="pass", sequence=sequence))
+    result = climb(path, rung=1, backend="process")
+    assert result.reached == 0
+    assert said in result.summary
+    assert "\n" not in result.summary
 
 
 def test_an_interrupt_waits_until_the_trial_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
