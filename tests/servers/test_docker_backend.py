@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from labkit.errors import BackendError, BackendUnavailable
@@ -9,6 +11,7 @@ from labkit.servers.base import NodeSpec, ServerState
 from labkit.servers.choice import choose
 from labkit.servers.docker import engine
 from labkit.servers.docker.backend import DockerBackend
+from labkit.servers.docker.leftovers import remove_lab_by
 
 
 def test_a_node_that_cannot_be_created_is_no_server() -> None:
@@ -56,3 +59,41 @@ def test_an_engine_elsewhere_is_not_passed_over_in_silence(monkeypatch: pytest.M
         "No Docker engine answers at tcp://127.0.0.1:1, so servers run as processes. "
         "`labkit doctor` says more."
     )
+
+
+class BusyEngine:
+    """An engine that removes one container at each look, or none; a look takes 15 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, removes: bool) -> None:
+        self.api = self
+        self.left = [f"node{number}" for number in range(1, 7)]
+        self._removes = removes
+        self._now = 0.0
+        clock = SimpleNamespace(monotonic=lambda: self._now, sleep=lambda _: None)
+        monkeypatch.setattr("labkit.servers.docker.leftovers.time", clock)
+
+    def containers(self, **_: object) -> list[dict[str, object]]:
+        self._now += 15.0
+        return [{"Id": name, "Names": [name]} for name in self.left]
+
+    def remove_container(self, name: str, **_: object) -> None:
+        if self._removes and name == self.left[-1]:
+            self.left.remove(name)
+
+    def networks(self, **_: object) -> list[dict[str, object]]:
+        return []
+
+    def volumes(self, _: object) -> dict[str, None]:
+        return {"Volumes": None}
+
+
+def test_an_engine_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = BusyEngine(monkeypatch, removes=True)
+    remove_lab_by([engine], "c0ffee4")  # type: ignore[list-item]
+    assert engine.left == []
+
+
+def test_an_engine_that_removes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = BusyEngine(monkeypatch, removes=False)
+    with pytest.raises(BackendError, match=r"does not remove node1, .*, node6\. `docker ps"):
+        remove_lab_by([engine], "c0ffee4")  # type: ignore[list-item]
