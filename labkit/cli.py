@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from labkit.errors import ConfigError, LabError
-from labkit.judge.schedule import FAULT_KINDS
+from labkit.judge.schedule import ALL_KINDS
 
 app = typer.Typer(
     help="Run ZooKeeper and a few servers, and break them.",
@@ -166,8 +166,8 @@ def chaos(
     ensemble: Annotated[int, typer.Option(min=1, max=5, help="How many ZooKeeper servers.")] = 1,
     claim: Claim = "lowest-free",
     faults: Annotated[
-        str, typer.Option(help=f"Which kinds, separated by commas: {', '.join(FAULT_KINDS)}.")
-    ] = ",".join(FAULT_KINDS),
+        str, typer.Option(help=f"Which kinds, separated by commas: {', '.join(ALL_KINDS)}.")
+    ] = ",".join(ALL_KINDS),
     backend: Backend = None,
     as_json: Json = False,
 ) -> None:
@@ -175,12 +175,12 @@ def chaos(
     from labkit.judge.chaos import run_chaos
 
     wanted = {name.strip() for name in faults.split(",")} - {""}
-    kinds = [kind for kind in FAULT_KINDS if kind in wanted]
-    if unknown := wanted - set(FAULT_KINDS):
-        known = ", ".join(FAULT_KINDS)
+    kinds = [kind for kind in ALL_KINDS if kind in wanted]
+    if unknown := wanted - set(ALL_KINDS):
+        known = ", ".join(ALL_KINDS)
         raise ConfigError(f"There is no fault {', '.join(sorted(unknown))}. There are: {known}.")
     if not kinds:
-        raise ConfigError(f"--faults names none. There are: {', '.join(FAULT_KINDS)}.")
+        raise ConfigError(f"--faults names none. There are: {', '.join(ALL_KINDS)}.")
     with _progress(as_json) as (_, report):
         result = run_chaos(
             seed=seed,

@@ -15,9 +15,10 @@ from labkit.judge.facts import silences
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.judge.schedule import (
+    ALL_KINDS,
     CUTS,
-    FAULT_KINDS,
     LEADER,
+    MACHINE_FAULTS,
     TAKEOVERS,
     FaultKind,
     ScheduledFault,
@@ -105,7 +106,7 @@ def run_chaos(
     nodes: int = 8,
     ensemble: int = 1,
     claim: str | Path | type = "lowest-free",
-    faults: Sequence[FaultKind] = FAULT_KINDS,
+    faults: Sequence[FaultKind] = ALL_KINDS,
     backend: str | None = None,
     session_timeout: float = 2.0,
     progress: Progress | None = None,
@@ -128,7 +129,7 @@ def chaos(
     *,
     seed: int = 1,
     seconds: float = 20.0,
-    faults: Sequence[FaultKind] = FAULT_KINDS,
+    faults: Sequence[FaultKind] = ALL_KINDS,
     ids: bool = False,
     progress: Progress | None = None,
 ) -> ChaosReport:
@@ -150,9 +151,10 @@ def chaos(
         seconds,
         names,
         servers,
-        faults if servers else [kind for kind in faults if kind in _without_servers(lab)],
+        _possible(lab, faults),
         session_timeout=lab.session_timeout,
         cuts=CUTS if lab.backend == "process" else CUTS[:1],
+        machines=[[server.name for server in machine.servers] for machine in lab.machines],
     )
     begin = lab.timeline.now()
     with (
@@ -175,11 +177,18 @@ def chaos(
     )
 
 
-def _without_servers(lab: Lab) -> Sequence[FaultKind]:
-    """What can break where ZooKeeper is not the lab's; Docker has no link there to cut."""
-    if lab.backend == "docker":
-        return ("kill", "pause", "pause-holder")
-    return ("kill", "pause", "partition", "pause-holder", "cut-holder")
+def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
+    """Those that the lab can have, if all are wanted; else those named, but for ZooKeeper's own
+    faults where that is not the lab's.
+    """
+    if not lab.machines and set(MACHINE_FAULTS) < set(faults):
+        faults = [kind for kind in faults if kind not in MACHINE_FAULTS]
+    if lab.zookeeper.is_own:
+        return faults
+    possible = {"kill", "pause", "pause-holder", "kill-machine"}
+    if lab.backend == "process":  # in Docker there is no link that could be cut
+        possible |= {"partition", "cut-holder"}
+    return [kind for kind in faults if kind in possible]
 
 
 def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
@@ -299,8 +308,10 @@ class _Nemesis:
 
     def _break(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
         match fault.kind:
-            case "kill" | "kill-leader":
+            case "kill" | "kill-leader" | "kill-machine":
                 each(lambda server: server.kill(), servers)
+            case "cut-machine":
+                self._lab.machine_of(servers[0]).cut()
             case "restart-zookeeper":
                 each(lambda server: server.stop(), servers)
             case "pause":
@@ -314,8 +325,10 @@ class _Nemesis:
 
     def _mend(self, fault: ScheduledFault, servers: Sequence[Node | ZooKeeperServer]) -> None:
         match fault.kind:
-            case "kill" | "kill-leader" | "restart-zookeeper":
+            case "kill" | "kill-leader" | "kill-machine" | "restart-zookeeper":
                 each(lambda server: server.start(), servers)
+            case "cut-machine":
+                self._lab.machine_of(servers[0]).heal()
             case "pause":
                 each(lambda server: server.resume(), servers)
             case "partition":

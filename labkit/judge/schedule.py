@@ -11,10 +11,24 @@ from labkit.errors import ConfigError
 from labkit.servers.links.fault import LinkFault
 
 FaultKind = Literal[
-    "kill", "pause", "partition", "restart-zookeeper", "kill-leader", "pause-holder", "cut-holder"
+    "kill",
+    "pause",
+    "partition",
+    "restart-zookeeper",
+    "kill-leader",
+    "pause-holder",
+    "cut-holder",
+    "kill-machine",
+    "cut-machine",
 ]
 
-FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+ALL_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+#: Those of a whole machine, with all servers on it, in a lab on several.
+MACHINE_FAULTS: tuple[FaultKind, ...] = ("kill-machine", "cut-machine")
+
+#: Those that every lab can have.
+FAULT_KINDS = tuple(kind for kind in ALL_KINDS if kind not in MACHINE_FAULTS)
 
 #: Those by which another node takes the number of a silent one; see `takeover`.
 TAKEOVERS: tuple[FaultKind, ...] = ("pause-holder", "cut-holder")
@@ -42,8 +56,9 @@ _SHORTEST = 0.3  # seconds; a fault that would be cut shorter is not worth it
 class ScheduledFault:
     """What is to be broken, from `begin` to `end` in seconds from the start of the run.
 
-    kill, restart-zookeeper and kill-leader end with a start, pause with a resume, and partition,
-    which says by `link` what it is, with a heal. pause-holder and cut-holder are takeovers.
+    kill, restart-zookeeper, kill-leader and kill-machine end with a start, pause with a resume,
+    cut-machine and partition, which says by `link` what it is, with a heal. pause-holder and
+    cut-holder are takeovers.
     """
 
     begin: float
@@ -69,21 +84,21 @@ def schedule(
     *,
     session_timeout: float = 2.0,
     cuts: Sequence[LinkFault] = CUTS,
+    machines: Sequence[Sequence[str]] = (),
 ) -> list[ScheduledFault]:
     """Draw the faults of a run; the same arguments always draw the same.
 
+    `machines` are the servers on each machine, for faults of a whole one.
     Every kind has its turn before any has its second. Targets are one, a minority, a majority or
     all of the nodes (or servers), or the leader. Faults last for less or more than the session
     timeout, because both teach, and may overlap on different targets. All end early enough for
     what must be true afterwards: a session timeout and two seconds before the end of the run.
 
     Takeovers need a while of their own, and two nodes. A run that is long enough for them and for
-    others has them among its first faults, pause-holder before cut-holder if only one fits.
-    Raises `ConfigError` when that leaves no time, or for an unknown kind.
+    others has them among its first faults, pause-holder before cut-holder if only one fits. Raises
+    `ConfigError` when that leaves no time, or for an unknown kind.
     """
-    if unknown := [kind for kind in kinds if kind not in FAULT_KINDS]:
-        known = ", ".join(FAULT_KINDS)
-        raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
+    _require_possible(kinds, machines)
     last = seconds - session_timeout - 2.0
     others = [kind for kind in kinds if kind not in TAKEOVERS]
     room = _takeover(session_timeout)
@@ -105,7 +120,7 @@ def schedule(
         for place, kind in enumerate(takeovers):
             turn.insert(rng.randint(0, min(place + len(takeovers) - 1, len(turn))), kind)
         for kind in turn:
-            fault = _draw(rng, kind, at, nodes, servers, session_timeout, cuts)
+            fault = _draw(rng, kind, at, nodes, servers, session_timeout, cuts, machines)
             # After a fault of ZooKeeper's, let the nodes come back before the next such fault.
             respite = session_timeout * rng.uniform(0.75, 1.5) if _hits_zookeeper(fault) else 0.2
             begin = max([at, *(f.end + respite for f in drawn if conflict(f, fault))])
@@ -122,6 +137,14 @@ def schedule(
     return drawn
 
 
+def _require_possible(kinds: Sequence[FaultKind], machines: Sequence[Sequence[str]]) -> None:
+    if unknown := [kind for kind in kinds if kind not in ALL_KINDS]:
+        known = ", ".join(ALL_KINDS)
+        raise ConfigError(f"There is no fault {unknown[0]!r}; choose among {known}.")
+    if not machines and any(kind in MACHINE_FAULTS for kind in kinds):
+        raise ConfigError("Only a lab on several machines has faults of a whole machine.")
+
+
 def _draw(
     rng: random.Random,
     kind: FaultKind,
@@ -130,6 +153,7 @@ def _draw(
     servers: Sequence[str],
     session_timeout: float,
     cuts: Sequence[LinkFault],
+    machines: Sequence[Sequence[str]],
 ) -> ScheduledFault:
     if kind in TAKEOVERS:
         return ScheduledFault(begin, begin + _takeover(session_timeout), kind, (HOLDER,))
@@ -137,6 +161,8 @@ def _draw(
     hits_leader = ("pause", "partition")[: len(servers)]
     if kind == "kill-leader":
         targets: tuple[str, ...] = (LEADER,)
+    elif kind in MACHINE_FAULTS:
+        targets = tuple(rng.choice(machines))
     elif kind == "restart-zookeeper":
         targets = _some(rng, servers)
     elif kind in hits_leader and rng.random() < 0.25:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -87,15 +87,32 @@ class Core:
             nodes=nodes,
             session=session,
         )
-        end = replace(begin, phase="end")
-        self.timeline.record(begin)
+        with self._recorded([begin]), progress_bar(f"{verb} {subject}") as report:
+            yield report
+
+    @contextmanager
+    def verbs(
+        self, verb: str, subjects: Sequence[str], link: LinkFault | None = None
+    ) -> Iterator[None]:
+        """One verb on several servers at once, as a verb on each."""
+        number = self.new_id
+        begun = [VerbEvent(s, verb=verb, phase="begin", id=number(), link=link) for s in subjects]
+        with self._recorded(begun), progress_bar(f"{verb} {', '.join(subjects)}"):
+            yield
+
+    @contextmanager
+    def _recorded(self, begun: Sequence[VerbEvent]) -> Iterator[None]:
+        error: str | None = None
         try:
-            with progress_bar(f"{verb} {subject}") as report:
-                yield report
-        except BaseException as error:
-            self.timeline.record(replace(end, error=str(error)))
+            for event in begun:
+                self.timeline.record(event)
+            yield
+        except BaseException as failure:
+            error = str(failure)
             raise
-        self.timeline.record(end)
+        finally:
+            for event in begun:
+                self.timeline.record(replace(event, phase="end", error=error))
 
 
 def require_between(what: str, value: float, lowest: float, highest: float) -> None:

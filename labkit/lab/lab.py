@@ -18,7 +18,7 @@ from labkit.errors import (
     NodeUnreachable,
     WaitTimeout,
 )
-from labkit.lab import attached
+from labkit.lab import attached, machine
 from labkit.lab.attached import AttachedZooKeeper
 from labkit.lab.claim import claim_environment
 from labkit.lab.client import LabClient
@@ -28,7 +28,8 @@ from labkit.lab.display import Table
 from labkit.lab.event import HistoryEvent
 from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
-from labkit.lab.node import Node
+from labkit.lab.machine import Machine
+from labkit.lab.node import Node, Server
 from labkit.lab.nodes import MAX_NODES, Nodes, Told
 from labkit.lab.recorder import Recorder
 from labkit.lab.tap import Tap
@@ -298,6 +299,23 @@ class Lab(LinkVerbs):
     def node(self, which: int | str | Node) -> Node:
         """A node by its number in the lab (`1`) or its name (`"node1"`); a node is itself."""
         return self._nodes.find(node_name(which))
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines that the servers run on; none if all of them are on this one."""
+        names = self._core.running.machines
+        return [Machine(self._core, name, self._servers, self.add_node) for name in names]
+
+    def machine(self, name: str) -> Machine:
+        """One of the machines. Raises `ServerNotFound`."""
+        return machine.find(self.machines, name)
+
+    def machine_of(self, server: Server) -> Machine:
+        """The machine that a server is on. Raises `ServerNotFound` if there is but this one."""
+        return self.machine(self._core.running.machine_of(server.name))
+
+    def _servers(self) -> list[Server]:
+        return [*self.zookeeper.servers, *self.nodes] if self.zookeeper.is_own else [*self.nodes]
 
     @property
     def zookeeper(self) -> ZooKeeperHandle:

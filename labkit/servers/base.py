@@ -168,7 +168,7 @@ class Backend(Protocol):
     Times are in seconds.
     """
 
-    #: "docker" or "process"
+    #: "docker", "swarm" or "process"
     name: str
     #: unique on this machine; every process, container, network and directory carries it
     lab_id: str
@@ -263,8 +263,33 @@ class Backend(Protocol):
         Raises `UnsupportedFault` where this backend cannot do that.
         """
 
+    @property
+    def machines(self) -> Sequence[str]:
+        """The names of the machines that servers run on; none if that is this one alone."""
+
+    def machine_of(self, name: str) -> str:
+        """The machine that a server is on; "" if that is this one."""
+
+    def drain(self, machine: str, drained: bool) -> None:
+        """Place no new server on a machine, or place them there again.
+
+        Raises `ConfigError` if no other machine would take them.
+        """
+
     def destroy(self) -> None:
         """Remove everything this lab ever created. Idempotent, also after a failed start."""
+
+
+class OneMachine:
+    """What a backend says of machines whose servers are all on this one."""
+
+    machines: Sequence[str] = ()
+
+    def machine_of(self, name: str) -> str:
+        return ""
+
+    def drain(self, machine: str, drained: bool) -> None:
+        raise ConfigError("All servers of this lab are on one machine.")
 
 
 def each(work: Callable[[T], object], items: Iterable[T]) -> None:

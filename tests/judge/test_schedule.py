@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigError
-from labkit.judge.schedule import FAULT_KINDS, HOLDER, LEADER, TAKEOVERS, schedule
+from labkit.judge.schedule import (
+    FAULT_KINDS,
+    HOLDER,
+    LEADER,
+    MACHINE_FAULTS,
+    TAKEOVERS,
+    schedule,
+)
 from labkit.servers.links.fault import LinkFault
 
 NODES = [f"node{i}" for i in range(1, 9)]
@@ -109,3 +116,16 @@ def test_no_kind_means_no_fault() -> None:
 def test_a_link_fault_refuses_nonsense(wrong) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LinkFault("slow", **wrong)
+
+
+def test_a_machines_faults_hit_all_that_is_on_it() -> None:
+    machines = [["zookeeper1", "node1"], ["zookeeper2", "node2", "node3"]]
+    drawn = [
+        fault
+        for seed in range(10)
+        for fault in schedule(seed, 30, NODES, ONE, MACHINE_FAULTS, machines=machines)
+    ]
+    assert {fault.kind for fault in drawn} == set(MACHINE_FAULTS)
+    assert {fault.targets for fault in drawn} == {tuple(machine) for machine in machines}
+    with pytest.raises(ConfigError, match="several machines"):
+        schedule(1, 30, NODES, ONE, MACHINE_FAULTS)

@@ -36,6 +36,7 @@ from labkit.servers import registry, system
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
+    OneMachine,
     Progress,
     ServerState,
     Verb,
@@ -89,7 +90,7 @@ _NODE_MEMORY = 60 * system.MEGABYTE
 _ZOOKEEPER_MEMORY = 200 * system.MEGABYTE
 
 
-class DockerBackend:
+class DockerBackend(OneMachine):
     """Runs servers as containers; see `Backend` for what the verbs promise."""
 
     name = "docker"

@@ -33,7 +33,10 @@ from labkit.servers.docker.tunnel import Tunnel
 from labkit.servers.zookeeper.config import CLIENT_PORT
 
 _PATIENCE = 75.0  # seconds for a Swarm to free an address, or to bring a network to a machine
-_NOT_YET = ("deadline exceeded", "already in use", "could not allocate", "attaching to network")
+_NOT_YET = (
+    *("deadline exceeded", "already in use", "could not allocate", "attaching to network"),
+    "not found",  # a network that is only now brought to the machine
+)
 
 
 class SwarmBackend(DockerBackend):
@@ -44,7 +47,8 @@ class SwarmBackend(DockerBackend):
     def __init__(self, lab_id: str, engines: Sequence[str] = ()) -> None:
         super().__init__(lab_id)
         self._wanted = engines
-        self._at: list[Engine] = []
+        self._at: list[Engine] = []  # the Swarm's manager first
+        self._drained: set[str] = set()
         #: Which machines of the Swarm are not used; "" if all are.
         self.note = ""
         self._tunnel = Tunnel(lab_id, lambda: registry.directory(lab_id) / "tunnel.log")
@@ -56,6 +60,7 @@ class SwarmBackend(DockerBackend):
         progress("asking the machines' engines", None)
         urls = named(self._wanted)
         self._at, unused = join(urls)
+        self.machines = [engine.name for engine in self._at]
         if unused:
             self.note = (
                 f"The Swarm has machines that the lab does not use: {', '.join(unused)}. {HOW}"
@@ -81,15 +86,18 @@ class SwarmBackend(DockerBackend):
 
     # --- machines -----------------------------------------------------------------------------
 
-    @property
-    def machines(self) -> Sequence[str]:
-        return [engine.name for engine in self._at]
-
     def machine_of(self, name: str) -> str:
         return self._engine_of(self._server(name)).name
 
     def _engine_of(self, server: Server) -> Engine:
         return next(engine for engine in self._at if engine.client.api is server.api)
+
+    def drain(self, machine: str, drained: bool) -> None:
+        with self._lock:
+            others = self._drained - {machine}
+            if drained and set(self.machines) <= others | {machine}:
+                raise ConfigError(f"No machine but {machine} takes new servers.")
+            self._drained = others | {machine} if drained else others
 
     def _place(self, name: str) -> docker.APIClient:
         """Where the fewest servers of its kind are."""
@@ -97,7 +105,8 @@ class SwarmBackend(DockerBackend):
         with self._lock:
             kind = name.rstrip("0123456789")
             alike = [s.api for n, s in self._servers.items() if n.rstrip("0123456789") == kind]
-            apis = [engine.client.api for engine in self._at]
+            free = (engine for engine in self._at if engine.name not in self._drained)
+            apis = [engine.client.api for engine in free]
             return min(apis, key=alike.count, default=api)
 
     # --- creating -----------------------------------------------------------------------------
@@ -108,6 +117,14 @@ class SwarmBackend(DockerBackend):
         endpoints = super().create_zookeeper(names, settings)
         self._start_relays()
         return endpoints
+
+    def create_member(self, name: str, observer: bool = False) -> Endpoint:
+        endpoint = super().create_member(name, observer)
+        relay, network = self._called("relay"), self._called(f"link-{name}")
+        for engine in self._at:
+            connect = engine.client.api.connect_container_to_network
+            _in_time(partial(connect, relay, network))
+        return endpoint
 
     def attach(self, servers: Mapping[str, Endpoint], chroot: str) -> None:
         for at in servers.values():
@@ -124,7 +141,11 @@ class SwarmBackend(DockerBackend):
             each(self._start_relay, [engine.client.api for engine in self._at])
 
     def _start_relay(self, api: docker.APIClient) -> None:
-        """A container that idles: the tunnel runs a program in it."""
+        """A container that idles: the tunnel runs a program in it.
+
+        It is on all networks: with its last container a network would leave a machine, and those
+        that come back would get in each other's way.
+        """
         front, relay = self._called("front"), self._called("relay")
         api.create_container(
             self._node_image,
@@ -140,6 +161,8 @@ class SwarmBackend(DockerBackend):
                 restart_policy={"Name": "always"},  # its machine may go down, and come back
             ),
         )
+        for name in self._zookeepers:
+            api.connect_container_to_network(relay, self._called(f"link-{name}"))
         _in_time(lambda: api.start(relay))
 
     def _published(self, server: Server, port: int) -> dict[int | str, Any]:

@@ -28,6 +28,7 @@ from labkit.servers import reaper, registry, system
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
+    OneMachine,
     Progress,
     ServerState,
     Verb,
@@ -82,7 +83,7 @@ class _Server:
         return ServerState.PAUSED if status == psutil.STATUS_STOPPED else ServerState.RUNNING
 
 
-class ProcessBackend:
+class ProcessBackend(OneMachine):
     """Runs servers as processes of this machine; see `Backend` for what the verbs promise."""
 
     name = "process"
