@@ -132,7 +132,7 @@ def test_a_drained_machine_has_no_nodes(whole: Lab) -> None:
 @pytest.mark.docker
 def test_chaos_with_faults_of_machines(whole: Lab) -> None:
     kinds = ["kill-machine", "cut-machine", "pause-holder", "kill-leader", "partition"]
-    result = chaos(whole, seed=1, seconds=24, faults=kinds)  # type: ignore[arg-type]
+    result = chaos(whole, seed=1, seconds=16, faults=kinds)  # type: ignore[arg-type]
     assert result.ok, str(result)
     assert {"kill-machine", "cut-machine"} <= {fault.kind for fault in result.faults}
 
@@ -141,7 +141,7 @@ def test_chaos_with_faults_of_machines(whole: Lab) -> None:
 def test_the_sample_is_caught(engines: list[str]) -> None:
     settings = {"session_timeout": TIMEOUT, "request_deadline": 1.0, "claim": "original"}
     with Lab(6, engines=engines, **settings) as lab:  # type: ignore[arg-type]
-        result = chaos(lab, seed=1, seconds=15)
+        result = chaos(lab, seed=2, seconds=8, faults=["kill", "partition"])
     assert result.report.violations, str(result)
 
 
