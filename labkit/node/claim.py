@@ -176,9 +176,11 @@ class Claimer:
             return None
         ticket = attempt.ticket(children)
         if ticket is None:
-            # Either the transaction was done and its reply was lost, or the ticket never was.
-            attempt.asked = False
-            return self._find(attempt, numbers(children))
+            # Either the transaction was done and its reply was lost, or the ticket never was. Which
+            # one is known only when a reply to the search has come: until then, no new ticket.
+            found = self._find(attempt, numbers(children))
+            attempt.asked = found is not None
+            return found
         number = target(children, ticket)
         if number > self._max_number:
             with suppress(NoNodeError):

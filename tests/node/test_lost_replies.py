@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import combinations
 
 import pytest
 from conftest import Tree
 from kazoo.exceptions import ConnectionLoss
 
 from labkit.lab.lab import Lab
+from labkit.node.claim import Claimer
 from labkit.node.configuration import BadConfiguration, configuration
 from labkit.node.session import LOST_REPLY, Session
 
@@ -55,3 +59,24 @@ def test_a_node_is_told_by_its_environment() -> None:
 def test_what_is_no_place_is_refused(value: str) -> None:
     with pytest.raises(BadConfiguration, match="LOSE_REPLIES"):
         configuration({"LOSE_REPLIES": value})
+
+
+@pytest.mark.parametrize("lose", list(combinations(range(2, 10), 2)), ids=str)
+def test_a_claim_that_loses_two_replies_leaves_nothing_else(
+    tree: Tree, lose: tuple[int, int]
+) -> None:
+    """Also if what is lost second is the reply that would have told what became of the first.
+
+    A session's first request is kazoo's own: whether its chroot is there.
+    """
+    tree.put("1", "2")
+    session = Session(tree.hosts, 10.0, logging.getLogger("labkit.test"), lose=lose)
+    with closing(session):
+        session.start(timeout=10)
+
+        def connected(_: int) -> None:
+            tree.wait(lambda: session.connected)
+
+        claim = Claimer(session, b"{}", 1023, connected, time.monotonic).claim()
+        assert tree.children() == {"1", "2", str(claim.number)}
+        session.stop()
