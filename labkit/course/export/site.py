@@ -187,6 +187,11 @@ class _Renderer(IPythonRenderer):
         name = self._site.picture(self._page, url)
         return _figure(name, text, self._site.width(name))
 
+    def block_code(self, code: str, info: str | None = None) -> str:
+        text = super().block_code(code, info)
+        focusable = '<div class="highlight" tabindex="0" role="group" aria-label="Code">'
+        return text.replace('<div class="highlight">', focusable, 1)
+
     def table(self, text: str) -> str:
         return (
             '<div class="table" tabindex="0" role="group" aria-label="Table">'
