@@ -129,8 +129,8 @@ MUTANTS = (
         (
             (
                 "claim.py",
-                "            return self._find(attempt, numbers(children))\n",
-                "            return None\n",
+                "            found = self._find(attempt, numbers(children))\n",
+                "            found = None\n",
             ),
         ),
         missed_because="it wastes a number, which breaks no rule of chaos; the ladder's rung 8",
