@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
-from labkit.errors import BackendUnavailable
+from labkit.errors import BackendError, BackendUnavailable, ConfigError
 from labkit.servers import registry
-from labkit.servers.docker import engine, images
+from labkit.servers.docker import engine, engines, images
+from labkit.servers.docker.machines import Machines
 from labkit.servers.zookeeper import install
 
 #: Programs that the tests can look at the pages with.
@@ -34,7 +36,7 @@ def examine() -> list[Finding]:
     docker = _docker()
     images = [_images()] if docker.ok else []
     here = [_python(), _zookeeper(), docker, *images]
-    return [*here, _jupyter(), _ports(), _labs(), _chromium()]
+    return [*here, *_machines(), _jupyter(), _ports(), _labs(), _chromium()]
 
 
 def can_run(findings: Iterable[Finding]) -> bool:
@@ -74,6 +76,20 @@ def _images() -> Finding:
         f"it can't. Images that are here can be named in {' and '.join(missing.values())}."
     )
     return Finding("Docker images", False, f"to be pulled: {', '.join(missing)}", fix)
+
+
+def _machines() -> Iterator[Finding]:
+    """Those that are named, or that `labkit machines up` has made; no word of them without any."""
+    if not os.environ.get(engines.VARIABLE) and not Machines().all():
+        return
+    try:
+        found, _ = engines.join(engines.named())
+    except (BackendError, ConfigError) as error:
+        yield Finding("machines", False, "not usable", str(error))
+        return
+    for machine in found:
+        machine.client.close()
+    yield Finding("machines", True, f"a Swarm: {', '.join(machine.name for machine in found)}")
 
 
 def _jupyter() -> Finding:

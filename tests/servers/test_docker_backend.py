@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from types import SimpleNamespace
 
 import pytest
@@ -97,3 +98,11 @@ def test_an_engine_that_removes_nothing_is_given_up(monkeypatch: pytest.MonkeyPa
     engine = BusyEngine(monkeypatch, removes=False)
     with pytest.raises(BackendError, match=r"does not remove node1, .*, node6\. `docker ps"):
         remove_lab_by([engine], "c0ffee4")  # type: ignore[list-item]
+
+
+def test_what_ssh_takes_is_said() -> None:
+    """The library's own word for it is the name of a class."""
+    if importlib.util.find_spec("paramiko") is not None:
+        pytest.skip("docker[ssh] is installed")
+    with pytest.raises(BackendUnavailable, match=r"ssh://nowhere.*pip install 'docker\[ssh\]'"):
+        engine.connect("ssh://nowhere")

@@ -49,6 +49,9 @@ def test_from_up_to_down(some: Machines) -> None:
     with closing(connect(there[0].url)) as manager:
         nodes = manager.api.nodes()
     assert {n["Description"]["Hostname"] for n in nodes} == {"a", "b"}
+    with closing(docker.from_env()) as client:  # as after a restart of the machine below
+        client.api.kill(there[1].container)
+    assert some.up(2, quiet) == there
     assert some.down() == ["a", "b"]
     assert some.down() == some.all() == on_the_engine(some.name) == []
 

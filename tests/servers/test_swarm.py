@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 import pytest
 from kazoo.exceptions import KazooException
 
+from labkit import doctor
 from labkit.errors import BackendUnavailable, ConfigError, LabError, ServerNotFound
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
@@ -156,6 +157,22 @@ def test_engines_are_named_by_url_or_context(monkeypatch: pytest.MonkeyPatch) ->
         naming.named(["nowhere"])
     with pytest.raises(ConfigError, match="ssh"):
         naming.named(["https://one:2376"])
+
+
+@pytest.mark.docker
+def test_the_doctor_looks_at_the_machines(
+    engines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> tuple[bool, str, str]:
+        [finding] = (f for f in doctor.examine() if f.what == "machines")
+        return finding.ok, finding.found, finding.fix
+
+    monkeypatch.setenv("LABKIT_ENGINES", ",".join(engines))
+    assert said() == (True, "a Swarm: a, b, c", "")
+    monkeypatch.setenv("LABKIT_ENGINES", "unix:///nowhere")
+    ok, _, fix = said()
+    assert not ok
+    assert "No Docker engine answers at unix:///nowhere" in fix
 
 
 @pytest.mark.docker

@@ -75,6 +75,11 @@ def current_url() -> str:
 def _why_no_engine(error: BaseException, engine: str | None = None) -> str:
     url = engine or current_url()
     reason = " ".join(str(error).split())
+    if "paramiko" in reason:
+        return (
+            f"Docker's Python library reaches {url} only with a package more: `pip install "
+            f"'docker[ssh]'`, {USE_PROCESSES}"
+        )
     if "Permission denied" in reason:
         return (
             f"You may not use the Docker engine at {url}. Join its group with "

@@ -100,14 +100,18 @@ class Machines:
     def up(self, count: int, progress: Progress) -> list[Machine]:
         """Make `count` machines, and a Swarm of them, the first one its manager.
 
-        Machines that are there already are used. One that fails leaves nothing. Raises
+        Machines that are there already are used, unless they have ended with their engine; then
+        there are new ones. One that fails leaves nothing. Raises
         `BackendUnavailable` if the engine can't have machines, or does not let a container be one.
         """
         if not 1 <= count <= MOST:
             raise ConfigError(f"There can be 1 to {MOST} machines, not {count}.")
-        if there := self.all():
-            if len(there) == count:
-                return there
+        there = self.all()
+        if not all(map(_answers, there)):
+            self.down()
+        elif len(there) == count:
+            return there
+        elif there:
             raise ConfigError(f"There are {len(there)} machines. `labkit machines down` first.")
         if is_elsewhere() or sys.platform != "linux":
             raise BackendUnavailable(
