@@ -124,7 +124,7 @@ def test_nothing_to_run_on() -> None:
 def test_an_unknown_backend() -> None:
     done = run("tour", "--backend", "cloud")
     assert done.returncode == 2
-    assert "Choose one of: docker, process" in done.stderr
+    assert "Choose one of: docker, swarm, process" in done.stderr
 
 
 def test_what_is_in_brackets_is_printed_too() -> None:

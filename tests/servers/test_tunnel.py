@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -64,13 +65,19 @@ async def _say(port: int, what: bytes) -> bytes:
     return heard
 
 
+def run(main: Coroutine[None, None, None]) -> None:
+    """In a thread of its own: in this one a browser's loop may be running."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, main).result()
+
+
 def test_many_connections_do_not_mix() -> None:
     async def main() -> None:
         said = [bytes([number]) * (number * 5000) for number in range(1, 40)]
         async with carried(_echo) as (port, _):
             assert await asyncio.gather(*(_say(port, what) for what in said)) == said
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_where_nobody_listens_a_connection_is_broken_at_once() -> None:
@@ -79,7 +86,7 @@ def test_where_nobody_listens_a_connection_is_broken_at_once() -> None:
             with pytest.raises(ConnectionResetError):
                 await _say(port, b"anybody?")
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_when_the_stream_ends_every_connection_breaks() -> None:
@@ -93,4 +100,4 @@ def test_when_the_stream_ends_every_connection_breaks() -> None:
                 await asyncio.wait_for(reader.read(), 5)
             writer.close()
 
-    asyncio.run(main())
+    run(main())
