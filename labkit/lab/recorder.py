@@ -80,15 +80,15 @@ class Recorder:
             self._thread = None
 
     def catch_up(self, timeout: float = 0.5) -> None:
-        """Wait until every node that can be reached has been asked once more.
+        """Wait until every node has been asked once more: one that was silent may be back.
 
-        One that falls silent just now is waited for until `timeout` seconds have passed.
+        One that neither answers nor refuses is waited for until `timeout` seconds have passed.
         """
         now = self._timeline.now()
         deadline = now + timeout
         while self._thread is not None and self._timeline.now() < deadline:
             heard = [self._said.get(name) for name, _ in self._nodes()]
-            if all(said and (_asked(said) >= now or not said.reachable) for said in heard):
+            if all(said and _asked(said) >= now for said in heard):
                 return
             time.sleep(0.01)
 

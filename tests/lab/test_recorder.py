@@ -115,6 +115,27 @@ def test_a_node_that_is_back_before_it_was_missed_is_not_called_silent() -> None
     assert [event.reachable for event in said] == [True]
 
 
+def test_it_catches_up_with_a_node_that_has_just_been_started(lab: Lab) -> None:
+    """A claim need not say whose it is: then only its session tells, by its node's word."""
+    node, timeline = lab.node(1), Timeline()
+    recorder = Recorder(timeline, lambda: [(node.name, node.url)], interval=0.4).start()
+
+    def said() -> StatusEvent | None:
+        return next((e for e in reversed(list(timeline)) if isinstance(e, StatusEvent)), None)
+
+    try:
+        for _ in range(3):
+            node.stop()
+            lab.wait_until(lambda: (event := said()) is not None and not event.reachable)
+            node.start()
+            recorder.catch_up()
+            event = said()
+            assert event is not None
+            assert event.session
+    finally:
+        recorder.stop()
+
+
 def test_a_frozen_node_delays_nobody(lab: Lab) -> None:
     lab.wait_until(lambda: last(lab, StatusEvent, "node4"))
     lab.node(1).pause()
