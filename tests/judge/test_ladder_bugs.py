@@ -24,10 +24,15 @@ PLANTED = {
 }
 
 
+def seeds(rung: int) -> range:
+    """Those of which one has to catch the bug: on rung 2 servers race, and meet by chance."""
+    return range(1, 9) if rung == 2 else range(1, 2)
+
+
 @pytest.mark.parametrize(("server", "rung"), BUGS, ids=[server.__name__ for server, _ in BUGS])
 def test_a_bug_of_the_samples_falls_on_its_rung(server: type, rung: int) -> None:
-    step = attempt(rung, server, seed=1, backend="process")
-    assert step.finding is not None, step.verdict
+    steps = (attempt(rung, server, seed=seed, backend="process") for seed in seeds(rung))
+    assert any(step.finding is not None for step in steps)
 
 
 @pytest.mark.parametrize("rung", sorted({rung for _, rung in BUGS}))
@@ -39,8 +44,8 @@ def test_without_the_bug_the_rung_holds(rung: int) -> None:
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_planted_bug_falls_on_its_rung(bug: str) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == bug)
-    said = mutant.attempt(PLANTED[bug], seed=1)
-    assert said["violation"], said
+    said = (mutant.attempt(PLANTED[bug], seed=seed) for seed in seeds(PLANTED[bug]))
+    assert any(step["violation"] for step in said)
 
 
 def test_the_note_says_which_rung_catches_which() -> None:
