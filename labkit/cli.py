@@ -283,12 +283,13 @@ def up(
 ) -> None:
     """Keep a lab running in the foreground and print its addresses; Ctrl-C removes it."""
     from labkit.lab.lab import Lab
-    from labkit.see import projector
     from labkit.servers import registry
 
     asked: dict[str, Any] = {"nodes": nodes, "ensemble": ensemble, "claim": claim}
     asked |= {"session_timeout": session_timeout, "backend": backend}
     if page:
+        from labkit.see import projector
+
         shown = "Open [bold]{}[/]: each tab has a lab of its own. Ctrl-C ends it."
         projector.show(lambda at: out.print(shown.format(at)), browser, **asked)
     with _progress() as (_, report):

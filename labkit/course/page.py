@@ -10,7 +10,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,7 @@ class Cell(NamedTuple):
 class Text:
     """What is written on a page, for those who neither run nor save it."""
 
+    path: Path
     about: dict[str, Any]  # what its metadata say of it
     cells: tuple[Cell, ...]
 
@@ -57,11 +58,35 @@ class Text:
     def read(cls, path: Path) -> Text:
         """Read a notebook. Raises `ConfigError` when it is none."""
         try:
-            said = json.loads(path.read_text("utf-8"))
-            cells = [Cell(cell["cell_type"], "".join(cell["source"])) for cell in said["cells"]]
-            return cls(said["metadata"].get("labkit", {}), tuple(cells))
+            return cls.of(path, json.loads(path.read_text("utf-8")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} is not a notebook that can be read: {error}") from error
+
+    @classmethod
+    def of(cls, path: Path, notebook: Mapping[str, Any]) -> Text:
+        """What is written in a notebook that has been read."""
+        cells = [Cell(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+        return cls(path, dict(notebook["metadata"].get("labkit", {})), tuple(cells))
+
+    @property
+    def number(self) -> str:
+        """Its place in the course: "00" to "17"; "03b" stands between "03" and "04"."""
+        return str(self.about.get("number", self.path.stem.split("-")[0]))
+
+    @property
+    def title(self) -> str:
+        """Its first heading, or its file's name."""
+        headings = (
+            re.search(r"^# +(.+?) *$", cell.source, flags=re.MULTILINE)
+            for cell in self.cells
+            if cell.cell_type == "markdown"
+        )
+        return next((found[1] for found in headings if found), self.path.stem)
+
+    @property
+    def name(self) -> str:
+        """How other pages call it."""
+        return f"{self.number} · {self.about.get('question', self.title)}"
 
 
 @dataclass(frozen=True)
@@ -92,29 +117,29 @@ class Page:
         return Page(self.path, notebook)
 
     @property
+    def text(self) -> Text:
+        """What is written on it, as it is now."""
+        return Text.of(self.path, self.notebook)
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the page's metadata say of it."""
-        return dict(self.notebook.metadata.get("labkit", {}))
+        return self.text.about
 
     @property
     def number(self) -> str:
-        """Its place in the course: "00" to "13"; "03b" stands between "03" and "04"."""
-        return str(self.about.get("number", self.path.stem.split("-")[0]))
+        """Its place in the course."""
+        return self.text.number
 
     @property
     def title(self) -> str:
         """Its first heading, or its file's name."""
-        headings = (
-            re.search(r"^# +(.+?) *$", cell.source, flags=re.MULTILINE)
-            for cell in self.notebook.cells
-            if cell.cell_type == "markdown"
-        )
-        return next((found[1] for found in headings if found), self.path.stem)
+        return self.text.title
 
     @property
     def name(self) -> str:
         """How other pages call it."""
-        return f"{self.number} · {self.about.get('question', self.title)}"
+        return self.text.name
 
     @cached_property
     def minutes(self) -> int:

@@ -110,7 +110,7 @@ def _in_words(parts: Sequence[Part], record: Record) -> str:
 def _course() -> tuple[Part, ...]:
     return tuple(
         Part(
-            f"{page.about['number']} · {page.about['question']}",
+            page.name,
             _constants(page, "exercise"),
             _constants(page, "predict"),
         )

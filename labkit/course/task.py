@@ -26,9 +26,7 @@ Nothing here waits for the reader: what is not answered is *not predicted* or *n
 from __future__ import annotations
 
 import dis
-import html
 import inspect
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -210,13 +208,7 @@ class Verdict:
         text = f"**{str(self.outcome).capitalize()}.** {self.message}"
         note = Note(text, good[self.outcome])._repr_html_()
         chart = self.chart
-        if chart is None:
-            return note
-        width = round(chart.get_size_inches()[0] * 96)
-        data = b64encode(chart.png()).decode()
-        alt = html.escape(chart.alt, quote=True)
-        picture = f'<img src="data:image/png;base64,{data}" width="{width}" alt="{alt}">'
-        return f"{note}<div>{picture}</div>"
+        return note if chart is None else f"{note}<div>{chart.html()}</div>"
 
 
 _ROWS = 14  # moments that the timeline of a failure shows

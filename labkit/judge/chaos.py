@@ -181,7 +181,7 @@ def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
     """Those that the lab can have, if all are wanted; else those named, but for ZooKeeper's own
     faults where that is not the lab's.
     """
-    if not lab.machines and set(MACHINE_FAULTS) < set(faults):
+    if not lab.machines and set(faults) == set(ALL_KINDS):
         faults = [kind for kind in faults if kind not in MACHINE_FAULTS]
     if lab.zookeeper.is_own:
         return faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import fields
 from html import escape
 
@@ -69,12 +68,7 @@ class _Shown(Climb):
         red = self.first_red
         if red is None or red.finding is None or not red.events:
             return ""
-        chart = moment(red.events, red.finding)
-        width, height = (round(inches * 96) for inches in chart.get_size_inches())
-        return (
-            f'<img src="data:image/png;base64,{b64encode(chart.png()).decode()}" width="{width}" '
-            f'height="{height}" alt="{escape(chart.alt, quote=True)}">'
-        )
+        return moment(red.events, red.finding).html()
 
 
 def _row(step: Step) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import fields
 from html import escape
@@ -44,12 +43,7 @@ class _Shown(Judgement):
         text = "".join(f"<p>{escape(line)}</p>" for line in str(self).splitlines())
         if all(violation.rule != "exclusion" for violation in self.violations):
             return text
-        chart = moment(self)
-        width, height = (round(inches * 96) for inches in chart.get_size_inches())
-        return (
-            f'{text}<img src="data:image/png;base64,{b64encode(chart.png()).decode()}" '
-            f'width="{width}" height="{height}" alt="{escape(chart.alt, quote=True)}">'
-        )
+        return text + moment(self).html()
 
 
 def moment(judgement: Judgement, *, before: float = 2.5, after: float = 1.0) -> Chart:

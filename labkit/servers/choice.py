@@ -29,9 +29,8 @@ def choose(
     """A prepared backend: the one asked for, else Docker if an engine answers, else processes.
 
     `name`, or else LABKIT_BACKEND, decides; a Swarm if `engines`, or else LABKIT_ENGINES, name its
-    machines. If none does, a Docker engine that cannot get its
-    images, or would publish a lab to other machines, is passed over. Labs whose owners have died
-    are removed first.
+    machines. If none does, a Docker engine that cannot get its images, or would publish a lab to
+    other machines, is passed over. Labs whose owners have died are removed first.
     """
     name = name or environ.get("LABKIT_BACKEND") or None
     if name not in (None, *NAMES):

@@ -92,16 +92,10 @@ def home() -> Path:
 
 
 @explained()
-def register(
-    lab_id: str,
-    backend: str,
-    nodes: dict[str, str] | None = None,
-    engines: Sequence[str] = (),
-) -> None:
-    """Write down (or update) that this process owns the lab; its engines are kept."""
+def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
+    """Write down (or update) that this process owns the lab."""
     me = psutil.Process()
-    known = [entry.engines for entry in registered() if entry.lab_id == lab_id and not engines]
-    at = tuple(known[0] if known else engines)
+    at = _engines.get(lab_id, ())
     entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {}, at)
     path = directory(lab_id) / "lab.json"
     path.parent.mkdir(exist_ok=True, mode=0o700)
@@ -144,7 +138,8 @@ def arm(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
     The watchdog reads from a pipe that only this process writes to, so it learns of the end at
     once; a fork of this process may keep the pipe open, so it also looks for the process itself.
     """
-    register(lab_id, backend, engines=engines)
+    _engines[lab_id] = tuple(engines)
+    register(lab_id, backend)
     told = [str(os.getpid()), lab_id, backend, *engines]
     command = [sys.executable, "-m", "labkit.servers.reaper", *told]
     with open(directory(lab_id) / "watchdog.log", "ab") as log:
@@ -154,11 +149,13 @@ def arm(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
 
 
 _armed: dict[str, subprocess.Popen[bytes]] = {}
+_engines: dict[str, tuple[str, ...]] = {}  # of this process's labs on several machines
 CLOSED = b"."  # sent by an owner that has cleaned up by itself
 
 
 def disarm(lab_id: str) -> None:
     """The lab is closed and has left nothing: its watchdog may go."""
+    _engines.pop(lab_id, None)
     if (watchdog := _armed.pop(lab_id, None)) is not None:
         with suppress(BrokenPipeError):
             try:

@@ -188,3 +188,16 @@ def test_the_command_line_shows_each_page_and_forgets(file: Path) -> None:
     assert str(file) in gone.output
     assert list(file.parent.iterdir()) == []
     assert "no " + str(file) in CliRunner().invoke(cli.app, ["progress", "--reset"]).output
+
+
+def test_a_page_without_metadata_counts_by_its_heading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that a teacher has added."""
+    path = tmp_path / "18-my-own.ipynb"
+    cells = [new_markdown_cell("# Mine"), new_code_cell("1 + 1")]
+    own = new_notebook(cells=cells)
+    Page(path, own).save(own)
+    monkeypatch.setattr(standing, "files", lambda: [path])
+    [part] = standing._course.__wrapped__()
+    assert part == standing.Part("18 · Mine", (), ())

@@ -285,7 +285,9 @@ def test_a_failure_shows_its_moment(lab: Lab) -> None:
     verdict = task.check(exercises.find("claim").wrong[1])
     shown = verdict._repr_html_()
     assert "<b>Failed.</b>" in shown
-    alt = re.search(r'<img src="data:image/png;base64,[^"]+" width="\d+" alt="([^"]+)">', shown)
+    alt = re.search(
+        r'<img src="data:image/png;base64,[^"]+" width="\d+" height="\d+" alt="([^"]+)">', shown
+    )
     assert alt is not None
     assert "(the mistake)" in alt[1]
     assert "create 3 → NodeExists" in repr(verdict)

@@ -10,11 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
+from left import labs_of, processes_of
 
 from labkit import ladder
 from labkit.course import climbs
@@ -23,7 +22,6 @@ from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
 from labkit.judge.trials import RUNGS
 from labkit.judge.trials.trial import Finding, Rung, Trial
 from labkit.servers import registry
-from labkit.servers.helper import LAB_VARIABLE
 
 CLIMBS = Path(climbs.__file__).parent
 LADDER = [sys.executable, "-m", "labkit.cli", "ladder"]
@@ -246,33 +244,20 @@ def test_an_interrupt_ends_a_climb_and_leaves_nothing(after: float) -> None:
         text=True,
     )
     deadline = time.monotonic() + 30
-    while not _labs_of(process.pid) and time.monotonic() < deadline:
+    while not labs_of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    labs = _labs_of(process.pid)
+    labs = labs_of(process.pid)
     _, said = process.communicate(timeout=20)
     assert time.monotonic() - began < 2.0
     assert process.returncode == 130, said
     assert "interrupted; nothing is left running" in said
-    assert _labs_of(process.pid) == []
+    assert labs_of(process.pid) == []
     for lab in labs:
         assert not registry.directory(lab).exists()
-        assert _processes_of(lab) == []
-
-
-def _labs_of(owner: int) -> list[str]:
-    return [entry.lab_id for entry in registry.registered() if entry.owner == owner]
-
-
-def _processes_of(lab: str) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(LAB_VARIABLE) == lab:
-                found.append(process.pid)
-    return found
+        assert processes_of(lab) == []
 
 
 FALLS = [

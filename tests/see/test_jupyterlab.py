@@ -17,15 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
+from left import labs_of, processes_of
 from playwright.sync_api import Browser, Locator, Page, expect
 
 import labkit
-from labkit.servers import registry
-from labkit.servers.helper import LAB_VARIABLE
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
@@ -346,16 +344,3 @@ def test_a_class_of_a_cell_climbs_and_interrupt_ends_it(
     assert [process for lab in labs for process in processes_of(lab)] == []
     assert run(page, "print('goes on')").startswith("goes on")
     page.close()
-
-
-def labs_of(owner: int) -> list[str]:
-    return [entry.lab_id for entry in registry.registered() if entry.owner == owner]
-
-
-def processes_of(lab: str) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(LAB_VARIABLE) == lab:
-                found.append(process.pid)
-    return found

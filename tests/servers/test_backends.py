@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
 
-import psutil
 import pytest
 import requests
+from left import processes_of
 
 from labkit.errors import (
     BackendError,
@@ -37,7 +37,6 @@ from labkit.servers.base import Backend, NodeSpec, ServerState, ZooKeeperSetting
 from labkit.servers.docker import engine
 from labkit.servers.docker.backend import DockerBackend
 from labkit.servers.docker.swarm import SwarmBackend
-from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.process.backend import ProcessBackend
 from labkit.servers.zookeeper.txnlog import parse_transaction_logs
@@ -477,12 +476,7 @@ def test_nothing_survives_a_killed_owner(kind: str) -> None:
 
 def left_of(lab_id: str) -> list[Any]:
     """The lab's processes, and whatever carries its label on an engine."""
-    found: list[Any] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.environ().get(LAB_VARIABLE) == lab_id:
-                found.append(process)
-    return [*found, *everything(f"labkit.lab={lab_id}")]
+    return [*processes_of(lab_id), *everything(f"labkit.lab={lab_id}")]
 
 
 def everything(label: str | None = None) -> set[str]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 _HEADER = struct.Struct(">IBH")  # channel, kind, length of what follows
 _OPEN, _DATA, _END, _ABORT = range(4)
 _CHUNK = 32_768
-_PATIENCE = 1.0  # seconds for a connection to be made; a server that is there is near
+_TIMEOUT = 1.0  # seconds for a connection to be made; a server that is there is near
 
 
 class Mux:
@@ -67,7 +67,7 @@ class Mux:
         host, _, port = to.rpartition(":")
         try:
             connecting = asyncio.open_connection(host, int(port))
-            reader, writer = await asyncio.wait_for(connecting, _PATIENCE)
+            reader, writer = await asyncio.wait_for(connecting, _TIMEOUT)
         except (OSError, TimeoutError):
             del self._channels[channel]
             self._send(channel, _ABORT)

@@ -32,7 +32,7 @@ from labkit.servers.docker.server import Server
 from labkit.servers.docker.tunnel import Tunnel
 from labkit.servers.zookeeper.config import CLIENT_PORT
 
-_PATIENCE = 75.0  # seconds for a Swarm to free an address, or to bring a network to a machine
+_TIMEOUT = 75.0  # seconds for a Swarm to free an address, or to bring a network to a machine
 _NOT_YET = (
     *("deadline exceeded", "already in use", "could not allocate", "attaching to network"),
     "not found",  # a network that is only now brought to the machine
@@ -199,7 +199,7 @@ class SwarmBackend(DockerBackend):
 
 def _in_time(work: Callable[[], object]) -> None:
     """Do it, again and again while the Swarm is not ready for it, or has not cleaned up yet."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while True:
         try:
             work()
