@@ -20,6 +20,7 @@ from labkit.lab.event import (
     DroppedEvent,
     Event,
     FaultEvent,
+    PlacedEvent,
     RequestEvent,
     StatusEvent,
     TransactionEvent,
@@ -513,6 +514,6 @@ def _fault(begin: FaultEvent, end: float, targets: frozenset[str]) -> Fault:
 
 def _ensemble(events: Sequence[Event]) -> set[str]:
     """ZooKeeper's servers, as far as anything was done to or heard of one by its own name."""
-    subjects = {event.subject for event in events}
+    subjects = {event.subject for event in events if not isinstance(event, PlacedEvent)}
     names = {name for subject in subjects for name in subject.split(",")}
     return {name for name in names if _SERVER.fullmatch(name)} or {"zookeeper1"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from labkit.errors import ConfigError, InvalidTransition
-from labkit.lab.event import VerbEvent
+from labkit.lab.event import PlacedEvent, VerbEvent
 from labkit.lab.timeline import Timeline
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Backend, Progress
@@ -66,6 +66,11 @@ class Core:
     def new_id(self) -> int:
         """An id that no other event of this lab has."""
         return next(self._ids)
+
+    def placed(self, server: str) -> None:
+        """Put on the timeline on which machine a server is; nothing where there is only one."""
+        if machine := self.running.machine_of(server):
+            self.timeline.record(PlacedEvent(server, machine=machine))
 
     @contextmanager
     def verb(

@@ -162,6 +162,14 @@ class AttachedEvent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedEvent(Event):
+    """A server stands on a machine. Only a lab on several machines says so, once of each server."""
+
+    kind = "placed"
+    machine: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuorumEvent(Event):
     """A ZooKeeper server's mode ("leader", "follower", "standalone"); None: it serves nobody."""
 
@@ -272,6 +280,7 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
             FaultEvent,
             StatusEvent,
             AttachedEvent,
+            PlacedEvent,
             QuorumEvent,
             HoldersEvent,
             CrewEvent,

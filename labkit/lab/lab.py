@@ -219,6 +219,8 @@ class Lab(LinkVerbs):
         progress("starting ZooKeeper", None)
         names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
         endpoints = backend.create_zookeeper(names, self._zookeeper_settings)
+        for name in names:
+            self._core.placed(name)
         return ZooKeeperHandle(self._core, endpoints, self._changed)
 
     def close(self) -> None:

@@ -65,6 +65,7 @@ class Nodes:
             env = {"NODE_LAB": self._core.running.lab_id, **told.env}
             spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, told.files)
             endpoint = self._core.running.create_node(spec)
+            self._core.placed(name)
             node = Node(self._core, name, endpoint, request_deadline=told.request_deadline)
             self._nodes[name] = node
         return node

@@ -21,6 +21,7 @@ from labkit.lab.event import (
     Event,
     FaultEvent,
     HoldersEvent,
+    PlacedEvent,
     QuorumEvent,
     SessionEvent,
     StatusEvent,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 
 LASTING = (TransactionEvent, VerbEvent, FaultEvent)  # what a run is judged by
-_STATES = (StatusEvent, HoldersEvent, SessionEvent, QuorumEvent)
+_STATES = (StatusEvent, HoldersEvent, SessionEvent, QuorumEvent, PlacedEvent)
 _MOVED = 0.005  # seconds by which the two clocks part before that counts as a step
 _SURE = 0.001  # seconds within which both clocks have to be read, to be compared
 _JITTER = 0.05  # seconds by which the times in ZooKeeper's log may be out of its own order

@@ -156,6 +156,7 @@ class ZooKeeperHandle:
         with self._core.verb("join", name):
             backend.require_room(0, 1)
             endpoint = backend.create_member(name, observer)
+            self._core.placed(name)
             self._last += 1
             server = ZooKeeperServer(self._core, name, endpoint, alone=False)
             try:

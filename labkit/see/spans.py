@@ -19,6 +19,7 @@ from labkit.lab.event import (
     CrewEvent,
     Event,
     HoldersEvent,
+    PlacedEvent,
     QuorumEvent,
     RequestEvent,
     SessionEvent,
@@ -46,6 +47,7 @@ class Spans:
         self.end = 0.0
         self.zookeeper = Ensemble()
         self.terms = NODES
+        self.machines: dict[str, str] = {}  # where each server stands, in a lab on several
         self.root = CLAIMS  # what is held are children of this znode
         self.tickets: list[str] = []
         self.session = ""  # the state of the lab's own session, "CONNECTED" when all is well
@@ -66,7 +68,7 @@ class Spans:
     def add(self, event: Event) -> None:
         """Let one more thing have happened."""
         self.end = max(self.end, event.t)
-        if event.subject != "lab" and not isinstance(event, TransactionEvent):
+        if event.subject != "lab" and not isinstance(event, (TransactionEvent, PlacedEvent)):
             self.start = min(self.start, event.t)
         match event:
             case StatusEvent():
@@ -81,6 +83,8 @@ class Spans:
                 self._transaction(event)
             case CrewEvent():
                 self._crew(event)
+            case PlacedEvent():
+                self.machines[event.subject] = event.machine
             case SessionEvent():
                 self.session = event.state
                 self.zookeeper.is_connected(self.session, event.t)

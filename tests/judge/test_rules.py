@@ -22,6 +22,7 @@ from labkit.lab.event import (
     DroppedEvent,
     Event,
     FaultEvent,
+    PlacedEvent,
     QuorumEvent,
     RequestEvent,
     StatusEvent,
@@ -625,6 +626,15 @@ def test_stopping_an_ensemble_is_one_fault() -> None:
     run.verb("stop", "zookeeper")
     run.verb("start", "zookeeper")
     assert judge(run.end("node1")).faults == 1
+
+
+def test_where_servers_stand_changes_no_verdict() -> None:
+    run = three_nodes()
+    run.verb("stop", "zookeeper")
+    run.verb("start", "zookeeper1")
+    events = run.end(*NODES[:3])
+    placed = [PlacedEvent(f"zookeeper{n}", t=0.0, machine=f"m{n}") for n in (1, 2, 3)]
+    assert judge([*placed, *events]) == judge(events)
 
 
 # --- tickets ---

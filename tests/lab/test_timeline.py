@@ -20,6 +20,7 @@ from labkit.lab.event import (
     HistoryEvent,
     Holder,
     HoldersEvent,
+    PlacedEvent,
     PredictionEvent,
     QuorumEvent,
     RequestEvent,
@@ -39,6 +40,7 @@ ONE_OF_EACH = [
     FaultEvent("node1,node2", fault="partition", phase="begin", id=3, link=LinkFault("refuse")),
     StatusEvent("node1", number=1, session="0x1", session_timeout_ms=2000, asked=0.1),
     AttachedEvent("zookeeper", hosts="h:1/a"),
+    PlacedEvent("node1", machine="a"),
     QuorumEvent("zookeeper1", mode=None),
     HoldersEvent(
         "zookeeper", numbers={1: Holder("node1", "0x1", 7)}, tickets=("ticket-1",), zxid=9
@@ -111,6 +113,7 @@ def test_many_threads_write_in_the_order_of_time() -> None:
 
 def test_memory_is_bounded_and_the_last_word_of_everybody_is_kept() -> None:
     timeline = Timeline(limit=100)
+    timeline.record(PlacedEvent("node1", machine="a"))
     timeline.record(StatusEvent("node1", number=1))
     timeline.record(StatusEvent("node1", number=2))
     timeline.record(HoldersEvent("zookeeper", numbers={}, zxid=1))
@@ -119,6 +122,7 @@ def test_memory_is_bounded_and_the_last_word_of_everybody_is_kept() -> None:
     assert len(timeline) <= 100
     *others, dropped = (event for event in timeline if not isinstance(event, RequestEvent))
     assert [replace(event, t=0.0) for event in others] == [
+        PlacedEvent("node1", machine="a"),
         StatusEvent("node1", number=2),
         HoldersEvent("zookeeper", numbers={}, zxid=1),
     ]

@@ -13,7 +13,7 @@ from labkit.errors import BackendUnavailable, ConfigError, LabError, ServerNotFo
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
 from labkit.lab.clients import clients
-from labkit.lab.event import RequestEvent
+from labkit.lab.event import PlacedEvent, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.machine import Machine
 from labkit.lab.node import Node
@@ -70,6 +70,11 @@ def test_each_server_has_its_place_and_no_port_is_published(whole: Lab, engines:
             found = client.api.containers(filters=filters)
             assert len(found) == 4  # and the relay
             assert [p for c in found for p in c["Ports"] if "PublicPort" in p] == []
+    placed = [e for e in whole.history() if isinstance(e, PlacedEvent)]
+    assert len(placed) == len({event.subject for event in placed})  # once of each server
+    for machine in whole.machines:
+        told = [e.subject for e in placed if e.machine == machine.name]
+        assert told == [server.name for server in machine.servers]
     with pytest.raises(ServerNotFound, match="has a, b, c"):
         whole.machine("z")
 
