@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
-from labkit.errors import HistoryError
+from labkit.judge.asking import Asked, Request, requests
 from labkit.judge.schedule import is_zookeeper
 from labkit.lab.event import (
     CLAIMS,
@@ -43,7 +43,7 @@ def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     answers: dict[str, list[float]] = {}
     until: dict[str, float] = {}
     events = list(events)
-    for request in _requests(events, CLAIMS, "request" not in _lost(events).kinds):
+    for request in requests(events, CLAIMS, "request" not in _lost(events).kinds):
         if request.invoke < since:
             continue
         # Whoever asks first and last marks the ends of the time in which there was anybody to ask.
@@ -55,81 +55,6 @@ def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
         ordered = sorted([*times, until[node]])
         longest[node] = max(b - a for a, b in pairwise(ordered))
     return longest
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """One request to a node: asked at `invoke`, over at `done`; `end` is all that is known of it.
-
-    A long run has millions, so what is looked up most often is kept and not worked out.
-    """
-
-    node: str
-    phase: str
-    begin: RequestEvent
-    end: RequestEvent  # the beginning again, if the events stop before it was over
-    invoke: float
-    done: float
-    token: int | None
-
-    @classmethod
-    def of(cls, begin: RequestEvent, end: RequestEvent | None) -> Request:
-        """What the events of its beginning and, if there is one, of its end say."""
-        if end is None:
-            return cls(begin.subject, "unknown", begin, begin, begin.t, math.inf, None)
-        return cls(begin.subject, end.phase, begin, end, begin.t, end.t, end.token)
-
-    @property
-    def events(self) -> tuple[RequestEvent, ...]:
-        return (self.begin,) if self.end is self.begin else (self.begin, self.end)
-
-    @property
-    def outcome(self) -> str:
-        """ "ok", "fail" or "unknown": for the asker, a connection that was refused is silence."""
-        return "unknown" if self.phase == "fail" and self.end.status is None else self.phase
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the client gave it up of its own will: that no answer came proves nothing."""
-        return self.end.abandoned
-
-    @property
-    def number(self) -> int:
-        number = self.end.number
-        assert number is not None
-        return number
-
-    @property
-    def runs(self) -> tuple[tuple[int, int], ...]:
-        """The IDs of an answer, as first and last of each row without a gap."""
-        return self.end.runs
-
-
-class Asking:
-    """Puts each request's end beside its beginning, event by event."""
-
-    def __init__(self) -> None:
-        self._begun: dict[tuple[str, int], RequestEvent] = {}
-
-    def add(self, event: RequestEvent) -> Request | None:
-        """The request that ends with this event; None if it begins.
-
-        One of which no beginning is known begins where it ends. Raises `HistoryError` for what
-        cannot have been so.
-        """
-        key = (event.subject, event.id)
-        if event.phase == "invoke":
-            if self._begun.setdefault(key, event) is not event:
-                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
-            return None
-        begin = self._begun.pop(key, event)
-        if event.t < begin.t:
-            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
-        return Request.of(begin, event)
-
-    def open(self) -> Iterator[Request]:
-        """Those that are not over."""
-        return (Request.of(begin, None) for begin in self._begun.values())
 
 
 @dataclass
@@ -192,36 +117,6 @@ class Lives:
                 yield life
 
 
-class Asked:
-    """The requests to one node that were made at or before, and still open at, some moment."""
-
-    def __init__(self, requests: Iterable[Request]) -> None:
-        self._requests = sorted(requests, key=lambda request: request.invoke)
-        self._invoked = [request.invoke for request in self._requests]
-        ends = (math.inf if r.phase == "unknown" else r.done for r in self._requests)
-        self._open = list(accumulate(ends, max))  # until when one of those so far may have acted
-
-    def first(self, open_at: float, by: float) -> Request | None:
-        """The first that was made by a moment, and may still have acted at another."""
-        index = bisect_left(self._open, open_at)
-        found = index < len(self._requests) and self._invoked[index] <= by
-        return self._requests[index] if found else None
-
-    def waiting(self, at: float) -> Request | None:
-        """The last that was made before a moment and was over only after it."""
-        for index in reversed(range(bisect_left(self._invoked, at))):
-            if self._open[index] <= at:
-                return None
-            if self._requests[index].done > at:
-                return self._requests[index]
-        return None
-
-    @property
-    def last(self) -> float:
-        """When the last one was made."""
-        return self._invoked[-1]
-
-
 class History:
     """The events of a run, sorted into requests, znodes' lives, and faults."""
 
@@ -232,9 +127,9 @@ class History:
         self.lost = _lost(events)
         asked = [event for event in events if isinstance(event, RequestEvent)]
         is_whole = "request" not in self.lost.kinds
-        self.requests = list(_requests(asked, CLAIMS, is_whole))
+        self.requests = list(requests(asked, CLAIMS, is_whole))
         self.answered = [r for r in self.requests if r.phase == "ok"]
-        self.id_requests = list(_requests(asked, IDS, is_whole))
+        self.id_requests = list(requests(asked, IDS, is_whole))
         said = [event for event in events if isinstance(event, StatusEvent)]
         self._negotiated = _negotiated(said)
         changes = [event for event in events if isinstance(event, TransactionEvent)]
@@ -249,6 +144,7 @@ class History:
         self.sessions: dict[str, int] = {}  # the change that created each
         self.owners = _owners(said)  # of sessions: the nodes' names
         self._follow_changes()
+        self._name_owners()
         self.by_token = {life.zxid: life for life in self.claims}
         self._claims_of = grouped(self.claims, lambda life: (life.order, life.owner), Lives)
         self._claims_on = grouped(self.claims, lambda life: life.order, Lives)
@@ -293,6 +189,38 @@ class History:
                 if not life.is_ticket:
                     life.ticket = _ticket_of(life, ended, alive)
                 (self.tickets if life.is_ticket else self.claims).append(life)
+
+    def _name_owners(self) -> None:
+        """Find the owners of claims that name none, of sessions that no node was heard to have.
+
+        A node may claim, answer and die between two questions about its session. Then the claim is
+        its own by whose number was answered while it was held: by the node that did so most often.
+        """
+        answers = grouped(self.answered, lambda request: request.number, list)
+        for number, lives in grouped(self.claims, lambda life: life.order, list).items():
+            for before, life, after in zip([None, *lives], lives, [*lives[1:], None], strict=False):
+                if life.owner is None:
+                    told = self._told(answers.get(number, []), life, (before, after))
+                    life.owner = max(told, key=told.__getitem__, default=None)
+
+    def _told(
+        self, answers: Sequence[Request], life: Life, beside: Iterable[Life | None]
+    ) -> Counter[str]:
+        """How often each node answered by a claim, and not by its own just before or after it."""
+        own = [x for x in beside if x is not None and x.owner is not None]
+        first = bisect_left(answers, life.begin - self.tolerance, key=done)
+        last = bisect_right(answers, life.end + self.tolerance, key=done)
+        return Counter(
+            request.node
+            for request in answers[first:last]
+            if request.token in (None, life.zxid)
+            and not any(
+                x.owner == request.node
+                and x.begin - self.tolerance <= request.done
+                and request.invoke <= x.end + self.tolerance
+                for x in own
+            )
+        )
 
     def claim_behind(self, request: Request) -> Life | None:
         """The znode that an answer speaks of; an answer without a token, the best it could mean."""
@@ -401,24 +329,8 @@ def _lost(events: Sequence[Event]) -> _Lost:
     )
 
 
-def _requests(events: Iterable[Event], path: str, is_whole: bool) -> Iterator[Request]:
-    """The requests for a path, in the order in which they were over.
-
-    Unless the events are `is_whole`, a request's beginning may have been dropped.
-    """
-    asking = Asking()
-    for event in events:
-        if not isinstance(event, RequestEvent) or event.path != path:
-            continue
-        if (request := asking.add(event)) is None:
-            continue
-        if request.begin is not event:
-            yield request
-        elif is_whole:
-            raise HistoryError(
-                f"Request {event.id} to {event.subject} ended but never began: {event}"
-            )
-    yield from asking.open()
+def done(request: Request) -> float:
+    return request.done
 
 
 def _owners(said: Iterable[StatusEvent]) -> dict[str, str]:

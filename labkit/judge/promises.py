@@ -12,7 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
-from labkit.judge.facts import Asked, History, Life, Lives, Request, grouped
+from labkit.judge.asking import Asked, Request
+from labkit.judge.facts import History, Life, Lives, done, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
 
@@ -85,7 +86,7 @@ def _slept_past_a_rival(history: History) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
     heard = _heard(history)
     claims = grouped(history.claims, lambda life: life.owner or "", Lives)
-    answers = grouped(sorted(history.answered, key=_done), lambda r: r.number, list)
+    answers = grouped(sorted(history.answered, key=done), lambda r: r.number, list)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
         waited = [
             request
@@ -110,10 +111,10 @@ def _answered_by_a_rival(
 
     `answers` are all of that number, in the order in which they came.
     """
-    first = bisect_right(answers, lost.end, key=_done)
+    first = bisect_right(answers, lost.end, key=done)
     return any(
         request.node != lost.owner and history.claim_behind(request) is not None
-        for request in answers[first : bisect_left(answers, before, key=_done)]
+        for request in answers[first : bisect_left(answers, before, key=done)]
     )
 
 
@@ -121,10 +122,6 @@ def _heard(history: History) -> dict[str, Asked]:
     """The requests that each node answered in any way, with a number or a refusal."""
     answered = (r for r in history.requests if r.phase == "ok" or r.end.status)
     return grouped(answered, lambda request: request.node, Asked)
-
-
-def _done(request: Request) -> float:
-    return request.done
 
 
 def _shared_a_worker(history: History) -> bool:

@@ -30,7 +30,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life, Request
+from labkit.judge.asking import Request
+from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life
 from labkit.judge.promises import untested
 from labkit.judge.report import Report, Violation, counted
 from labkit.judge.schedule import is_zookeeper

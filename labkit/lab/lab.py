@@ -391,7 +391,7 @@ class Lab(LinkVerbs):
         more: without that, the last fraction of a second would be missing.
         """
         if self._recorder is not None:
-            self._recorder.catch_up()
+            self._recorder.catch_up(lambda name: self.node(name).known_state == ServerState.RUNNING)
         if self.zookeeper.is_own:
             transactions = self.zookeeper.transactions()
             assert self._zk is not None

@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Set
 from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,18 +79,29 @@ class Recorder:
             self._thread.join()
             self._thread = None
 
-    def catch_up(self, timeout: float = 0.5) -> None:
+    def catch_up(self, runs: Callable[[str], bool]) -> None:
         """Wait until every node has been asked once more: one that was silent may be back.
 
-        One that neither answers nor refuses is waited for until `timeout` seconds have passed.
+        Nodes that neither answer nor refuse are waited for no longer than half a second; those of
+        them of which `runs` says that they run, until a connection to where they were before has
+        been given up, and another made.
         """
         now = self._timeline.now()
-        deadline = now + timeout
-        while self._thread is not None and self._timeline.now() < deadline:
-            heard = [self._said.get(name) for name, _ in self._nodes()]
-            if all(said and _asked(said) >= now for said in heard):
-                return
+        silent = self._unheard(self._names(), now, 0.5)
+        self._unheard({name for name in silent if runs(name)}, now, _TIMEOUT + 0.5)
+
+    def _unheard(self, names: Set[str], since: float, timeout: float) -> Set[str]:
+        """Wait for nodes to be asked after `since`; those that were not after `timeout` seconds."""
+        while self._thread is not None:
+            said = {name: self._said.get(name) for name in names & self._names()}
+            names = {name for name, status in said.items() if _asked(status) < since}
+            if not names or self._timeline.now() > since + timeout:
+                return names
             time.sleep(0.01)
+        return set()
+
+    def _names(self) -> Set[str]:
+        return {name for name, _ in self._nodes()}
 
     async def _record(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
@@ -121,24 +132,24 @@ class Recorder:
         connection = Connection(address.hostname or "", address.port or 80)
         try:
             while True:
-                has_answered = connection.is_open
+                has_answered, asked = connection.is_open, self._timeline.now()
                 try:
                     async with asyncio.timeout(_TIMEOUT):
                         await connection.open()
                     asked = self._timeline.now()
-                    status = await self._status(name, connection)
+                    status = await self._status(name, connection, asked)
                     self._note(replace(status, asked=asked))
                 except NO_ANSWER as error:
                     connection.close()
                     if has_answered and isinstance(error, EOFError | ConnectionError):
                         continue  # the process that it led to has ended; is there another?
-                    self._unreachable(name, str(error) or type(error).__name__)
+                    self._unreachable(name, str(error) or type(error).__name__, asked)
                 await asyncio.sleep(self._interval)
         finally:
             connection.close()
 
-    async def _status(self, name: str, connection: Connection) -> StatusEvent:
-        silent = self._loop.call_later(_TIMEOUT, self._unreachable, name, "no answer")
+    async def _status(self, name: str, connection: Connection, asked: float) -> StatusEvent:
+        silent = self._loop.call_later(_TIMEOUT, self._unreachable, name, "no answer", asked)
         hopeless = self._loop.call_later(_GIVE_UP, connection.close)
         try:
             code, _, body = await connection.get("/status")
@@ -150,8 +161,8 @@ class Recorder:
             silent.cancel()
             hopeless.cancel()
 
-    def _unreachable(self, name: str, error: str) -> None:
-        self._note(StatusEvent(name, reachable=False, error=error, asked=self._timeline.now()))
+    def _unreachable(self, name: str, error: str, asked: float) -> None:
+        self._note(StatusEvent(name, reachable=False, error=error, asked=asked))
 
     def _note(self, status: StatusEvent) -> None:
         """Record a node's status, if it says anything new."""
@@ -177,8 +188,8 @@ class Recorder:
             await asyncio.sleep(min(self._interval, _ELECTING))
 
 
-def _asked(status: StatusEvent) -> float:
-    return -math.inf if status.asked is None else status.asked
+def _asked(status: StatusEvent | None) -> float:
+    return -math.inf if status is None or status.asked is None else status.asked
 
 
 def _lasting(status: StatusEvent) -> StatusEvent:

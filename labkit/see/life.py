@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from labkit.judge.facts import Request
+from labkit.judge.asking import Request
 from labkit.see.bars import LAST, Span, Stretch
 
 

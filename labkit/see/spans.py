@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from labkit.judge.facts import Asking, Request
+from labkit.judge.asking import Asking, Request
 from labkit.lab.event import (
     CLAIMS,
     CrewEvent,

@@ -116,6 +116,41 @@ def test_the_clock_of_the_log_may_be_off_by_less_than_the_tolerance(
     assert report.ok, str(report)
 
 
+def nameless(events: Sequence[Event], forgotten: Sequence[int]) -> list[Event]:
+    """The same run by servers that give no tokens; of some claims nobody knows whose they are."""
+    return [
+        replace(event, token=None)
+        if isinstance(event, RequestEvent)
+        else replace(event, value=None)
+        if isinstance(event, TransactionEvent) and event.zxid in forgotten
+        else event
+        for event in events
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.data())
+def test_a_claim_may_name_nobody(run: HistoryBuilder, data: st.DataObject) -> None:
+    """As that of a server of one's own that dies before anybody has asked for its session."""
+    zxids = [claim.zxid for claim in claims(run.events)]
+    report = judge(nameless(run.events, data.draw(st.lists(st.sampled_from(zxids)))))
+    assert report.ok, str(report)
+
+
+def test_by_a_claim_that_names_nobody_one_node_may_answer() -> None:
+    run = three_nodes()
+    run.leave("node1")
+    run.t += 0.2
+    run.settle("node4")
+    forgotten = run.zxid
+    for name in ("node4", "node4", "node1"):
+        run.claims(name, 1, None)
+    report = judge(nameless(run.end(*NODES[1:]), [forgotten]))
+    assert rules(report) == {"answers", "unheld"}
+    assert {violation.subject for violation in report.violations} == {"node1"}
+    assert "at that moment node4 held 1" in report.violations[0].message
+
+
 def test_a_storm_of_claims_with_tickets_is_no_hole() -> None:
     run = three_nodes()
     names = [f"node{i}" for i in range(10, 40)]

@@ -128,7 +128,7 @@ def test_it_catches_up_with_a_node_that_has_just_been_started(lab: Lab) -> None:
             node.stop()
             lab.wait_until(lambda: (event := said()) is not None and not event.reachable)
             node.start()
-            recorder.catch_up()
+            recorder.catch_up(lambda _: True)
             event = said()
             assert event is not None
             assert event.session

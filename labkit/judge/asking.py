@@ -1,0 +1,137 @@
+"""What was asked of nodes, as the timeline tells it: each request's beginning and its end."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from labkit.errors import HistoryError
+from labkit.lab.event import Event, RequestEvent
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """One request to a node: asked at `invoke`, over at `done`; `end` is all that is known of it.
+
+    A long run has millions, so what is looked up most often is kept and not worked out.
+    """
+
+    node: str
+    phase: str
+    begin: RequestEvent
+    end: RequestEvent  # the beginning again, if the events stop before it was over
+    invoke: float
+    done: float
+    token: int | None
+
+    @classmethod
+    def of(cls, begin: RequestEvent, end: RequestEvent | None) -> Request:
+        """What the events of its beginning and, if there is one, of its end say."""
+        if end is None:
+            return cls(begin.subject, "unknown", begin, begin, begin.t, math.inf, None)
+        return cls(begin.subject, end.phase, begin, end, begin.t, end.t, end.token)
+
+    @property
+    def events(self) -> tuple[RequestEvent, ...]:
+        return (self.begin,) if self.end is self.begin else (self.begin, self.end)
+
+    @property
+    def outcome(self) -> str:
+        """ "ok", "fail" or "unknown": for the asker, a connection that was refused is silence."""
+        return "unknown" if self.phase == "fail" and self.end.status is None else self.phase
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client gave it up of its own will: that no answer came proves nothing."""
+        return self.end.abandoned
+
+    @property
+    def number(self) -> int:
+        number = self.end.number
+        assert number is not None
+        return number
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """The IDs of an answer, as first and last of each row without a gap."""
+        return self.end.runs
+
+
+class Asking:
+    """Puts each request's end beside its beginning, event by event."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int], RequestEvent] = {}
+
+    def add(self, event: RequestEvent) -> Request | None:
+        """The request that ends with this event; None if it begins.
+
+        One of which no beginning is known begins where it ends. Raises `HistoryError` for what
+        cannot have been so.
+        """
+        key = (event.subject, event.id)
+        if event.phase == "invoke":
+            if self._begun.setdefault(key, event) is not event:
+                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
+            return None
+        begin = self._begun.pop(key, event)
+        if event.t < begin.t:
+            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
+        return Request.of(begin, event)
+
+    def open(self) -> Iterator[Request]:
+        """Those that are not over."""
+        return (Request.of(begin, None) for begin in self._begun.values())
+
+
+class Asked:
+    """The requests to one node that were made at or before, and still open at, some moment."""
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._requests = sorted(requests, key=lambda request: request.invoke)
+        self._invoked = [request.invoke for request in self._requests]
+        ends = (math.inf if r.phase == "unknown" else r.done for r in self._requests)
+        self._open = list(accumulate(ends, max))  # until when one of those so far may have acted
+
+    def first(self, open_at: float, by: float) -> Request | None:
+        """The first that was made by a moment, and may still have acted at another."""
+        index = bisect_left(self._open, open_at)
+        found = index < len(self._requests) and self._invoked[index] <= by
+        return self._requests[index] if found else None
+
+    def waiting(self, at: float) -> Request | None:
+        """The last that was made before a moment and was over only after it."""
+        for index in reversed(range(bisect_left(self._invoked, at))):
+            if self._open[index] <= at:
+                return None
+            if self._requests[index].done > at:
+                return self._requests[index]
+        return None
+
+    @property
+    def last(self) -> float:
+        """When the last one was made."""
+        return self._invoked[-1]
+
+
+def requests(events: Iterable[Event], path: str, is_whole: bool) -> Iterator[Request]:
+    """The requests for a path, in the order in which they were over.
+
+    Unless the events are `is_whole`, a request's beginning may have been dropped.
+    """
+    asking = Asking()
+    for event in events:
+        if not isinstance(event, RequestEvent) or event.path != path:
+            continue
+        if (request := asking.add(event)) is None:
+            continue
+        if request.begin is not event:
+            yield request
+        elif is_whole:
+            raise HistoryError(
+                f"Request {event.id} to {event.subject} ended but never began: {event}"
+            )
+    yield from asking.open()
