@@ -115,7 +115,7 @@ def _remove_patiently(lab_id: str, backend: str, engines: Sequence[str]) -> None
                 raise  # into the log; the next lab's start, or `labkit down`, removes the rest
             print(f"{error} Once more in {pause:g} s.", file=sys.stderr, flush=True)
         time.sleep(pause)
-        pause = min(2 * pause, 30)
+        pause = min(2 * pause, 8)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, suppress
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 
+import docker
 import pytest
 from kazoo.exceptions import KazooException
 
@@ -17,8 +22,12 @@ from labkit.lab.event import PlacedEvent, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.machine import Machine
 from labkit.lab.node import Node
+from labkit.servers import registry
+from labkit.servers.base import wait_until
 from labkit.servers.docker import engines as naming
 from labkit.servers.docker.engine import connect
+from labkit.servers.docker.machines import Machines
+from labkit.servers.reaper import processes_of
 
 TIMEOUT = 2.0
 TICK = 0.2
@@ -149,6 +158,85 @@ def test_the_sample_is_caught(engines: list[str]) -> None:
     with Lab(6, engines=engines, **settings) as lab:  # type: ignore[arg-type]
         result = chaos(lab, seed=2, seconds=8, faults=["kill", "partition"])
     assert result.report.violations, str(result)
+
+
+# --- an owner that is killed ------------------------------------------------------------------
+
+OWNER = """
+import sys, time
+from labkit.lab.lab import Lab
+lab = Lab(3, ensemble=3, engines=sys.argv[1:], record=False).start()
+print(lab.id, flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def frozen(number: int, engines: Sequence[str]) -> Iterator[None]:
+    """The machine with this number takes requests and answers none, as if its cable were pulled.
+
+    Afterwards all machines are in the Swarm again, for the next test.
+    """
+    container = Machines(f"labkit-test-{os.getpid()}").machine(number).container
+    with closing(docker.from_env()) as client:
+        client.api.pause(container)
+        try:
+            yield
+        finally:
+            if client.api.inspect_container(container)["State"]["Paused"]:
+                client.api.unpause(container)
+            assert wait_until(lambda: states(engines[0]) == ["ready"] * len(engines), 30, 0.1)
+
+
+def states(manager: str) -> list[str]:
+    with closing(connect(manager)) as client, suppress(docker.errors.APIError):
+        return [node["Status"]["State"] for node in client.api.nodes()]
+    return []  # it looks for itself after a pause
+
+
+def running_on(url: str, lab_id: str) -> list[str]:
+    """An engine's containers and volumes of a lab."""
+    filters = {"label": f"labkit.lab={lab_id}"}
+    with closing(connect(url)) as client:
+        return [
+            *(c["Names"][0] for c in client.api.containers(all=True, filters=filters)),
+            *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
+        ]
+
+
+def left_on(url: str, lab_id: str) -> list[str]:
+    """Those, and its networks."""
+    with closing(connect(url)) as client:
+        networks = client.api.networks(filters={"label": f"labkit.lab={lab_id}"})
+    return [*running_on(url, lab_id), *(network["Name"] for network in networks)]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("number", [1, 3], ids=["manager", "worker"])
+def test_an_engine_that_was_silent_at_its_owners_death_is_cleaned_later(
+    engines: list[str], number: int
+) -> None:
+    silent = engines[number - 1]
+    others = [url for url in engines if url != silent]
+    command = [sys.executable, "-c", OWNER, *engines]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert owner.stdout is not None
+        lab_id = owner.stdout.readline().strip()
+        assert all(left_on(url, lab_id) for url in engines)
+        with frozen(number, engines):
+            owner.send_signal(signal.SIGKILL)
+            # Sooner than a greeting to the silent one is given up. Networks are the Swarm's, and
+            # go when the last of their machines is back.
+            assert wait_until(lambda: not any(running_on(url, lab_id) for url in others), 8, 0.1)
+            log = registry.directory(lab_id) / "watchdog.log"
+            assert wait_until(lambda: "Once more" in log.read_text(), 30, 0.1)
+        assert wait_until(lambda: not registry.directory(lab_id).exists(), 15, 0.1)
+        assert [left for url in engines for left in left_on(url, lab_id)] == []
+        assert processes_of(lab_id) == []
+    finally:
+        owner.kill()
+        owner.communicate()
 
 
 # --- which engines ----------------------------------------------------------------------------

@@ -35,22 +35,28 @@ def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
     answer goes, also if others don't; then `BackendUnavailable` is raised.
     """
     clients: list[docker.DockerClient] = []
-    silent: BackendUnavailable | None = None
+    silent: list[BackendUnavailable] = []
+
+    def begin(engine: str | None) -> None:
+        try:
+            client = connect(engine)
+        except BackendUnavailable as error:
+            silent.append(error)
+        else:
+            clients.append(client)
+            _remove(client, lab_id)  # now: it takes a while to find out that another is silent
+
     try:
-        for engine in engines or (None,):
-            try:
-                clients.append(connect(engine))
-            except BackendUnavailable as error:
-                silent = error
         with explained():
-            remove_lab_by(clients, lab_id, timeout=20.0 if silent is None else 2.0)
+            each(begin, engines or (None,))
+            remove_lab_by(clients, lab_id, timeout=2.0 if silent else 20.0)
     except BackendError:
-        if silent is None:  # else its networks are still in use there
+        if not silent:  # else its networks are still in use there
             raise
     finally:
         each(docker.DockerClient.close, clients)
-    if silent is not None:
-        raise silent
+    if silent:
+        raise silent[0]
 
 
 def remove_lab_by(
@@ -61,19 +67,12 @@ def remove_lab_by(
     Raises `BackendError` when nothing has gone for `timeout` seconds; a busy engine takes longer
     than that for many containers.
     """
-    filters = {"label": f"{_LAB}={lab_id}"}
-
-    def remove(client: docker.DockerClient) -> list[str]:
-        found = _found(client.api, filters)
-        for of_a_kind in found:  # volumes and networks are free when the containers are gone
-            each(lambda work: _try(*work), of_a_kind)
-        return [name for of_a_kind in found for _, name in of_a_kind]
-
     before: set[str] = set()
     while True:
         # On all engines at the same time, and a network of several goes with its last user.
         with ThreadPoolExecutor(max_workers=16) as pool:
-            left = [name for names in pool.map(remove, clients) for name in names]
+            found = pool.map(lambda client: _remove(client, lab_id), clients)
+            left = [name for names in found for name in names]
         if not left:
             return
         if set(left) != before:
@@ -85,6 +84,14 @@ def remove_lab_by(
                 "try again."
             )
         time.sleep(0.05)
+
+
+def _remove(client: docker.DockerClient, lab_id: str) -> list[str]:
+    """Remove what an engine has of a lab, as far as it goes; the names of what was found."""
+    found = _found(client.api, {"label": f"{_LAB}={lab_id}"})
+    for of_a_kind in found:  # volumes and networks are free when the containers are gone
+        each(lambda work: _try(*work), of_a_kind)
+    return [name for of_a_kind in found for _, name in of_a_kind]
 
 
 _Removal: TypeAlias = tuple[Callable[[], object], str]  # what removes it, and its name
