@@ -33,6 +33,7 @@ NAMES = (
     "checker",
     "redraw",
     "containers",
+    "engines",
 )
 
 

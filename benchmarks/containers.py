@@ -38,7 +38,7 @@ def run(quick: bool) -> Result:
     if reason := engine.available():
         return Result([], {}, METHOD, skipped=reason)
     with closing(docker.from_env()) as client:
-        _choose_images(client)
+        choose_images(client)
         try:
             return _run(client, 2 if quick else 4, 1 if quick else 7)
         except BackendUnavailable as error:
@@ -76,7 +76,7 @@ def _run(client: docker.DockerClient, count: int, rounds: int) -> Result:
     return Result([row], data, METHOD)
 
 
-def _choose_images(client: docker.DockerClient) -> None:
+def choose_images(client: docker.DockerClient) -> None:
     for variable, image in _STAND_INS.items():
         if not os.environ.get(variable):
             try:

@@ -31,7 +31,7 @@ def _bench(*options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
-    names = [name for name in NAMES if name != "containers"]
+    names = [name for name in NAMES if name not in ("containers", "engines")]
     options = [option for name in names for option in ("--only", name)]
     done = _bench("--quick", "--output", str(tmp_path), *options)
 
@@ -84,14 +84,29 @@ def test_a_quick_run_in_docker(tmp_path: Path, docker_images: None) -> None:
     assert all(seconds > 0 for side in result["data"]["seconds"].values() for seconds in side)
 
 
+@pytest.mark.docker
+@pytest.mark.timeout(600)
+def test_a_quick_run_on_three_engines(tmp_path: Path, docker_images: None) -> None:
+    done = _bench("--quick", "--output", str(tmp_path), "--only", "engines")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = json.loads((tmp_path / "results.json").read_text())["results"].values()
+    assert result["skipped"] is None
+    for (sample,) in result["data"]["samples"].values():
+        assert sample["seconds"] > 0.5
+        assert 10 < sample["MB a node"] < 200
+        assert sample["MB"] > 6 * sample["MB a node"]  # ZooKeeper's is more
+
+
 def test_an_engine_that_is_not_there_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
-    done = _bench("--only", "containers")
+    done = _bench("--only", "containers", "--only", "engines")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "containers: 0 s, skipped: No Docker engine answers" in done.stdout
+    for name in ("containers", "engines"):
+        assert f"{name}: 0 s, skipped: No Docker engine answers" in done.stdout
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
