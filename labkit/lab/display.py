@@ -10,22 +10,35 @@ from html import escape
 from labkit.errors import LabError
 from labkit.lab.node import Node, Server
 from labkit.lab.zookeeper import ZooKeeperServer
-from labkit.servers.base import ServerState
+from labkit.servers.base import Backend, ServerState
 
-_HEAD = ("name", "state", "number", "at")
+_HEAD = ("name", "state", "number", "machine", "at")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, a line about it that may be empty, and a row a server: its state as it is now."""
+    """A title, a line about it that may be empty, and a row a server: its state as it is now.
+
+    Where they run on several machines, a column says which.
+    """
 
     title: str
     note: str
     servers: Sequence[Server]
+    backend: Backend | None
 
-    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        """The head, and then a row a server."""
+        several = self.backend is not None and bool(self.backend.machines)
+        columns = [i for i, name in enumerate(_HEAD) if name != "machine" or several]
+        return (tuple(row[i] for i in columns) for row in [_HEAD, *self._servers()])
+
+    def _servers(self) -> Iterator[tuple[str, str, str, str, str]]:
         for server in self.servers:
-            said, at = "–", str(server.endpoint)
+            said, machine, at = "–", "", str(server.endpoint)
+            if self.backend is not None:
+                with suppress(LabError):  # it is not the lab's own, or is being removed
+                    machine = self.backend.machine_of(server.name)
             if isinstance(server, Node):
                 at = server.link
                 if server.known_state == ServerState.RUNNING:
@@ -33,10 +46,10 @@ class Table:
                         said = str(server.status()["number"] or said)
             elif isinstance(server, ZooKeeperServer):
                 said = server.mode or said
-            yield server.name, server.known_state, said, at
+            yield server.name, server.known_state, said, machine, at
 
     def __str__(self) -> str:
-        rows = [_HEAD, *self._rows()] if self.servers else []
+        rows = list(self._rows()) if self.servers else []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = (
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
@@ -47,10 +60,11 @@ class Table:
     def html(self) -> str:
         """The same, as HTML; a node's address leads to its Swagger page."""
         note = f"<br><small>{escape(self.note)}</small>" if self.note else ""
-        head = "".join(f"<th>{name}</th>" for name in _HEAD)
+        first, *servers = self._rows()
+        head = "".join(f"<th>{name}</th>" for name in first)
         rows = "".join(
             f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}<td>{_link(at)}</td></tr>"
-            for *texts, at in self._rows()
+            for *texts, at in servers
         )
         return f"<b>{escape(self.title)}</b>{note}<table><tr>{head}</tr>{rows}</table>"
 

@@ -509,7 +509,8 @@ class Lab(LinkVerbs):
 
     def _table(self) -> Table:
         zookeeper = self._zookeeper.servers if self._zookeeper is not None else []
-        return Table(self.title, self.note, [*zookeeper, *self.nodes] if self._core.backend else [])
+        backend = self._core.backend
+        return Table(self.title, self.note, [*zookeeper, *self.nodes] if backend else [], backend)
 
     def __repr__(self) -> str:
         return str(self._table())

@@ -14,11 +14,13 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import WIDTH, Chart
 from labkit.see.life import Request, captions, silence
+from labkit.see.machines import grouped, headings
 from labkit.see.spans import Spans
 
 # Inches.
@@ -28,6 +30,8 @@ _BESIDE = 0.13
 _ASKED = 0.15
 _PAD = 0.06
 _HEADER = 0.24
+_GAP = 0.1  # between machines
+_MARGIN = 0.3  # where a machine's name stands
 _LETTER = 0.085  # what a letter takes at the body size
 _NEAR = 0.045  # marks of requests that are nearer than this would cover each other
 
@@ -68,7 +72,10 @@ class Rows:
 
 
 class Lanes:
-    """The chart, and the pens that draw into it. `left` and `right` are in seconds."""
+    """The chart, and the pens that draw into it. `left` and `right` are in seconds.
+
+    `lane` says of each name where it is, from the top; those on one machine are beside each other.
+    """
 
     def __init__(
         self,
@@ -85,19 +92,57 @@ class Lanes:
         self.left = since if since is not None else min(spans.start, spans.end)
         self.right = max(until if until is not None else spans.end, self.left + 0.1)
         self._seen: set[str] = set()  # outcomes of requests
+        self.groups = grouped(names, spans.machines)
+        self.has_machines = any(group.machine for group in self.groups)
+        gap = _GAP / rows.lane
+        self.lane: dict[str, float] = {}
+        for above, group in enumerate(self.groups):
+            for name in group.names:
+                self.lane[name] = len(self.lane) + above * gap
+        bottom = max(self.lane.values(), default=0) + 0.5
         top = _HEADER / rows.lane if header else 0.0
         with mpl.rc_context(style.SETTINGS):
-            height = 1.15 + rows.lane * (max(len(names), 1) + top)
+            height = 1.15 + rows.lane * (bottom + 0.5 + top)
             self.chart = Chart(figsize=(WIDTH, height), layout="constrained")
             self.axes: Axes = self.chart.add_subplot()
             self.axes.set_xlim(self.left, self.right)
-            self.axes.set_ylim(max(len(names), 1) - 0.5, -0.5 - top)
-            self.axes.set_yticks([lane + rows.bar for lane in range(len(names))], names)
+            self.axes.set_ylim(bottom, -0.5 - top)
+            self.axes.set_yticks([at + rows.bar for at in self.lane.values()], list(self.lane))
             self.axes.tick_params(axis="y", length=0)
             self.axes.set_xlabel("seconds since the lab was made")
             self.axes.set_title(title)
-            for lane in range(1, len(names)):
-                self.axes.axhline(lane - 0.5, color=style.LINE, linewidth=0.5, zorder=0)
+            for group in self.groups:
+                for name in group.names[1:]:
+                    at = self.lane[name] - 0.5
+                    self.axes.axhline(at, color=style.LINE, linewidth=0.5, zorder=0)
+            if self.has_machines:
+                self._machines()
+
+    def _machines(self) -> None:
+        """A rule between machines, and in the margin, beside the lanes' names, their own."""
+        longest = max(map(len, self.lane))
+        beside = ScaledTranslation(-longest * _LETTER - 0.1, 0, self.chart.dpi_scale_trans)
+        margin = blended_transform_factory(self.axes.transAxes + beside, self.axes.transData)
+        words = headings(self.groups, self.rows.lane, _LETTER)
+        for group, text in zip(self.groups, words, strict=True):
+            begin, end = self.lane[group.names[0]] - 0.5, self.lane[group.names[-1]] + 0.5
+            if group is not self.groups[0]:
+                at = begin - _GAP / 2 / self.rows.lane
+                self.axes.axhline(at, color=style.QUIET, linewidth=0.8, zorder=1)
+            if text:
+                line = self.axes.vlines(0, begin + 0.04, end - 0.04, color=style.QUIET)
+                line.set(transform=margin, clip_on=False, linewidth=1.5)
+                self.axes.annotate(
+                    text,
+                    (0, (begin + end) / 2),
+                    xycoords=margin,
+                    xytext=(-4, 0),
+                    textcoords="offset points",
+                    rotation=90 if len(text) > 2 else 0,
+                    ha="right",
+                    va="center",
+                    annotation_clip=False,
+                )
 
     # --- over all lanes ---
 
@@ -106,10 +151,10 @@ class Lanes:
     ) -> None:
         """Shade stretches of time, with words above; `lanes` says how many lanes down.
 
-        `{seconds}` in the words is how long it lasted.
+        `{seconds}` in the words is how long it lasted. Machines are shaded all the way down.
         """
         low, high = self.axes.get_ylim()
-        bottom = low if lanes is None else lanes - 0.5
+        bottom = low if lanes is None or self.has_machines else lanes - 0.5
         shown = [s for s in stretches if s.end >= self.left and s.start <= self.right]
         for i, stretch in enumerate(shown, 1):
             room = shown[i].start if i < len(shown) else self.right
@@ -129,7 +174,7 @@ class Lanes:
 
     # --- in one lane ---
 
-    def life(self, name: str, lane: int, bars: Sequence[Bar]) -> None:
+    def life(self, name: str, lane: float, bars: Sequence[Bar]) -> None:
         """The thin line on which bars sit: there while the process is; the reasons for silence."""
         y, spans, axes = lane + self.rows.bar, self.spans, self.axes
         for up in spans.up(name, self.right):
@@ -140,7 +185,7 @@ class Lanes:
             if quiet.what and not over:
                 self.words(silence(quiet.what), quiet.start, quiet.end, y - 0.09 / self.rows.lane)
 
-    def faults(self, name: str, lane: int) -> None:
+    def faults(self, name: str, lane: float) -> None:
         """When the server was frozen, and when its link was cut, slow or flaky."""
         for paused in self.spans.paused(name, self.right):
             line = self.axes.hlines(
@@ -153,13 +198,13 @@ class Lanes:
             box.set(zorder=0.6, gid=f"{name}-link-{cut.what}")
             self.axes.add_patch(box)
 
-    def bars(self, bars: Sequence[Bar], lane: int) -> None:
+    def bars(self, bars: Sequence[Bar], lane: float) -> None:
         """A node's bars, each with its number."""
         for bar, level in zip(bars, levels(bars), strict=True):
             self.box(bar, lane, bar.word, [str(bar.number)], level)
 
     def box(
-        self, bar: Bar, lane: int, word: Word, labels: Sequence[str], level: int | None = None
+        self, bar: Bar, lane: float, word: Word, labels: Sequence[str], level: int | None = None
     ) -> None:
         """One bar, with the first of the labels that fits; `level` is set for one that stands
         beside others.
@@ -243,7 +288,7 @@ class Lanes:
                 start, y, f" {text}", va="center", fontsize=7.5, color=style.INK, zorder=4
             )
 
-    def marks(self, name: str, lane: int) -> None:
+    def marks(self, name: str, lane: float) -> None:
         """What was done to the server: a tick through its bar, and the word where there is room."""
         rows, axes = self.rows, self.axes
         marks = [m for m in self.spans.marks(name, self.right) if self.left <= m.t <= self.right]
@@ -268,7 +313,7 @@ class Lanes:
                 )
                 written = at if flip else at + width
 
-    def requests(self, name: str, lane: int, row: float) -> None:
+    def requests(self, name: str, lane: float, row: float) -> None:
         """A mark for each request, where it ended; nearer ones would cover each other."""
         requests = self.spans.requests(name, self.right, self.left)
         for outcome, (marker, shade, label) in _OUTCOMES.items():
@@ -293,7 +338,7 @@ class Lanes:
                     gid=f"{name}:{outcome}",
                 )
 
-    def gaps(self, name: str, lane: int) -> None:
+    def gaps(self, name: str, lane: float) -> None:
         """How long the clients of a node got no answer, where that is more than a moment."""
         for gap in unanswered(self.spans.requests(name, self.right, self.left)):
             y, seconds = lane + self.rows.caption, gap.end - gap.start
@@ -328,7 +373,8 @@ class Lanes:
 
     def inches(self, seconds: float) -> float:
         """How much room so many seconds have."""
-        return seconds / (self.right - self.left) * (WIDTH - 1.1)
+        room = WIDTH - 1.1 - (_MARGIN if self.has_machines else 0.0)
+        return seconds / (self.right - self.left) * room
 
     # --- the key ---
 

@@ -45,13 +45,13 @@ def assignment(
         nodes, spans, rows, title or spans.terms.title, since, until, bool(spans.outages())
     )
     lanes.outages()
-    for lane, node in enumerate(nodes):
+    for node, lane in lanes.lane.items():
         lanes.life(node, lane, bars[node])
         lanes.bars(bars[node], lane)
         lanes.marks(node, lane)
         lanes.requests(node, lane, rows.asked)
     lanes.key({bar.word for of_node in bars.values() for bar in of_node}, spans.terms.key)
-    said = [f"{node}: {_in_words(node, bars[node], spans, lanes)}." for node in nodes]
+    said = [f"{_where(n, spans)}: {_in_words(n, bars[n], spans, lanes)}." for n in lanes.lane]
     said += [
         f"ZooKeeper down from {down.start:.1f} to {down.end:.1f} s."
         for down in spans.outages(lanes.right)
@@ -135,11 +135,13 @@ def quorum(
     downs = spans.outages(lanes.right)
     gaps = [g for g in ensemble.leaderless() if not any(_meet(g, down) for down in downs)]
     lanes.header(gaps, "no leader for {seconds:.1f} s", "leaderless", len(servers))
-    for lane, server in enumerate(servers):
+    for server in servers:
+        lane = lanes.lane[server]
         _modes(lanes, server, lane)
         lanes.faults(server, lane)
         lanes.marks(server, lane)
-    for lane, node in enumerate(nodes, len(servers)):
+    for node in nodes:
+        lane = lanes.lane[node]
         middle = lane + rows.bar
         lanes.axes.hlines(middle, lanes.left, lanes.right, color=style.LINE, linewidth=0.8)
         lanes.faults(node, lane)
@@ -151,7 +153,7 @@ def quorum(
     return lanes.chart
 
 
-def _modes(lanes: Lanes, server: str, lane: int) -> None:
+def _modes(lanes: Lanes, server: str, lane: float) -> None:
     shades = {"leader": style.INK, "standalone": style.INK, "follower": style.LINE}
     middle, height = lane + lanes.rows.bar, 0.27 / lanes.rows.lane
     for mode in lanes.spans.zookeeper.modes[server]:
@@ -180,8 +182,14 @@ def _quorum_in_words(spans: Spans, nodes: Sequence[str], lanes: Lanes) -> str:
         gaps = [f"{gap.end - gap.start:.2f} s" for gap in unanswered(requests)]
         without = f", without an answer for {' and '.join(gaps)}" if gaps else ""
         answered = sum(request.outcome == "ok" for request in requests)
-        said += f" {node}: {answered} of {len(requests)} requests answered{without}."
+        said += f" {_where(node, spans)}: {answered} of {len(requests)} requests answered{without}."
     return said
+
+
+def _where(name: str, spans: Spans) -> str:
+    """A server, and the machine that it is on if there are several."""
+    several = len(set(spans.machines.values())) > 1 and name in spans.machines
+    return f"{name} on machine {spans.machines[name]}" if several else name
 
 
 def _until(events: Iterable[Event], until: float | None) -> Iterable[Event]:

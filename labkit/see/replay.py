@@ -56,7 +56,7 @@ class Replay:
             "uid": uid,
             "since": since,
             "until": round(until, 3),  # as the ends of the bars are
-            "left": svg.LEFT,
+            "left": svg.frame_of(spans, since, until).left,
             "right": svg.WIDTH - svg.RIGHT,
             "svg": svg.assignment(spans, since=since, until=until, uid=uid, label=still.alt)
             + svg.key(words, uid, spans.terms),

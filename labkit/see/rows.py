@@ -15,6 +15,7 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.see import svg
 from labkit.see.life import silence
+from labkit.see.machines import Group, grouped
 from labkit.see.spans import Spans
 from labkit.servers.base import ServerState
 
@@ -176,11 +177,8 @@ class ManyNodes:
         if self._row is not None:
             self._row.follow(spans)
         held = {bar.number for bar, _ in spans.held()}
-        cells = (_cell(spans, name, held) for name in nodes)
-        self.table.value = (
-            '<div role="list" aria-label="nodes" style="display:grid;gap:1px 10px;line-height:1.5;'
-            f'grid-template-columns:repeat(auto-fill,minmax(150px,1fr))">{"".join(cells)}</div>'
-        )
+        groups = grouped(list(nodes), spans.machines)
+        self.table.value = "".join(_cells(spans, group, held) for group in groups)
 
     def rest(self) -> None:
         """Take all buttons out of use: the nodes are gone."""
@@ -198,6 +196,17 @@ class ManyNodes:
         self._slot.children = (self._row.box,) if self._row is not None else ()
         if before is not None:
             dispose(before.box)
+
+
+def _cells(spans: Spans, group: Group, held: set[int]) -> str:
+    where = f" on machine {escape(group.machine)}" if group.machine else ""
+    name = f'<small style="opacity:.75">{where.removeprefix(" on ")}</small>' if where else ""
+    cells = (_cell(spans, name, held) for name in group.names)
+    return (
+        f'{name}<div role="list" aria-label="nodes{where}" '
+        'style="display:grid;gap:1px 10px;line-height:1.5;'
+        f'grid-template-columns:repeat(auto-fill,minmax(150px,1fr))">{"".join(cells)}</div>'
+    )
 
 
 def _cell(spans: Spans, name: str, held: set[int]) -> str:

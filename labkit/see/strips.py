@@ -11,6 +11,7 @@ from html import escape
 
 from labkit.see import style, svg
 from labkit.see.bars import Bar, Word
+from labkit.see.machines import grouped
 from labkit.see.spans import Spans
 
 MANY = 16  # nodes: beyond that a lane each has no room
@@ -23,19 +24,21 @@ _LEGIBLE = 9.0  # height of a strip that has room for a number, and for every na
 def assignment(spans: Spans, *, since: float, until: float, uid: str, nodes: Sequence[str]) -> str:
     """Draw who had which number from `since` to `until`; see `svg.assignment` for `uid`."""
     lane = min(max(_TALL / max(len(nodes), 1), _LOWEST), _HIGHEST)
-    frame = svg.Frame(len(nodes), since, until, lane)
+    frame = svg.Frame(grouped(nodes, spans.machines), since, until, lane)
     parts = [
         *svg.head(spans.terms.title, frame),
         svg.patterns(uid),
+        *svg.machines(frame),
         *svg.axis(frame),
         *svg.outages(spans, frame),
     ]
     every = 1 if lane >= _LEGIBLE else 5
-    for place, node in enumerate(nodes):
+    named = {name for group in frame.groups for name in group.names[::every]}
+    for place, node in enumerate(frame.names):
         parts.append(f'<g class="strip" data-node="{escape(node)}">')
-        if place % every == 0:
+        if node in named:
             parts.append(
-                f'<text x="{svg.LEFT - 8:g}" y="{frame.y(place) + 3:.1f}" text-anchor="end" '
+                f'<text x="{frame.left - 8:g}" y="{frame.y(place) + 3:.1f}" text-anchor="end" '
                 f'font-size="9">{escape(node)}</text>'
             )
         parts += _strip(spans, node, frame.y(place), frame, uid)

@@ -12,10 +12,11 @@ from html import escape
 from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Terms, Word
 from labkit.see.life import captions, silence
+from labkit.see.machines import Group, grouped, headings
 from labkit.see.spans import Spans
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
-LEFT = 74.0  # where time begins
+LEFT = 74.0  # where time begins, if no machine's name stands before the lanes
 RIGHT = 12.0
 TOP = 22.0
 LANE = 40.0
@@ -23,26 +24,38 @@ _BAR = 21.0
 _BESIDE = 7.0
 _AXIS = 34.0
 _LETTER = 7.2  # width of a letter at 12 units
+_MARGIN = 32.0  # where a machine's name stands
+_GAP = 8.0  # between machines
 
 
 class Frame:
     """Where a moment and a lane are on the drawing."""
 
-    def __init__(self, lanes: int, since: float, until: float, lane: float = LANE) -> None:
+    def __init__(
+        self, groups: Sequence[Group], since: float, until: float, lane: float = LANE
+    ) -> None:
+        self.groups = groups
         self.lane = lane  # its height
         self.since, self.until = since, max(until, since + 0.1)
-        self.bottom = TOP + lane * lanes
+        self.names = [name for group in groups for name in group.names]
+        self._above = [i for i, group in enumerate(groups) for _ in group.names]
+        self.left = LEFT + (_MARGIN if any(group.machine for group in groups) else 0.0)
+        self.bottom = TOP + lane * len(self.names) + _GAP * max(len(groups) - 1, 0)
         self.height = self.bottom + _AXIS
 
     def x(self, t: float) -> float:
         t = min(max(t, self.since), self.until)
-        return LEFT + (t - self.since) / (self.until - self.since) * (WIDTH - LEFT - RIGHT)
+        return self.left + (t - self.since) / (self.until - self.since) * self._width
 
     def seconds(self, pixels: float) -> float:
-        return pixels * (self.until - self.since) / (WIDTH - LEFT - RIGHT)
+        return pixels * (self.until - self.since) / self._width
 
     def y(self, lane: int) -> float:
-        return TOP + self.lane * (lane + 0.5)
+        return TOP + self.lane * (lane + 0.5) + _GAP * self._above[lane]
+
+    @property
+    def _width(self) -> float:
+        return WIDTH - self.left - RIGHT
 
 
 def assignment(
@@ -56,29 +69,38 @@ def assignment(
 ) -> str:
     """Draw who had which number from `since` to `until`, in seconds since the timeline began.
 
-    Of an ensemble, what each of ZooKeeper's servers was stands above the nodes.
+    Of an ensemble, what each of ZooKeeper's servers was stands above the nodes, or above those on
+    its machine if there are several.
     `uid` keeps what the drawing refers to by name apart from other drawings on the page.
     Everything that happens in time is in a group of the class `time`.
     """
-    nodes = spans.nodes if nodes is None else nodes
-    servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
-    frame = Frame(len(servers) + len(nodes), since, until)
+    frame = frame_of(spans, since, until, nodes)
+    servers = spans.zookeeper.servers
     parts = [
         *head(label or spans.terms.title, frame),
         patterns(uid),
-        *_lanes([*servers, *nodes], frame),
+        *machines(frame),
+        *_lanes(frame),
         *axis(frame),
         '<g class="time">',
         *outages(spans, frame),
     ]
-    for lane, server in enumerate(servers):
-        parts += _server(spans, server, lane, frame, uid)
-    for lane, node in enumerate(nodes, len(servers)):
-        parts.append(f'<g class="lane" data-node="{escape(node)}">')
-        parts += _lane(spans, node, lane, frame, uid)
+    for lane, name in enumerate(frame.names):
+        if name in servers:
+            parts += _server(spans, name, lane, frame, uid)
+            continue
+        parts.append(f'<g class="lane" data-node="{escape(name)}">')
+        parts += _lane(spans, name, lane, frame, uid)
         parts.append("</g>")
     parts.append("</g></svg>")
     return "".join(parts)
+
+
+def frame_of(spans: Spans, since: float, until: float, nodes: Sequence[str] | None = None) -> Frame:
+    """Where everything is that `assignment` draws."""
+    servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
+    names = [*servers, *(spans.nodes if nodes is None else nodes)]
+    return Frame(grouped(names, spans.machines), since, until)
 
 
 def head(label: str, frame: Frame) -> Iterator[str]:
@@ -116,18 +138,45 @@ def patterns(uid: str) -> str:
     )
 
 
-def _lanes(nodes: Sequence[str], frame: Frame) -> Iterator[str]:
-    for lane, node in enumerate(nodes):
-        y = frame.y(lane)
-        yield f'<text x="{LEFT - 10:g}" y="{y + 4:g}" text-anchor="end">{escape(node)}</text>'
+def machines(frame: Frame) -> Iterator[str]:
+    """The names of the machines in the margin, and a rule between them; nothing if there are none.
+
+    `<g class="machine" data-machine="a">` holds what belongs to one.
+    """
+    lane = 0
+    for group, text in zip(frame.groups, headings(frame.groups, frame.lane, 6.6), strict=True):
+        top = frame.y(lane) - frame.lane / 2 if group.names else 0.0
         if lane:
-            yield line(LEFT, y - LANE / 2, WIDTH - RIGHT, y - LANE / 2, opacity=0.15)
+            yield line(0, top - _GAP / 2, WIDTH - RIGHT, top - _GAP / 2, opacity=0.45)
+        lane += len(group.names)
+        if not group.machine:
+            continue
+        bottom, x = top + frame.lane * len(group.names), 18.0
+        middle = (top + bottom) / 2
+        turn = f' transform="rotate(-90 {x - 6:g} {middle:g})"' if len(text) > 2 else ""
+        anchor = "middle" if turn else "end"
+        yield (
+            f'<g class="machine" data-machine="{escape(group.machine)}">'
+            f"<title>machine {escape(group.machine)}</title>"
+            f'<text x="{x - 6:g}" y="{middle:g}" text-anchor="{anchor}" font-size="11"{turn}>'
+            f"{escape(text)}</text>"
+        )
+        yield line(x, top + 2, x, bottom - 2, opacity=0.6, extra='stroke-width="1.5"') + "</g>"
+
+
+def _lanes(frame: Frame) -> Iterator[str]:
+    firsts = {group.names[0] for group in frame.groups if group.names}
+    for lane, node in enumerate(frame.names):
+        y, left = frame.y(lane), frame.left
+        yield f'<text x="{left - 10:g}" y="{y + 4:g}" text-anchor="end">{escape(node)}</text>'
+        if node not in firsts:
+            yield line(left, y - LANE / 2, WIDTH - RIGHT, y - LANE / 2, opacity=0.15)
 
 
 def axis(frame: Frame) -> Iterator[str]:
     """The seconds, below the lanes."""
     y = frame.bottom
-    yield line(LEFT, y, WIDTH - RIGHT, y, opacity=0.5)
+    yield line(frame.left, y, WIDTH - RIGHT, y, opacity=0.5)
     step = next(s for s in _STEPS if (frame.until - frame.since) / s <= 9)
     tick = -(-frame.since // step) * step
     while tick <= frame.until + step * 1e-6:
@@ -135,7 +184,7 @@ def axis(frame: Frame) -> Iterator[str]:
         yield line(x, y, x, y + 4, opacity=0.5)
         yield f'<text x="{x:.1f}" y="{y + 17:g}" text-anchor="middle">{tick:g}</text>'
         tick = round(tick + step, 6)
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (frame.left + WIDTH - RIGHT) / 2
     yield (
         f'<text x="{middle:g}" y="{y + 31:g}" text-anchor="middle" font-size="11" opacity=".75">'
         "seconds since the lab was made</text>"

@@ -10,6 +10,7 @@ from labkit.lab.event import (
     Event,
     Holder,
     HoldersEvent,
+    PlacedEvent,
     QuorumEvent,
     RequestEvent,
     SessionEvent,
@@ -229,4 +230,38 @@ def ensemble() -> list[Event]:
     run.verb(7.5, "start", "zookeeper2", took=0.4)
     run.mode(8.0, "zookeeper1", "follower")
     run.mode(8.0, "zookeeper2", "leader")
+    return run.in_order()
+
+
+def machines(*names: str) -> list[Event]:
+    """Six nodes and an ensemble on three machines: the last one loses power, the first its cable.
+
+    Without names the history does not say where anything stands.
+    """
+    run = Script()
+    for i in range(3):
+        run.mode(0.1, f"zookeeper{i + 1}", "leader" if i == 2 else "follower")
+    for i in range(6):
+        run.says(0.3, f"node{i + 1}", None, "not-asked", seen=0)
+        run.claims(0.5 + i / 10, i + 1, f"node{i + 1}")
+        run.says(0.6 + i / 10, f"node{i + 1}", i + 1)
+    for server in ("zookeeper3", "node3", "node6"):
+        run.verb(3.0, "kill", server)
+    run.mode(3.1, "zookeeper1", None)
+    run.mode(3.1, "zookeeper2", None)
+    run.mode(3.6, "zookeeper1", "follower")
+    run.mode(3.6, "zookeeper2", "leader")
+    run.frees(5.2, "node3", "node6")
+    for server in ("zookeeper1", "node1", "node4"):
+        run.verb(8.0, "partition", server)
+    for i in (1, 4):
+        run.says(9.0, f"node{i}", None, "lease-lapsed")
+    for t in range(1, 12):
+        for i in range(1, 7):
+            lost = (i in (3, 6) and t >= 3) or (i in (1, 4) and t >= 9)
+            run.asks(t + i / 50, f"node{i}", None if lost else i)
+    run.ends(12.0)
+    for i, machine in enumerate(names):
+        for server in (f"zookeeper{i + 1}", f"node{i + 1}", f"node{i + 4}"):
+            run.add(0.0, PlacedEvent(server, machine=machine))
     return run.in_order()

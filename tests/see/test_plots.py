@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from base64 import b64decode
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -303,6 +304,63 @@ def test_a_chart_shows_itself_and_says_what_it_shows() -> None:
     assert about["image/png"]["width"] <= 900  # as wide as a notebook
     assert "node2: 2 from 1.0 to 2.0 s" in about["image/png"]["alt"]
     assert "2 from 8.1 to 9.0 s (answered, not held)" in data["text/plain"]
+
+
+NODES = ["node1", "node4", "node2", "node5", "node3", "node6"]
+
+
+def test_rows_stand_by_machine() -> None:
+    chart = plots.assignment(runs.machines("a", "b", "c"))
+    assert lanes(chart) == NODES
+    assert [text for text in texts(chart) if "machine" in text] == [
+        "machine a",
+        "machine b",
+        "machine c",
+    ]
+    at = [float(tick) for tick in axes_of(chart).get_yticks()]
+    steps = [below - above for above, below in pairwise(at)]
+    assert steps[0::2] == pytest.approx([1, 1, 1])
+    assert steps[1::2] == pytest.approx([steps[1]] * 2)
+    assert 1.05 < steps[1] < 1.3  # a little gap
+    assert texts(chart).count("kill") == texts(chart).count("partition") == 2
+    assert "node4 on machine a: 4 from 0.8" in chart.alt
+
+
+def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
+    chart = plots.quorum(runs.machines("b", "c", "a"))
+    assert lanes(chart) == [
+        *("zookeeper3", "node3", "node6"),
+        *("zookeeper1", "node1", "node4"),
+        *("zookeeper2", "node2", "node5"),
+    ]
+    low, high = axes_of(chart).get_ylim()
+    (band,) = (p for p in axes_of(chart).patches if p.get_gid() == "leaderless")
+    assert isinstance(band, Rectangle)
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((high, low))
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("m-10-0-12-1", "a.long.example.org", "z")])
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum])
+def test_a_machines_name_covers_no_other(
+    draw: Callable[..., Chart], names: tuple[str, ...]
+) -> None:
+    chart = draw(runs.machines(*names))
+    axes = axes_of(chart)
+    rows = [label.get_window_extent() for label in axes.get_yticklabels()]
+    found = [t for t in axes.texts if t.get_rotation() == 90 or t.get_text() in names]
+    named = [text.get_window_extent() for text in found]
+    assert len(named) == 3
+    for i, name in enumerate(named):
+        assert not any(name.overlaps(other) for other in [*rows, *named[:i]])
+        assert chart.bbox.x0 <= name.x0 < name.x1 < min(row.x0 for row in rows)
+
+
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum, plots.numbers])
+def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., Chart]) -> None:
+    without, one = draw(runs.machines()), draw(runs.machines("a", "a", "a"))
+    assert "machine" not in without.alt + " ".join(texts(without))
+    assert lanes(without)[-1] in ("node6", "6")
+    assert without.png() == one.png()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from unittest.mock import Mock
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
+import pytest
 import runs
 
 from labkit.see import strips, svg
 from labkit.see.replay import replay
+from labkit.see.rows import ManyNodes
 from labkit.see.spans import Spans
 
 RUDE = '<!--<script>alert("&")</script>'
@@ -57,6 +63,56 @@ def test_many_nodes_are_strips_with_the_same_words() -> None:
     written = [e.text for e in many.iter() if e.tag.endswith("text") and "node" in (e.text or "")]
     assert len(written) < 30  # not every name has room
     assert float(many.attrib["viewBox"].split()[-1]) < 750
+
+
+def drawn(spans: Spans, draw: Callable[..., str]) -> Element:
+    return ElementTree.fromstring(draw(spans, since=0.0, until=12.0, uid="u", nodes=spans.nodes))
+
+
+@pytest.mark.parametrize("draw", [svg.assignment, strips.assignment])
+def test_rows_stand_by_machine(draw: Callable[..., str]) -> None:
+    root = drawn(Spans(runs.machines("b", "c<>", "a")), draw)
+    rows = [name for e in root.iter() if (name := e.get("data-node"))]
+    assert rows == ["node3", "node6", "node1", "node4", "node2", "node5"]
+    groups = [e for e in root.iter() if e.get("class") == "machine"]
+    assert [e.get("data-machine") for e in groups] == ["a", "b", "c<>"]
+    for group in groups:
+        (title, text) = (e.text for e in group.iter() if e.text)
+        assert title == f"machine {group.get('data-machine')}"
+        assert text in title
+    names = [e.text for e in root.iter() if e.get("text-anchor") == "end" and e.text in rows]
+    assert names == rows
+
+
+@pytest.mark.parametrize("draw", [svg.assignment, strips.assignment])
+def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., str]) -> None:
+    without, one = (
+        draw(spans, since=0, until=12, uid="u", nodes=spans.nodes)
+        for spans in (Spans(runs.machines()), Spans(runs.machines("a", "a", "a")))
+    )
+    assert without == one
+    assert "machine" not in without
+
+
+def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
+    spans = Spans(runs.machines("a", "b", "c"))
+    frame = svg.frame_of(spans, 0.0, 12.0)
+    assert frame.names[:4] == ["zookeeper1", "node1", "node4", "zookeeper2"]
+    within, between = frame.y(2) - frame.y(1), frame.y(3) - frame.y(2)
+    assert within == svg.LANE < between
+    assert f'"left": {frame.left}' in replay(runs.machines("a", "b", "c")).html
+
+
+def test_many_nodes_in_a_table_stand_by_machine() -> None:
+    spans = Spans(runs.machines("a", "b", "c"))
+    many = ManyNodes(Mock())
+    many.follow(spans, {name: Mock(name=name) for name in spans.nodes})
+    said = re.findall(r'aria-label="([^"]*)"|</span>(node\d)', many.table.value)
+    assert [label or name for label, name in said] == [
+        *("nodes on machine a", "node1", "node4"),
+        *("nodes on machine b", "node2", "node5"),
+        *("nodes on machine c", "node3", "node6"),
+    ]
 
 
 def test_a_replay_has_no_script_but_its_own() -> None:

@@ -73,6 +73,9 @@ def test_each_server_has_its_place_and_no_port_is_published(whole: Lab, engines:
     for number, machine in enumerate(whole.machines, start=1):
         names = [server.name for server in machine.servers]
         assert names == [f"zookeeper{number}", f"node{number}", f"node{number + 3}"]
+    head, *rows = str(whole).splitlines()[1:]
+    assert head.split() == ["name", "state", "number", "machine", "at"]
+    assert [row.split()[3] for row in rows] == [*"abc", *"abcabc"]
     for url in engines:
         with closing(connect(url)) as client:
             filters = {"label": f"labkit.lab={whole.id}"}
