@@ -165,7 +165,7 @@ def quantity(value: float, unit: str) -> str:
             return f"{value:.1%} of a core"
         case "operations":
             return f"{value:.1f}"
-    return f"{value:.3g} {unit}"
+    return f"{_short(value)} {unit}"
 
 
 def _duration(seconds: float) -> str:

@@ -193,6 +193,7 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
         (4.0, "operations", "4.0"),
         (0.0123, "cores", "1.2% of a core"),
         (22.44, "MB", "22.4 MB"),
+        (2088.3, "MB", "2,090 MB"),
     ],
 )
 def test_quantities_read_well(value: float, unit: str, text: str) -> None:
