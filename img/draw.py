@@ -87,6 +87,11 @@ ALT = {
         "Three servers register in ZooKeeper, each with its number and its address. A client "
         "watches the list of them, and sends each request to one server on it."
     ),
+    "10b-when-a-machine-dies": (
+        "Three machines, a, b and c, on one network. Each has one of ZooKeeper's three servers and "
+        "two nodes, which hold the numbers 1 to 6. The power of one may fail, and the cable of "
+        "another may be pulled."
+    ),
     "11-lock-and-election": (
         "Three workers, each with a place in a queue: bars over time. A pale bar with a dashed "
         "edge is a place that waits, a solid one the same place with the lock, which passes from "
@@ -736,6 +741,24 @@ def balancing() -> Sheet:
     return s
 
 
+def whole_machines() -> Sheet:
+    s = Sheet(3.0)
+    s.line((0.6, 2.68), (6.6, 2.68), style.INK, 2)
+    s.text(0.6, 2.83, "network", 9, at="left", shade=style.QUIET)
+    for column, name in enumerate("abc"):
+        x = 0.4 + 2.2 * column
+        s.box(x, 0.28, 1.95, 2.06, style.BAND, style.QUIET, 0.1, z=1)
+        s.text(x + 0.2, 0.5, name, 11, bold=True)
+        s.server(x + 0.2, 0.86, f"zookeeper{column + 1}", width=1.55)
+        for row in (0, 1):
+            number = column + 1 + 3 * row
+            s.server(x + 0.2, 1.46 + 0.57 * row, f"node{number}", number, width=1.55)
+        s.line((x + 0.97, 2.34), (x + 0.97, 2.68), style.INK, 2)
+    s.text(3.0, 0.5, "power?", 9.5, at="left", shade=style.ALARM)
+    s.text(5.88, 2.51, "cable?", 9.5, at="left", shade=style.ALARM)
+    return s
+
+
 def locks() -> Sheet:
     s = Sheet(2.75)
     s.text(0.22, 0.34, "the children of /lock", 9.5, at="left", shade=style.QUIET)
@@ -989,6 +1012,7 @@ DRAWINGS: dict[str, Callable[[], Sheet]] = {
     "09-who-decides": deciding,
     "09b-what-do-i-read": reading,
     "10-one-name-many-nodes": balancing,
+    "10b-when-a-machine-dies": whole_machines,
     "11-lock-and-election": locks,
     "12-barrier-and-queue": barriers,
     "12b-recipes-under-fire": recipes,

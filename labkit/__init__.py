@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from labkit.course.predict import predict
     from labkit.course.spot import spot
+    from labkit.course.staged import on_machines
     from labkit.course.task import exercise, progress
     from labkit.errors import LabError
     from labkit.judge.chaos import chaos
@@ -44,6 +45,7 @@ __all__ = [
     "ladder",
     "latency",
     "numbers",
+    "on_machines",
     "predict",
     "progress",
     "quorum",
@@ -71,6 +73,7 @@ _HOMES = {
     "exercise": "course.task",
     "ladder": "see.ladder",
     "latency": "see.curves",
+    "on_machines": "course.staged",
     "predict": "course.predict",
     "progress": "course.task",
     "replay": "see.replay",

@@ -27,6 +27,9 @@ from labkit import *
 
 class MyServer: ...
 
+def power_cut(lab: Lab) -> dict[str, object]:
+    return {}
+
 def use(lab: Lab) -> None:"""
 
 

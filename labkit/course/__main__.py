@@ -7,12 +7,14 @@ python -m labkit.course check      hold the pages to the rules of thumb
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 
+from labkit.course import staged
 from labkit.course.cells import course_of, write
 from labkit.course.page import Page, choose
 from labkit.course.run import ANSI, PageFailed, run
@@ -44,8 +46,13 @@ def run_pages(
     pages: Pages = None,
     backend: Annotated[str | None, typer.Option(help="docker or process.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Pages that run at the same time.")] = 1,
+    keep: Annotated[
+        bool, typer.Option(help="Keep what runs on three machines, for where there are none.")
+    ] = False,
 ) -> None:
     """Execute pages, and save them with their outputs."""
+    if keep:
+        os.environ[staged.VARIABLE] = str(staged.HOME)
     raise typer.Exit(_run(choose(pages or []), backend, jobs))
 
 

@@ -37,6 +37,10 @@ SOURCES = {
     "09": ("connection loss", f"{_GUIDE}#ch_zkSessions"),
     "09b": ("guarantees", f"{_GUIDE}#ch_zkGuarantees"),
     "10": ("sessions", f"{_GUIDE}#ch_zkSessions"),
+    "10b": (
+        "force deletion",
+        "https://kubernetes.io/docs/tasks/run-application/force-delete-stateful-set-pod/",
+    ),
     "11": ("locks", f"{_ZOOKEEPER}/recipes.html#sc_recipes_Locks"),
     "12": ("queues", f"{_ZOOKEEPER}/recipes.html#sc_recipes_Queues"),
     "12b": ("kazoo's locks", "https://kazoo.readthedocs.io/en/2.10.0/api/recipe/lock.html"),
