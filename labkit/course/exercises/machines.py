@@ -60,8 +60,12 @@ def _judge_lose(harness: Harness) -> None:
         ([1, 1, 1, 1, 1], 2, "Three of five are left."),
         ([2, 2], 0, "Two of four are no majority."),
         ([1, 1, 1, 1], 1, "Three of four are left; two would be no majority."),
-        ([1, 2, 1, 1], 1, "At the worst three of five are left, and then two or one."),
-        ([1, 0, 1, 1, 0], 1, "A machine without a server of ZooKeeper does not count."),
+        (
+            [1, 2, 1, 1],
+            1,
+            "After one death at least three of five are left, after two perhaps only two.",
+        ),
+        ([1, 0, 1, 1, 0], 1, "At the worst, both dead machines had a server."),
     ):
         harness.equal(harness.call(list(servers), kind=int), wanted, why)
 
@@ -114,8 +118,8 @@ EXERCISES = (
         page="10b",
         title="How many machines may die?",
         question="`servers` says how many of ZooKeeper's servers are on each machine, such as "
-        "`[2, 2, 1]`. Return how many machines may die, whichever these are, and those that are "
-        "left still have a majority of all servers.",
+        "`[2, 2, 1]`. Return the largest number of machines that may die, no matter which, so that "
+        "those that are left still have more than half of all servers.",
         hints=(
             "Nobody chooses which machines die: think of the worst ones.",
             "Take away the fullest machine, again and again, for as long as more than half of all "
