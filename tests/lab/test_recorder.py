@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TypeVar
 import pytest
 from kazoo.client import KazooClient
 
+from labkit.lab.connection import Connection
 from labkit.lab.event import Event, HoldersEvent, QuorumEvent, SessionEvent, StatusEvent
 from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
@@ -132,6 +134,30 @@ def test_it_catches_up_with_a_node_that_has_just_been_started(lab: Lab) -> None:
             event = said()
             assert event is not None
             assert event.session
+    finally:
+        recorder.stop()
+
+
+def test_an_attempt_from_before_a_start_is_not_its_word(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to a container's address when the container was not there yet: nobody says no."""
+    node, timeline, tried = lab.node(1), Timeline(), threading.Event()
+
+    class FirstInVain(Connection):
+        async def open(self) -> asyncio.StreamWriter:
+            if not tried.is_set():
+                tried.set()
+                await asyncio.sleep(60)
+            return await super().open()
+
+    monkeypatch.setattr("labkit.lab.recorder.Connection", FirstInVain)
+    recorder = Recorder(timeline, lambda: [(node.name, node.url)], interval=0.05).start()
+    try:
+        assert tried.wait(5)
+        recorder.catch_up(lambda _: True)
+        said = [event for event in timeline if isinstance(event, StatusEvent)]
+        assert [event.reachable for event in said] == [False, True]
     finally:
         recorder.stop()
 
