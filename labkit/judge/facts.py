@@ -196,23 +196,20 @@ class History:
         A node may claim, answer and die between two questions about its session. Then the claim is
         its own by whose number was answered while it was held: by the node that did so most often.
         """
-        answers = grouped(self.answered, lambda request: request.number, list)
-        for number, lives in grouped(self.claims, lambda life: life.order, list).items():
+        for lives in grouped(self.claims, lambda life: life.order, list).values():
             for before, life, after in zip([None, *lives], lives, [*lives[1:], None], strict=False):
                 if life.owner is None:
-                    told = self._told(answers.get(number, []), life, (before, after))
+                    told = self._told(life, (before, after))
                     life.owner = max(told, key=told.__getitem__, default=None)
 
-    def _told(
-        self, answers: Sequence[Request], life: Life, beside: Iterable[Life | None]
-    ) -> Counter[str]:
+    def _told(self, life: Life, beside: Iterable[Life | None]) -> Counter[str]:
         """How often each node answered by a claim, and not by its own just before or after it."""
         own = [x for x in beside if x is not None and x.owner is not None]
-        first = bisect_left(answers, life.begin - self.tolerance, key=done)
-        last = bisect_right(answers, life.end + self.tolerance, key=done)
         return Counter(
             request.node
-            for request in answers[first:last]
+            for request in self.answers(
+                life.order, life.begin - self.tolerance, life.end + self.tolerance
+            )
             if request.token in (None, life.zxid)
             and not any(
                 x.owner == request.node
@@ -221,6 +218,15 @@ class History:
                 for x in own
             )
         )
+
+    @cached_property
+    def _answers(self) -> dict[int, list[Request]]:
+        return grouped(sorted(self.answered, key=_done), lambda request: request.number, list)
+
+    def answers(self, number: int, since: float, until: float) -> list[Request]:
+        """Those with a number that came between two moments, in their order."""
+        came = self._answers.get(number, [])
+        return came[bisect_left(came, since, key=_done) : bisect_right(came, until, key=_done)]
 
     def claim_behind(self, request: Request) -> Life | None:
         """The znode that an answer speaks of; an answer without a token, the best it could mean."""
@@ -329,7 +335,7 @@ def _lost(events: Sequence[Event]) -> _Lost:
     )
 
 
-def done(request: Request) -> float:
+def _done(request: Request) -> float:
     return request.done
 
 

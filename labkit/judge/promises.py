@@ -7,13 +7,12 @@ prevents breaks *answers* and *unheld*, but most runs that keep these never need
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
-from labkit.judge.asking import Asked, Request
-from labkit.judge.facts import History, Life, Lives, done, grouped
+from labkit.judge.asking import Asked
+from labkit.judge.facts import History, Life, Lives, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
 
@@ -86,7 +85,6 @@ def _slept_past_a_rival(history: History) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
     heard = _heard(history)
     claims = grouped(history.claims, lambda life: life.owner or "", Lives)
-    answers = grouped(sorted(history.answered, key=done), lambda r: r.number, list)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
         waited = [
             request
@@ -95,7 +93,7 @@ def _slept_past_a_rival(history: History) -> bool:
         ]
         latest = max((request.invoke for request in waited), default=sleep.begin)
         if any(
-            _answered_by_a_rival(history, answers.get(life.order, []), life, latest)
+            _answered_by_a_rival(history, life, latest)
             for node in sleep.targets & claims.keys()
             for life in claims[node].during(sleep.begin, sleep.end)
             if sleep.begin < life.end < sleep.end  # it ended, with its session, in the sleep
@@ -104,17 +102,13 @@ def _slept_past_a_rival(history: History) -> bool:
     return False
 
 
-def _answered_by_a_rival(
-    history: History, answers: list[Request], lost: Life, before: float
-) -> bool:
-    """Whether another node had claimed a number that was lost, and answered it before a moment.
-
-    `answers` are all of that number, in the order in which they came.
-    """
-    first = bisect_right(answers, lost.end, key=done)
+def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
+    """Whether another node had claimed a number that was lost, and answered it before a moment."""
     return any(
-        request.node != lost.owner and history.claim_behind(request) is not None
-        for request in answers[first : bisect_left(answers, before, key=done)]
+        request.node != lost.owner
+        and lost.end < request.done < before
+        and history.claim_behind(request) is not None
+        for request in history.answers(lost.order, lost.end, before)
     )
 
 

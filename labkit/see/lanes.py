@@ -20,7 +20,7 @@ from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import WIDTH, Chart
 from labkit.see.life import Request, captions, silence
-from labkit.see.machines import grouped, headings
+from labkit.see.machines import by_machine, headings
 from labkit.see.spans import Spans
 
 # Inches.
@@ -92,7 +92,7 @@ class Lanes:
         self.left = since if since is not None else min(spans.start, spans.end)
         self.right = max(until if until is not None else spans.end, self.left + 0.1)
         self._seen: set[str] = set()  # outcomes of requests
-        self.groups = grouped(names, spans.machines)
+        self.groups = by_machine(names, spans.machines)
         self.has_machines = any(group.machine for group in self.groups)
         gap = _GAP / rows.lane
         self.lane: dict[str, float] = {}

@@ -16,10 +16,10 @@ class Group:
     names: tuple[str, ...]
 
 
-def grouped(names: Sequence[str], machines: Mapping[str, str]) -> list[Group]:
+def by_machine(names: Sequence[str], machines: Mapping[str, str]) -> list[Group]:
     """The names by machine; in a group, and where all are on one machine, in the order given.
 
-    `grouped(["node1", "node2"], {"node1": "b", "node2": "a"})`
+    `by_machine(["node1", "node2"], {"node1": "b", "node2": "a"})`
     """
     if len(set(machines.values())) < 2:
         return [Group("", tuple(names))]

@@ -15,7 +15,7 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.see import svg
 from labkit.see.life import silence
-from labkit.see.machines import Group, grouped
+from labkit.see.machines import Group, by_machine
 from labkit.see.spans import Spans
 from labkit.servers.base import ServerState
 
@@ -177,7 +177,7 @@ class ManyNodes:
         if self._row is not None:
             self._row.follow(spans)
         held = {bar.number for bar, _ in spans.held()}
-        groups = grouped(list(nodes), spans.machines)
+        groups = by_machine(list(nodes), spans.machines)
         self.table.value = "".join(_cells(spans, group, held) for group in groups)
 
     def rest(self) -> None:

@@ -11,7 +11,7 @@ from html import escape
 
 from labkit.see import style, svg
 from labkit.see.bars import Bar, Word
-from labkit.see.machines import grouped
+from labkit.see.machines import by_machine
 from labkit.see.spans import Spans
 
 MANY = 16  # nodes: beyond that a lane each has no room
@@ -24,7 +24,7 @@ _LEGIBLE = 9.0  # height of a strip that has room for a number, and for every na
 def assignment(spans: Spans, *, since: float, until: float, uid: str, nodes: Sequence[str]) -> str:
     """Draw who had which number from `since` to `until`; see `svg.assignment` for `uid`."""
     lane = min(max(_TALL / max(len(nodes), 1), _LOWEST), _HIGHEST)
-    frame = svg.Frame(grouped(nodes, spans.machines), since, until, lane)
+    frame = svg.Frame(by_machine(nodes, spans.machines), since, until, lane)
     parts = [
         *svg.head(spans.terms.title, frame),
         svg.patterns(uid),

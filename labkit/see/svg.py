@@ -12,7 +12,7 @@ from html import escape
 from labkit.see import style
 from labkit.see.bars import Bar, Stretch, Terms, Word
 from labkit.see.life import captions, silence
-from labkit.see.machines import Group, grouped, headings
+from labkit.see.machines import Group, by_machine, headings
 from labkit.see.spans import Spans
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
@@ -100,7 +100,7 @@ def frame_of(spans: Spans, since: float, until: float, nodes: Sequence[str] | No
     """Where everything is that `assignment` draws."""
     servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
     names = [*servers, *(spans.nodes if nodes is None else nodes)]
-    return Frame(grouped(names, spans.machines), since, until)
+    return Frame(by_machine(names, spans.machines), since, until)
 
 
 def head(label: str, frame: Frame) -> Iterator[str]:
