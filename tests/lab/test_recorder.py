@@ -138,11 +138,9 @@ def test_it_catches_up_with_a_node_that_has_just_been_started(lab: Lab) -> None:
         recorder.stop()
 
 
-def test_an_attempt_from_before_a_start_is_not_its_word(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_attempt_from_before_a_start_is_not_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """As to a container's address when the container was not there yet: nobody says no."""
-    node, timeline, tried = lab.node(1), Timeline(), threading.Event()
+    timeline, tried = Timeline(), threading.Event()
 
     class FirstInVain(Connection):
         async def open(self) -> asyncio.StreamWriter:
@@ -152,14 +150,16 @@ def test_an_attempt_from_before_a_start_is_not_its_word(
             return await super().open()
 
     monkeypatch.setattr("labkit.lab.recorder.Connection", FirstInVain)
-    recorder = Recorder(timeline, lambda: [(node.name, node.url)], interval=0.05).start()
-    try:
-        assert tried.wait(5)
-        recorder.catch_up(lambda _: True)
-        said = [event for event in timeline if isinstance(event, StatusEvent)]
-        assert [event.reachable for event in said] == [False, True]
-    finally:
-        recorder.stop()
+    with Lab(1, backend="process", record=False) as lab:
+        node = lab.node(1)
+        recorder = Recorder(timeline, lambda: [(node.name, node.url)], interval=0.05).start()
+        try:
+            assert tried.wait(5)
+            recorder.catch_up(lambda _: True)
+            said = [event for event in timeline if isinstance(event, StatusEvent)]
+            assert [event.reachable for event in said] == [False, True]
+        finally:
+            recorder.stop()
 
 
 def test_a_frozen_node_delays_nobody(lab: Lab) -> None:
