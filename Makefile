@@ -31,8 +31,8 @@ test: .venv/tests zookeeper chromium check  ## Set up, and pass all tests
 test-quick: .venv/tests zookeeper  ## Pass the tests that need no engine and no browser
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone"
 
-# Most of a test's time is waiting, so there may be more tests than cores at a time.
-SIDE_BY_SIDE := -n 3 --dist loadgroup
+# One a core: more would disturb each other's measurements. Each may have servers of its own.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup
 
 check: .venv/tests
 	$(BIN)/ruff check .

@@ -50,6 +50,7 @@ def alive(lab: Lab) -> list[str]:
 def test_the_slider_kills_the_longest_lived_and_new_ones_get_their_numbers(
     lab: Lab, panel: Controls
 ) -> None:
+    lab.wait_until(lambda: "<title>node1 answers 1," in panel.picture.value)
     panel.slider.value = 2
     lab.wait_until(lambda: alive(lab) == ["node3", "node4"])
     lab.wait_until(lambda: set(lab.zk.get_children("/sequence")) == {"3", "4"})
