@@ -26,13 +26,15 @@ class Request:
     invoke: float
     done: float
     token: int | None
+    number: int  # 0, if none was said
 
     @classmethod
     def of(cls, begin: RequestEvent, end: RequestEvent | None) -> Request:
         """What the events of its beginning and, if there is one, of its end say."""
         if end is None:
-            return cls(begin.subject, "unknown", begin, begin, begin.t, math.inf, None)
-        return cls(begin.subject, end.phase, begin, end, begin.t, end.t, end.token)
+            return cls(begin.subject, "unknown", begin, begin, begin.t, math.inf, None, 0)
+        number = end.number or 0
+        return cls(begin.subject, end.phase, begin, end, begin.t, end.t, end.token, number)
 
     @property
     def events(self) -> tuple[RequestEvent, ...]:
@@ -44,15 +46,13 @@ class Request:
         return "unknown" if self.phase == "fail" and self.end.status is None else self.phase
 
     @property
+    def path(self) -> str:
+        return self.begin.path
+
+    @property
     def abandoned(self) -> bool:
         """Whether the client gave it up of its own will: that no answer came proves nothing."""
         return self.end.abandoned
-
-    @property
-    def number(self) -> int:
-        number = self.end.number
-        assert number is not None
-        return number
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
@@ -117,16 +117,14 @@ class Asked:
         return self._invoked[-1]
 
 
-def requests(events: Iterable[Event], path: str, is_whole: bool) -> Iterator[Request]:
-    """The requests for a path, in the order in which they were over.
+def requests(events: Iterable[Event], is_whole: bool) -> Iterator[Request]:
+    """What was asked of nodes, for numbers and for IDs, in the order in which it was over.
 
     Unless the events are `is_whole`, a request's beginning may have been dropped.
     """
     asking = Asking()
     for event in events:
-        if not isinstance(event, RequestEvent) or event.path != path:
-            continue
-        if (request := asking.add(event)) is None:
+        if not isinstance(event, RequestEvent) or (request := asking.add(event)) is None:
             continue
         if request.begin is not event:
             yield request

@@ -16,7 +16,6 @@ from labkit.judge.asking import Asked, Request, requests
 from labkit.judge.schedule import is_zookeeper
 from labkit.lab.event import (
     CLAIMS,
-    IDS,
     DroppedEvent,
     Event,
     FaultEvent,
@@ -43,8 +42,8 @@ def silences(events: Iterable[Event], since: float = 0.0) -> dict[str, float]:
     answers: dict[str, list[float]] = {}
     until: dict[str, float] = {}
     events = list(events)
-    for request in requests(events, CLAIMS, "request" not in _lost(events).kinds):
-        if request.invoke < since:
+    for request in requests(events, "request" not in _lost(events).kinds):
+        if request.path != CLAIMS or request.invoke < since:
             continue
         # Whoever asks first and last marks the ends of the time in which there was anybody to ask.
         times = answers.setdefault(request.node, [request.invoke])
@@ -124,12 +123,17 @@ class History:
         self.tolerance = tolerance
         self._session_timeout = session_timeout
         self.end = max((event.t for event in events), default=0.0)
-        self.lost = _lost(events)
         asked = [event for event in events if isinstance(event, RequestEvent)]
-        is_whole = "request" not in self.lost.kinds
-        self.requests = list(requests(asked, CLAIMS, is_whole))
-        self.answered = [r for r in self.requests if r.phase == "ok"]
-        self.id_requests = list(requests(asked, IDS, is_whole))
+        events = [event for event in events if not isinstance(event, RequestEvent)]  # the few
+        self.lost = _lost(events)
+        self.faults, self._down, self._started = _faults(events)
+        self._trouble = _united((fault.begin, fault.end) for fault in self.faults)
+        self.requests: list[Request] = []  # for numbers
+        self.answered: list[Request] = []  # of those, the ones that were
+        self.id_requests: list[Request] = []
+        self.during_faults = 0  # how many of `requests` overlapped one
+        self._owed: dict[str, list[Request]] = defaultdict(list)
+        self._sort_requests(asked)
         said = [event for event in events if isinstance(event, StatusEvent)]
         self._negotiated = _negotiated(said)
         changes = [event for event in events if isinstance(event, TransactionEvent)]
@@ -148,18 +152,26 @@ class History:
         self.by_token = {life.zxid: life for life in self.claims}
         self._claims_of = grouped(self.claims, lambda life: (life.order, life.owner), Lives)
         self._claims_on = grouped(self.claims, lambda life: life.order, Lives)
-        self.faults, self._down, self._started = _faults(events)
-        self._trouble = _united((fault.begin, fault.end) for fault in self.faults)
         since = min((request.invoke for request in self.requests), default=0.0)
         injected = sum(
             isinstance(e, FaultEvent) and e.phase == "begin" and e.t >= since for e in events
         )
         self.fault_count = injected or len({fault.cause for fault in self.faults})
-        self.during_faults = [r for r in self.requests if self.in_trouble(r.invoke, r.done)]
         self.nodes = sorted({request.node for request in self.requests})
-        given_time = (request for request in self.requests if not request.abandoned)
-        self._owed = grouped(given_time, lambda request: request.node, list)
         self.live_nodes = [node for node in self.nodes if node not in self._down]
+
+    def _sort_requests(self, asked: Iterable[RequestEvent]) -> None:
+        """All in one pass: a long run's requests do not fit into a processor's cache."""
+        for request in requests(asked, "request" not in self.lost.kinds):
+            if request.path != CLAIMS:
+                self.id_requests.append(request)
+                continue
+            self.requests.append(request)
+            if request.phase == "ok":
+                self.answered.append(request)
+            if not request.abandoned:
+                self._owed[request.node].append(request)
+            self.during_faults += self.in_trouble(request.invoke, request.done)
 
     def _follow_changes(self) -> None:
         alive: dict[str, Life] = {}
@@ -266,6 +278,12 @@ class History:
     def asked(self) -> dict[str, Asked]:
         """All that was asked of each node, its number and IDs."""
         return grouped([*self.requests, *self.id_requests], lambda request: request.node, Asked)
+
+    @cached_property
+    def heard(self) -> dict[str, Asked]:
+        """The requests that each node answered in any way, with a number or a refusal."""
+        answered = (r for r in self.requests if r.phase == "ok" or r.end.status)
+        return grouped(answered, lambda request: request.node, Asked)
 
     def owed(self, node: str) -> list[Request]:
         """The requests to a node that it owed an answer."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
-from labkit.judge.asking import Asked
 from labkit.judge.facts import History, Life, Lives, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
@@ -56,10 +55,9 @@ def _changed_hands(history: History) -> bool:
 
 
 def _asked_after_loss(history: History) -> bool:
-    heard = _heard(history)
     return any(
         life.died is not None
-        and (asked := heard.get(life.owner or "")) is not None
+        and (asked := history.heard.get(life.owner or "")) is not None
         and asked.last > life.end
         for life in history.claims
     )
@@ -83,7 +81,7 @@ def _claimed_in_trouble(history: History) -> bool:
 
 def _slept_past_a_rival(history: History) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
-    heard = _heard(history)
+    heard = history.heard
     claims = grouped(history.claims, lambda life: life.owner or "", Lives)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
         waited = [
@@ -110,12 +108,6 @@ def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
         and history.claim_behind(request) is not None
         for request in history.answers(lost.order, lost.end, before)
     )
-
-
-def _heard(history: History) -> dict[str, Asked]:
-    """The requests that each node answered in any way, with a number or a refusal."""
-    answered = (r for r in history.requests if r.phase == "ok" or r.end.status)
-    return grouped(answered, lambda request: request.node, Asked)
 
 
 def _shared_a_worker(history: History) -> bool:

@@ -69,7 +69,7 @@ def check(
         answered=len(history.answered),
         failed=sum(r.phase == "fail" for r in history.requests),
         unknown=sum(r.phase == "unknown" for r in history.requests),
-        during_faults=len(history.during_faults),
+        during_faults=history.during_faults,
         faults=history.fault_count,
         judged={
             "answers": len(history.answered),
@@ -86,13 +86,9 @@ def check(
 
 
 def _answers(history: History) -> Iterator[Violation]:
-    by_number: dict[int, list[Request]] = defaultdict(list)
-    for request in history.answered:
-        if request.token is not None or not history.is_lost(request):
-            by_number[request.number].append(request)
-    for number, requests in sorted(by_number.items()):
-        yield from _older_after_newer(history, number, requests)
-        yield from _indistinguishable(history, number, requests)
+    answered = [r for r in history.answered if r.token is not None or not history.is_lost(r)]
+    yield from _older_after_newer(history, answered)
+    yield from _indistinguishable(history, answered)
 
 
 def _token(history: History, request: Request) -> int:
@@ -103,22 +99,22 @@ def _token(history: History, request: Request) -> int:
     return 0 if life is None else life.zxid
 
 
-def _older_after_newer(
-    history: History, number: int, requests: Sequence[Request]
-) -> Iterator[Violation]:
-    tokens = {id(request): _token(history, request) for request in requests}
-    completed = sorted(requests, key=lambda r: r.done)
-    newest: Request | None = None
-    at = 0
-    late: dict[tuple[str, int], list[tuple[Request, Request]]] = defaultdict(list)
-    for request in sorted(requests, key=lambda r: r.invoke):
-        while at < len(completed) and completed[at].done < request.invoke:
-            if newest is None or tokens[id(completed[at])] > tokens[id(newest)]:
-                newest = completed[at]
-            at += 1
-        if newest is not None and tokens[id(newest)] > tokens[id(request)]:
-            late[request.node, tokens[id(request)]].append((request, newest))
-    for (node, _), pairs in late.items():
+def _older_after_newer(history: History, answered: Sequence[Request]) -> Iterator[Violation]:
+    completed = iter(sorted(answered, key=lambda r: r.done))
+    following = next(completed, None)
+    newest: dict[int, tuple[int, Request]] = {}  # of each number: its token, and who told it
+    late: dict[tuple[int, str, int], list[tuple[Request, Request]]] = defaultdict(list)
+    for request in sorted(answered, key=lambda r: r.invoke):
+        while following is not None and following.done < request.invoke:
+            told = _token(history, following)
+            if following.number not in newest or told > newest[following.number][0]:
+                newest[following.number] = told, following
+            following = next(completed, None)
+        token = _token(history, request)
+        if request.number in newest and newest[request.number][0] > token:
+            newer = newest[request.number][1]
+            late[request.number, request.node, token].append((request, newer))
+    for (_, node, _), pairs in late.items():
         first, newer = pairs[0]
         yield Violation(
             "answers",
@@ -130,13 +126,11 @@ def _older_after_newer(
         )
 
 
-def _indistinguishable(
-    history: History, number: int, requests: Sequence[Request]
-) -> Iterator[Violation]:
-    by_token: dict[int, dict[str, Request]] = defaultdict(dict)
-    for request in requests:
-        by_token[_token(history, request)].setdefault(request.node, request)
-    for token, firsts in by_token.items():
+def _indistinguishable(history: History, answered: Sequence[Request]) -> Iterator[Violation]:
+    by_claim: dict[tuple[int, int], dict[str, Request]] = defaultdict(dict)
+    for request in answered:
+        by_claim[request.number, _token(history, request)].setdefault(request.node, request)
+    for (number, token), firsts in by_claim.items():
         if len(firsts) > 1:
             ordered = sorted(firsts.values(), key=lambda r: r.done)
             yield Violation(
