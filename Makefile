@@ -12,6 +12,9 @@ ZOOKEEPER := zookeeper libslf4j-java default-jre-headless
 # Trust the certificates that this machine trusts.
 export UV_SYSTEM_CERTS := 1
 
+# Where this is set, each of many processes would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: lab tour test test-quick test-release chaos bench notebooks image img check pins zookeeper \
   zookeeper-install lab-ready chromium clean help
 
@@ -28,8 +31,8 @@ test: .venv/tests zookeeper chromium check  ## Set up, and pass all tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
-test-quick: .venv/tests zookeeper  ## Pass the tests that need no engine and no browser
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone"
+test-quick: .venv/tests zookeeper  ## Pass the quick ones in a minute and a half: no engine, no browser
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone and not slow"
 
 # One a core: more would disturb each other's measurements. Each may have servers of its own.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup

@@ -102,20 +102,38 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 #: Files of long tests that share nothing: each of these tests may run in another worker.
 SPREAD = {"test_exercises", "test_process", "test_hostile"}
 
+#: Files whose tests start servers, kernels or installers that take seconds: not for every change.
+SLOW = {
+    *("test_course", "test_exercises", "test_export", "test_grade", "test_hostile"),
+    *("test_sheets", "test_site"),
+    *("test_chaos", "test_ensemble_under_fire", "test_ladder", "test_ladder_bugs", "test_recipes"),
+    *("test_attached", "test_crew", "test_lab", "test_members", "test_own_server", "test_recorder"),
+    *("test_api", "test_holder", "test_original"),
+    *("test_backends", "test_process_backend", "test_system"),
+    *("test_cli", "test_controls", "test_package", "test_setup", "test_suite"),
+}
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says which tests stay together where tests run side by side.
 
     Those of a file do, for it may have built something for all of them. Those that use a browser
-    do, and so do those that use an engine, in two rows, so that not too many containers start at
-    the same time.
+    do, and so do those that use an engine and those that use engines of several machines, so that
+    not too many containers start at the same time.
     """
     for item in items:
         name = item.path.stem
-        if item.get_closest_marker("docker"):
-            group = "engine, pages" if name == "test_run" else "engine"
-        elif "chromium" in getattr(item, "fixturenames", ()):
+        if name in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("xdist_group"):
+            continue
+        fixtures = getattr(item, "fixturenames", ())
+        if "engines" in fixtures:
+            group = "machines"
+        elif item.get_closest_marker("docker"):
+            group = "engine"
+        elif "chromium" in fixtures:
             group = "browser"
         elif name in SPREAD:
             continue

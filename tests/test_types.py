@@ -47,6 +47,7 @@ def test_a_name_has_a_short_example(name: str) -> None:
 
 
 @pytest.mark.timeout(300)  # mypy reads all that the names need
+@pytest.mark.slow
 def test_a_users_type_checker_knows_the_names(tmp_path: Path) -> None:
     """The examples have no error, a wrong use has, and no name is of any type at all."""
     example, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -18,6 +18,7 @@ from labkit.course.run import PageFailed
 from labkit.servers.docker import engine, leftovers
 
 COURSE = page.pages()
+JOBS = 4  # pages at a time: most of a page is waiting
 LIMITS = {"process": 480, "docker": 900}  # seconds for all pages, on a machine that is shared
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
@@ -32,7 +33,9 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="lab-") as home, pytest.MonkeyPatch.context() as at:
             at.setenv("TMPDIR", home)
             began = time.monotonic()
-            self.results = {page.path: result for page, result in run.run(COURSE, backend, jobs=2)}
+            self.results = {
+                page.path: result for page, result in run.run(COURSE, backend, jobs=JOBS)
+            }
             self.seconds = time.monotonic() - began
             failed = [page for page in COURSE if isinstance(self.results[page.path], PageFailed)]
             if again and failed:  # as any other test on a machine that may stall

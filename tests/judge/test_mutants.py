@@ -19,6 +19,7 @@ def test_they_are_told_apart() -> None:
     assert len(MUTANTS) == len({mutant.name for mutant in MUTANTS})
 
 
+@pytest.mark.slow
 def test_a_missing_lease_is_caught() -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == "there is no lease")
     said = mutant.chaos(1, 9, "--faults=pause-holder", "--nodes=3")
