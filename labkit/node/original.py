@@ -176,7 +176,10 @@ class Original:
             if state == KazooState.CONNECTED:
                 self._connected.set()
             else:
+                is_new = not self._number
                 self._abandon(session)
+                if is_new:  # it has answered nothing yet: as at its start
+                    self._open()
 
         client.add_listener(on_state)
         session.connect()

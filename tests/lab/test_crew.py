@@ -50,6 +50,7 @@ def test_a_killed_worker_holds_what_it_has_until_its_session_ends(lab: Lab) -> N
     crew = lab.crew(hold, "ann bob", "/jobs", session_timeout=TIMEOUT)
     lab.wait_until(lambda: holds(lab, 0, 1))
     assert {worker.item for worker in crew.workers} == {0, 1}
+    lab.wait_until(lambda: words(lab, "ann") == [(0, Word.BOTH)])
     began = lab.timeline.now()
     crew["ann"].kill()
     assert lab.timeline.now() - began < 0.5

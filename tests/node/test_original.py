@@ -14,6 +14,8 @@ from labkit.errors import NoAnswer
 from labkit.lab.lab import Lab
 from labkit.node.original import Original, next_number
 from labkit.node.session import Session
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.links.forwarder import Forwarder
 
 T = 1.0  # session timeout, seconds
 
@@ -33,15 +35,15 @@ def test_the_search(children: list[str], number: int) -> None:
 
 
 @pytest.fixture
-def specimen(tree: Tree) -> Iterator[Callable[[], Original]]:
+def specimen(tree: Tree) -> Iterator[Callable[..., Original]]:
     """Makes connected specimens, and ends their sessions as they would not."""
     sessions: list[Session] = []
 
-    def connect() -> Session:
-        sessions.append(Probe(tree.hosts, T))
-        return sessions[-1]
+    def make(hosts: str = tree.hosts) -> Original:
+        def connect() -> Session:
+            sessions.append(Probe(hosts, T))
+            return sessions[-1]
 
-    def make() -> Original:
         original = Original(connect, b"{}")
         original.start()
         assert original.wait_connected(10)
@@ -96,6 +98,16 @@ def test_two_requests_at_once_take_two_numbers_or_one_that_is_not_claimed(
         if len(answers) > 1:
             return
     pytest.fail(f"every node answered one number only: {claimed}")
+
+
+def test_a_connection_that_is_lost_before_anybody_asked_is_made_again(
+    tree: Tree, specimen: Callable[..., Original], forwarder: Forwarder, link: str
+) -> None:
+    original = specimen(link)
+    forwarder.fault("node", "zookeeper", LinkFault("refuse"))
+    tree.wait(lambda: original.status()["connection"] == "CONNECTING")
+    forwarder.fault("node", "zookeeper", None)
+    assert original.wait_connected(10)
 
 
 def test_a_child_that_is_no_number_breaks_it(tree: Tree, specimen: Callable[[], Original]) -> None:
