@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
 
+import docker
 import pytest
 import requests
 from left import processes_of
@@ -49,7 +50,11 @@ IDS = {"process": "c0ffee1", "docker": "c0ffee2", "swarm": "c0ffee3"}
 
 @pytest.fixture(
     scope="module",
-    params=["process", *(pytest.param(n, marks=pytest.mark.docker) for n in ("docker", "swarm"))],
+    params=[
+        "process",
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("swarm", marks=[pytest.mark.docker, pytest.mark.machines]),
+    ],
 )
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of the backend under test."""
@@ -221,7 +226,7 @@ def test_a_node_that_is_interrupted_while_it_is_created_leaves_nothing(
 ) -> None:
     port = backend.create_node(NodeSpec("extra")).port
     backend.remove("extra")
-    before, had = everything(), possessions(backend)
+    before, had = left_of(backend.lab_id), possessions(backend)
     place = backend._forwarder if isinstance(backend, ProcessBackend) else backend
     step = "link" if isinstance(backend, ProcessBackend) else "_connect_link"
     last_step = getattr(place, step)
@@ -238,7 +243,7 @@ def test_a_node_that_is_interrupted_while_it_is_created_leaves_nothing(
     with pytest.raises(ServerNotFound):
         backend.start("extra")
     assert possessions(backend) == had
-    assert everything() <= before
+    assert set(left_of(backend.lab_id)) <= set(before)
     assert backend.create_node(NodeSpec("extra", port=port)).port == port
     backend.remove("extra")
 
@@ -450,7 +455,6 @@ def test_destroy_is_idempotent_and_complete(kind: str) -> None:
 
 
 def test_nothing_survives_a_killed_owner(kind: str) -> None:
-    before = everything()
     script = (
         "from labkit.lab.lab import Lab; import sys, time\n"
         f"lab = Lab(nodes=2, backend={kind!r}).start()\n"
@@ -463,12 +467,14 @@ def test_nothing_survives_a_killed_owner(kind: str) -> None:
         assert owner.stdout is not None
         lab_id = owner.stdout.readline().strip()
         assert left_of(lab_id)
+        volumes = volumes_of(lab_id)
+        assert bool(volumes) == (kind != "process")
         owner.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + 10
         while left_of(lab_id) or registry.directory(lab_id).exists():
             assert time.monotonic() < deadline, left_of(lab_id)
             time.sleep(0.1)
-        assert everything() <= before
+        assert not volumes & volumes_of()
     finally:
         owner.kill()
         owner.communicate()
@@ -476,23 +482,33 @@ def test_nothing_survives_a_killed_owner(kind: str) -> None:
 
 def left_of(lab_id: str) -> list[Any]:
     """The lab's processes, and whatever carries its label on an engine."""
-    return [*processes_of(lab_id), *everything(f"labkit.lab={lab_id}")]
-
-
-def everything(label: str | None = None) -> set[str]:
-    """The engines' containers, networks and volumes; without a label, whosoever they are."""
-    if engine.available() is not None:
-        return set()
-    filters = {"label": label} if label else {}
-    found: set[str] = set()
-    for url in (None, *filter(None, os.environ.get("LABKIT_ENGINES", "").split(","))):
-        with closing(engine.connect(url)) as client:
-            found |= {
-                *(c["Id"] for c in client.api.containers(all=True, filters=filters)),
-                *(n["Id"] for n in client.api.networks(filters=filters)),
-                *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
-            }
+    filters = {"label": f"labkit.lab={lab_id}"}
+    found: list[Any] = processes_of(lab_id)
+    for client in engines_here():
+        found += [c["Id"] for c in client.api.containers(all=True, filters=filters)]
+        found += [n["Id"] for n in client.api.networks(filters=filters)]
+        found += [v["Name"] for v in client.api.volumes(filters)["Volumes"] or []]
     return found
+
+
+def volumes_of(lab_id: str = "") -> set[str]:
+    """The volumes of a lab's containers, which carry no label; or all that there are."""
+    filters = {"label": f"labkit.lab={lab_id}"}
+    found = set()
+    for client in engines_here():
+        if not lab_id:
+            found |= {v["Name"] for v in client.api.volumes()["Volumes"] or []}
+            continue
+        for container in client.api.containers(all=True, filters=filters):
+            found |= {mount["Name"] for mount in container["Mounts"] if "Name" in mount}
+    return found
+
+
+def engines_here() -> Iterator[docker.DockerClient]:
+    if engine.available() is None:
+        for url in (None, *filter(None, os.environ.get("LABKIT_ENGINES", "").split(","))):
+            with closing(engine.connect(url)) as client:
+                yield client
 
 
 def test_two_labs_never_meet(kind: str, lab: Lab) -> None:
