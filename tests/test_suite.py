@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 FILES = ["tests/test_tour.py", "tests/servers/test_image.py"]  # all of their tests need an engine
 
@@ -54,6 +56,12 @@ def test_side_by_side_the_tests_of_a_file_stay_in_one_worker() -> None:
     assert len(passed) > 10
     assert len({line.split()[0] for line in passed}) == 1
     assert all("@test_base" in line for line in passed)
+
+
+def test_the_files_that_are_treated_otherwise_are_there(pytestconfig: pytest.Config) -> None:
+    conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    there = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert there >= conftest.SLOW | conftest.SPREAD
 
 
 ROOMS = {"course", "judge", "lab", "node", "see", "servers"}
