@@ -329,11 +329,13 @@ def down(
     from labkit.servers import reaper, registry
 
     chosen = registry.choose(lab, every)
-    for entry in chosen:
-        reaper.remove(entry.lab_id, entry.backend, entry.engines)
-        out.print(f"Removed lab {entry.lab_id}.")
+    left = dict(reaper.remove_each(chosen))
+    for lab_id, error in left.items():
+        said = f"Lab {lab_id} is still there: {error}" if error else f"Removed lab {lab_id}."
+        (err if error else out).print(escape(said), highlight=False)
     if not chosen:
         out.print("No lab is running.")
+    raise typer.Exit(1 if any(left.values() if lab is None else [left[lab]]) else 0)
 
 
 @app.command()

@@ -12,14 +12,14 @@ import select
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import psutil
 
 from labkit.errors import BackendError
 from labkit.servers.helper import LAB_VARIABLE
-from labkit.servers.registry import CLOSED, directory, registered
+from labkit.servers.registry import CLOSED, Registration, directory, registered
 
 _TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
 
@@ -41,13 +41,19 @@ def remove_leftovers() -> list[str]:
 
     What cannot be removed now, because its engine does not answer, is left for the next time.
     """
-    removed = []
-    for entry in registered():
-        if entry.orphaned:
-            with suppress(BackendError):
-                remove(entry.lab_id, entry.backend, entry.engines)
-                removed.append(entry.lab_id)
-    return removed
+    dead = [entry for entry in registered() if entry.orphaned]
+    return [lab_id for lab_id, error in remove_each(dead) if error is None]
+
+
+def remove_each(labs: Iterable[Registration]) -> Iterator[tuple[str, BackendError | None]]:
+    """Remove labs; yields each one's id, and why it could not be removed, if it could not."""
+    for entry in labs:
+        try:
+            remove(entry.lab_id, entry.backend, entry.engines)
+        except BackendError as error:
+            yield entry.lab_id, error
+        else:
+            yield entry.lab_id, None
 
 
 def kill_processes(lab_id: str) -> None:

@@ -38,12 +38,13 @@ def home(temporary: Path) -> Path:
     return temporary / f"labkit-{os.getuid()}"
 
 
-def leave(lab_id: str, directory: Path, backend: str = "process") -> None:
+def leave(lab_id: str, directory: Path, backend: str = "process", *engines: str) -> None:
     """The registration of a lab whose owner is dead."""
     with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
         dead.wait()
     directory.mkdir(parents=True)
     entry: dict[str, Any] = {"lab_id": lab_id, "backend": backend, "nodes": {}}
+    entry["engines"] = engines
     entry |= {"owner": dead.pid, "owner_started": 1.0}
     (directory / "lab.json").write_text(json.dumps(entry))
 
@@ -176,6 +177,36 @@ def test_a_leftover_that_cannot_be_removed_is_in_nobodys_way(home: Path, engine:
     with engine_at(engine):
         assert reaper.remove_leftovers() == ["abc"]
     assert registry.registered() == []
+
+
+def test_what_was_on_a_machine_has_gone_with_it(home: Path, engine: Path) -> None:
+    machine = home / "machines-labkit" / "a"
+    leave("abc", home / "abc", "swarm", f"unix://{machine}/docker.sock")
+    leave("def", home / "def", "swarm", f"unix://{machine.with_name('b')}.sock")  # of others
+    assert reaper.remove_leftovers() == ["abc"]
+    assert [entry.lab_id for entry in registry.registered()] == ["def"]
+    leave("abc", home / "abc", "swarm", f"unix://{machine}/docker.sock")
+    machine.mkdir(parents=True)
+    (machine / "docker.sock").touch()  # it is there, and does not answer now
+    assert reaper.remove_leftovers() == []
+
+
+def test_down_removes_what_it_can_and_says_what_is_left(home: Path, engine: Path) -> None:
+    leave("abc", home / "abc", "docker")
+    leave("def", home / "def")
+    named, every = down("def"), down()
+    assert (named.returncode, named.stdout) == (0, "Removed lab def.\n")
+    assert (every.returncode, every.stdout) == (1, "")
+    for done in (named, every):
+        assert "Lab abc is still there: No Docker engine answers" in done.stderr
+    with engine_at(engine):
+        assert down().returncode == 0
+    assert registry.registered() == []
+
+
+def down(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "labkit.cli", "down", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_watchdog_waits_for_the_engine(home: Path, engine: Path) -> None:

@@ -22,6 +22,7 @@ from labkit.servers.base import (
     each,
 )
 from labkit.servers.docker.engine import connect, explained
+from labkit.servers.docker.machines import is_gone
 
 _LAB, _OWNER, _STARTED, _HOST = (
     f"labkit.{key}" for key in ("lab", "owner", "owner-started", "owner-host")
@@ -32,7 +33,8 @@ def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
     """Remove the lab's containers, networks and volumes, running or not. Idempotent.
 
     `engines` are its engines' URLs; of none, the one that `connect` finds. What is on those that
-    answer goes, also if others don't; then `BackendUnavailable` is raised.
+    answer goes, also if others don't; then `BackendUnavailable` is raised. What was on a machine
+    that has been taken down has gone with it.
     """
     clients: list[docker.DockerClient] = []
     silent: list[BackendUnavailable] = []
@@ -48,7 +50,7 @@ def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
 
     try:
         with explained():
-            each(begin, engines or (None,))
+            each(begin, [of for of in engines or (None,) if of is None or not is_gone(of)])
             remove_lab_by(clients, lab_id, timeout=2.0 if silent else 20.0)
     except BackendError:
         if not silent:  # else its networks are still in use there

@@ -208,6 +208,14 @@ class Machines:
         return sorted(c["Names"][0].rpartition("-")[2] for c in containers)
 
 
+def is_gone(url: str) -> bool:
+    """Whether this was the engine of a machine of this user's that has been taken down."""
+    socket = Path(url.removeprefix("unix://"))
+    home = socket.parent.parent
+    is_ours = home.parent == registry.home() and home.name.startswith("machines-")
+    return is_ours and not socket.exists()
+
+
 def _answers(machine: Machine) -> bool:
     try:
         with closing(connect(machine.url)):
