@@ -119,19 +119,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says which tests stay together where tests run side by side.
 
     Those of a file do, for it may have built something for all of them. Those that use a browser
-    do, and so do those that use an engine, and those that use engines on several machines, so that
-    not too many containers start at the same time.
+    do, and so do those that use an engine, so that not too many containers start at the same time.
     """
     for item in items:
         name = item.path.stem
         if name in SLOW:
             item.add_marker(pytest.mark.slow)
-        fixtures = getattr(item, "fixturenames", ())
-        if item.get_closest_marker("machines") or "engines" in fixtures:
-            group = "machines"
-        elif item.get_closest_marker("docker"):
+        if item.get_closest_marker("docker"):
             group = "engine"
-        elif "chromium" in fixtures:
+        elif "chromium" in getattr(item, "fixturenames", ()):
             group = "browser"
         elif name in SPREAD:
             continue

@@ -85,7 +85,6 @@ def test_a_quick_run_in_docker(tmp_path: Path, docker_images: None) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.machines
 @pytest.mark.timeout(600)
 def test_a_quick_run_on_three_engines(tmp_path: Path, docker_images: None) -> None:
     done = _bench("--quick", "--output", str(tmp_path), "--only", "engines")

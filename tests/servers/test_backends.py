@@ -50,11 +50,7 @@ IDS = {"process": "c0ffee1", "docker": "c0ffee2", "swarm": "c0ffee3"}
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "process",
-        pytest.param("docker", marks=pytest.mark.docker),
-        pytest.param("swarm", marks=[pytest.mark.docker, pytest.mark.machines]),
-    ],
+    params=["process", *(pytest.param(n, marks=pytest.mark.docker) for n in ("docker", "swarm"))],
 )
 def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of the backend under test."""

@@ -35,7 +35,6 @@ def on_the_engine(name: str) -> list[str]:
 
 
 @pytest.mark.docker
-@pytest.mark.machines
 def test_from_up_to_down(some: Machines) -> None:
     with pytest.raises(ConfigError, match="1 to 9"):
         some.up(0, quiet)
@@ -58,7 +57,6 @@ def test_from_up_to_down(some: Machines) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.machines
 def test_an_engine_that_refuses_says_so_and_keeps_nothing(
     some: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from labkit.servers.docker.machines import Machines
 
-pytestmark = [pytest.mark.docker, pytest.mark.machines, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent.parent
 MACHINES = 2  # the ensemble of three shares them
