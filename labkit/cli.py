@@ -329,13 +329,14 @@ def down(
     from labkit.servers import reaper, registry
 
     chosen = registry.choose(lab, every)
-    left = dict(reaper.remove_each(chosen))
-    for lab_id, error in left.items():
+    code = 0
+    for lab_id, error in reaper.remove_each(chosen):
         said = f"Lab {lab_id} is still there: {error}" if error else f"Removed lab {lab_id}."
         (err if error else out).print(escape(said), highlight=False)
+        code |= error is not None and lab in (None, lab_id)
     if not chosen:
         out.print("No lab is running.")
-    raise typer.Exit(1 if any(left.values() if lab is None else [left[lab]]) else 0)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -168,6 +168,7 @@ class History:
                 continue
             self.requests.append(request)
             if request.phase == "ok":
+                assert request.end.number is not None
                 self.answered.append(request)
             if not request.abandoned:
                 self._owed[request.node].append(request)

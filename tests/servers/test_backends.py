@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
 
-import docker
 import pytest
 import requests
 from left import processes_of
@@ -222,7 +221,7 @@ def test_a_node_that_is_interrupted_while_it_is_created_leaves_nothing(
 ) -> None:
     port = backend.create_node(NodeSpec("extra")).port
     backend.remove("extra")
-    before, had = left_of(backend.lab_id), possessions(backend)
+    before, had = everything(), possessions(backend)
     place = backend._forwarder if isinstance(backend, ProcessBackend) else backend
     step = "link" if isinstance(backend, ProcessBackend) else "_connect_link"
     last_step = getattr(place, step)
@@ -239,7 +238,7 @@ def test_a_node_that_is_interrupted_while_it_is_created_leaves_nothing(
     with pytest.raises(ServerNotFound):
         backend.start("extra")
     assert possessions(backend) == had
-    assert set(left_of(backend.lab_id)) <= set(before)
+    assert everything() <= before
     assert backend.create_node(NodeSpec("extra", port=port)).port == port
     backend.remove("extra")
 
@@ -451,6 +450,7 @@ def test_destroy_is_idempotent_and_complete(kind: str) -> None:
 
 
 def test_nothing_survives_a_killed_owner(kind: str) -> None:
+    before = everything()
     script = (
         "from labkit.lab.lab import Lab; import sys, time\n"
         f"lab = Lab(nodes=2, backend={kind!r}).start()\n"
@@ -463,14 +463,12 @@ def test_nothing_survives_a_killed_owner(kind: str) -> None:
         assert owner.stdout is not None
         lab_id = owner.stdout.readline().strip()
         assert left_of(lab_id)
-        volumes = volumes_of(lab_id)
-        assert bool(volumes) == (kind != "process")
         owner.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + 10
         while left_of(lab_id) or registry.directory(lab_id).exists():
             assert time.monotonic() < deadline, left_of(lab_id)
             time.sleep(0.1)
-        assert not volumes & volumes_of()
+        assert everything() <= before
     finally:
         owner.kill()
         owner.communicate()
@@ -478,33 +476,23 @@ def test_nothing_survives_a_killed_owner(kind: str) -> None:
 
 def left_of(lab_id: str) -> list[Any]:
     """The lab's processes, and whatever carries its label on an engine."""
-    filters = {"label": f"labkit.lab={lab_id}"}
-    found: list[Any] = processes_of(lab_id)
-    for client in engines_here():
-        found += [c["Id"] for c in client.api.containers(all=True, filters=filters)]
-        found += [n["Id"] for n in client.api.networks(filters=filters)]
-        found += [v["Name"] for v in client.api.volumes(filters)["Volumes"] or []]
+    return [*processes_of(lab_id), *everything(f"labkit.lab={lab_id}")]
+
+
+def everything(label: str | None = None) -> set[str]:
+    """The engines' containers, networks and volumes; without a label, whosoever they are."""
+    if engine.available() is not None:
+        return set()
+    filters = {"label": label} if label else {}
+    found: set[str] = set()
+    for url in (None, *filter(None, os.environ.get("LABKIT_ENGINES", "").split(","))):
+        with closing(engine.connect(url)) as client:
+            found |= {
+                *(c["Id"] for c in client.api.containers(all=True, filters=filters)),
+                *(n["Id"] for n in client.api.networks(filters=filters)),
+                *(v["Name"] for v in client.api.volumes(filters)["Volumes"] or []),
+            }
     return found
-
-
-def volumes_of(lab_id: str = "") -> set[str]:
-    """The volumes of a lab's containers, which carry no label; or all that there are."""
-    filters = {"label": f"labkit.lab={lab_id}"}
-    found = set()
-    for client in engines_here():
-        if not lab_id:
-            found |= {v["Name"] for v in client.api.volumes()["Volumes"] or []}
-            continue
-        for container in client.api.containers(all=True, filters=filters):
-            found |= {mount["Name"] for mount in container["Mounts"] if "Name" in mount}
-    return found
-
-
-def engines_here() -> Iterator[docker.DockerClient]:
-    if engine.available() is None:
-        for url in (None, *filter(None, os.environ.get("LABKIT_ENGINES", "").split(","))):
-            with closing(engine.connect(url)) as client:
-                yield client
 
 
 def test_two_labs_never_meet(kind: str, lab: Lab) -> None:
