@@ -84,7 +84,8 @@ def test_while_the_leader_sleeps_nobody_answers_past_the_lease(ensemble: Lab) ->
     assert leader is not None
     node = ensemble.node(1)
     ensemble._core.running.fault(node.name, leader.name, LinkFault("refuse"))
-    ensemble.wait_until(lambda: node.answer().number == 1, 15, "node1 is served by a follower")
+    ensemble.wait_until(node.sequence, 15, "node1 is served by a follower")
+    number = node.sequence()
     begin = ensemble.timeline.now()
     with asking(node):
         time.sleep(0.5)
@@ -103,7 +104,7 @@ def test_while_the_leader_sleeps_nobody_answers_past_the_lease(ensemble: Lab) ->
     written = [
         event.t
         for event in events
-        if isinstance(event, TransactionEvent) and event.path == "/sequence/1"
+        if isinstance(event, TransactionEvent) and event.path == f"/sequence/{number}"
     ]
     requests = [e for e in events if isinstance(e, RequestEvent) and e.t > begin]
     invoked = {e.id: e.t for e in requests if e.phase == "invoke"}
