@@ -30,8 +30,9 @@ _READERS = [make_acl("world", "anyone", read=True)]
 
 # kazoo waits a whole session timeout for a handshake that may never come, and its back-off
 # doubles without a useful bound. A server that is back should be found within about a second, and
-# long before the session is over. A handshake that timed out doubles the time for the next one, for
-# slow links; a refused one doesn't, for a server that is away refuses many.
+# long before the session is over, also by a client that has waited for one handshake in vain: so
+# the back-off has half the bound of a handshake. A handshake that timed out doubles the time for
+# the next one, for slow links; a refused one doesn't, for a server that is away refuses many.
 _LONGEST = 1.0  # seconds
 _SHORTEST = 0.1  # seconds
 
@@ -172,7 +173,7 @@ class Session(KazooClient):
         self._private = private
         self.asked = timeout  # seconds
         forever = KazooRetry(
-            max_tries=-1, delay=0.05, max_delay=_handshake(timeout), ignore_expire=False
+            max_tries=-1, delay=0.05, max_delay=_handshake(timeout) / 2, ignore_expire=False
         )
         super().__init__(
             hosts=hosts,
