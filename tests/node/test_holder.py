@@ -276,4 +276,4 @@ def test_a_flood_of_requests_that_wait_starves_nobody(pair: Lab) -> None:
     assert {reply.body["reason"] for reply in replies} <= {"still-claiming", "no-connection"}
     waited = [reply.took for reply in replies]
     assert max(waited) < node.request_deadline + 0.5
-    assert max(waited) > node.request_deadline - 0.1
+    assert max(waited) > 0.1, "it does not refuse before it has found out"
