@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := 1
 # Where this is set, each of many processes would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab tour test test-quick test-release chaos bench notebooks image img check pins zookeeper \
+.PHONY: lab tour test test-long test-quick test-release chaos bench notebooks image img check pins zookeeper \
   zookeeper-install lab-ready chromium clean help
 
 help:  ## Say what there is
@@ -27,9 +27,16 @@ lab: .venv/ready lab-ready  ## Set up, and open the course in JupyterLab
 tour: .venv/ready lab-ready  ## Set up, and run the experiment in the terminal
 	$(BIN)/labkit tour
 
-test: .venv/tests zookeeper chromium check  ## Set up, and pass all tests
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
-	$(BIN)/python -m pytest -m alone
+test: .venv/tests zookeeper chromium check  ## Set up, run every page, and test what it stands on
+	$(call tests,not long)
+
+test-long: .venv/tests zookeeper chromium  ## Pass all other tests: in containers, on machines, with all bugs and answers
+	$(call tests,long)
+
+define tests
+$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "$(1) and not alone"
+$(BIN)/python -m pytest -m "$(1) and alone"
+endef
 
 test-quick: .venv/tests zookeeper  ## Pass the quick ones in a minute and a half: no engine, no browser
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone and not slow"

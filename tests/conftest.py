@@ -113,6 +113,23 @@ SLOW = {
     *("test_cli", "test_controls", "test_package", "test_setup", "test_suite"),
 }
 
+#: Files of tests that take minutes together: what is not quick in them is in `make test-long`.
+#: Some page runs what most of them look at more closely.
+LONG = {
+    *("test_export", "test_grade", "test_hostile", "test_sheets", "test_site", "test_staged"),
+    *("test_ladder", "test_ladder_bugs", "test_recipes"),
+    *("test_attached", "test_crew", "test_members", "test_other_users", "test_own_server"),
+    *("test_recorder", "test_tls", "test_original"),
+    *("test_bad_days", "test_image", "test_machines", "test_process_backend", "test_swarm"),
+    *("test_swarm_file", "test_system", "test_controls", "test_hub", "test_projector"),
+    *("test_all_in_one", "test_benchmarks", "test_package", "test_readme", "test_setup"),
+    "test_tour",
+}
+
+
+#: What is marked so is not in `make test-quick`.
+NOT_QUICK = ("docker", "browser", "alone", "slow")
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -125,6 +142,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = item.path.stem
         if name in SLOW:
             item.add_marker(pytest.mark.slow)
+        if name in LONG and any(map(item.get_closest_marker, NOT_QUICK)):
+            item.add_marker(pytest.mark.long)
         if item.get_closest_marker("docker"):
             group = "engine"
         elif "chromium" in getattr(item, "fixturenames", ()):

@@ -204,6 +204,7 @@ def gone(lab: registry.Registration, seconds: float = 5) -> bool:
     return True
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
@@ -221,6 +222,7 @@ def test_up_serves_and_leaves_nothing(
     assert gone(lab)
 
 
+@pytest.mark.long
 def test_down_takes_it_down_from_elsewhere(running: subprocess.Popen[str]) -> None:
     lab = lab_of(running)
     assert run("down", lab.lab_id).returncode == 0
@@ -247,6 +249,7 @@ def test_ctrl_c_while_it_starts() -> None:
     assert gone(found[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["tour", "chaos"])
 def test_ctrl_c_while_it_runs(command: str) -> None:
     process = subprocess.Popen(
@@ -273,6 +276,7 @@ def test_help_lists_the_faults() -> None:
     assert all(kind in shown for kind in FAULT_KINDS)
 
 
+@pytest.mark.long
 def test_chaos_speaks_json() -> None:
     done = run(
         "chaos", "--nodes", "2", "--seconds", "8", "--faults", " kill,", "--json", "--seed", "7"

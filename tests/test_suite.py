@@ -61,7 +61,7 @@ def test_side_by_side_the_tests_of_a_file_stay_in_one_worker() -> None:
 def test_the_files_that_are_treated_otherwise_are_there(pytestconfig: pytest.Config) -> None:
     conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
     there = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
-    assert there >= conftest.SLOW | conftest.SPREAD
+    assert there >= conftest.SLOW | conftest.LONG | conftest.SPREAD
 
 
 ROOMS = {"course", "judge", "lab", "node", "see", "servers"}

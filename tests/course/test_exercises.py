@@ -116,6 +116,7 @@ def test_the_answer_passes(zookeeper_lab: Lab, exercise: Exercise, turn: int) ->
     assert verdict.outcome == "passed", repr(verdict)
 
 
+@pytest.mark.long
 @each()
 def test_the_solution_that_is_shown_passes(zookeeper_lab: Lab, exercise: Exercise) -> None:
     assert exercise.solution.count("->") == 0, "no annotations"
@@ -148,6 +149,7 @@ def test_a_write_before_the_read_is_as_good_as_a_sync(zookeeper_lab: Lab) -> Non
     assert verdict.outcome == "passed", repr(verdict)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("exercise", "answer"), WRONG, ids=WRONG_IDS)
 def test_a_wrong_answer_fails(
     zookeeper_lab: Lab, exercise: Exercise, answer: Callable[..., Any]
@@ -166,6 +168,7 @@ def test_a_stub_is_no_attempt(zookeeper_lab: Lab, exercise: Exercise) -> None:
     assert verdict.chart is None
 
 
+@pytest.mark.long
 @each()
 def test_an_endless_loop_fails_in_time(zookeeper_lab: Lab, exercise: Exercise) -> None:
     def forever(*args: Any) -> None:
@@ -352,6 +355,7 @@ def test_a_follower_that_knows_too_little_of_a_write(ensemble: Lab) -> None:
         assert verdict.outcome == outcome, repr(verdict)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["claim", "claim-by-ticket", "acquire", "release", "work-one"])
 @pytest.mark.parametrize("turn", ROUNDS)
 def test_answers_pass_on_an_ensemble(ensemble: Lab, name: str, turn: int) -> None:
@@ -361,6 +365,7 @@ def test_answers_pass_on_an_ensemble(ensemble: Lab, name: str, turn: int) -> Non
     assert verdict.outcome == "passed", repr(verdict)
 
 
+@pytest.mark.long
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_images")
 def test_answers_right_and_wrong_in_docker() -> None:

@@ -69,7 +69,8 @@ def _processes(home: str) -> list[str]:
 
 
 @pytest.fixture(
-    scope="module", params=["process", pytest.param("docker", marks=pytest.mark.docker)]
+    scope="module",
+    params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long])],
 )
 def whole(request: pytest.FixtureRequest) -> tuple[str, Run]:
     if request.param == "docker":

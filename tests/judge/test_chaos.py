@@ -82,6 +82,7 @@ def test_whatever_ends_a_run_everything_is_healed(target: Lab) -> None:
     assert phases.count("begin") == phases.count("end") >= 3
 
 
+@pytest.mark.long
 def test_takeovers_test_the_lease(target: Lab) -> None:
     result = chaos(target, seed=1, seconds=13, faults=list(TAKEOVERS))
     assert result.ok, str(result)

@@ -84,6 +84,7 @@ def test_the_status_says_all_that_is_documented(document: dict[str, Any], lab: L
         assert {*node.status()} == {*described}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zookeeper", ["there", "gone"])
 def test_schemathesis_finds_nothing(lab: Lab, node: Node, zookeeper: str, tmp_path: Path) -> None:
     options = ["--checks=all", "--phases=coverage,fuzzing", "--max-examples=10"]

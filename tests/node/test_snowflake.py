@@ -675,6 +675,7 @@ def reason(error: LabError) -> str:
     return str(error.problem["reason"]) if isinstance(error, NoAnswer) else "unreachable"
 
 
+@pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_million_ids_of_nodes_in_trouble_are_all_different(steps: Steps) -> None:

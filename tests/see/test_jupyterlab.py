@@ -231,6 +231,7 @@ def the_run_again(page: Page) -> None:
     expect(slider).to_be_focused()
 
 
+@pytest.mark.long
 def test_drag_and_see(notebook: Page) -> None:
     page = notebook
     run_all(page)
@@ -313,6 +314,7 @@ class MyServer:
 print("kernel", os.getpid())"""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["process"], indirect=True)
 def test_a_class_of_a_cell_climbs_and_interrupt_ends_it(
     chromium: Browser, jupyter: tuple[str, Path]

@@ -189,6 +189,7 @@ def connected(url: str) -> bool:
     return bool(status["connection"] == "CONNECTED")
 
 
+@pytest.mark.long
 def test_replicas_behind_one_name(fresh: None) -> None:
     # Change the number of replicas from 1 to 4, and run `docker compose up -d`.
     compose("up", "-d", NODES="4")
@@ -228,6 +229,7 @@ def healthy(container: str) -> bool:
     return bool(state["Health"]["Status"] == "healthy")
 
 
+@pytest.mark.long
 def test_the_ensemble_profile(fresh: None) -> None:
     servers = ["zookeeper1", "zookeeper2", "zookeeper3"]
     hosts = ",".join(f"{server}:2181" for server in servers)
