@@ -107,10 +107,12 @@ SLOW = {
     *("test_course", "test_exercises", "test_export", "test_grade", "test_hostile"),
     *("test_sheets", "test_site"),
     *("test_chaos", "test_ensemble_under_fire", "test_ladder", "test_ladder_bugs", "test_recipes"),
-    *("test_attached", "test_crew", "test_lab", "test_members", "test_own_server", "test_recorder"),
+    *("test_attached", "test_crew", "test_lab", "test_members", "test_other_users"),
+    *("test_own_server", "test_recorder"),
     *("test_api", "test_holder", "test_original"),
     *("test_backends", "test_process_backend", "test_system"),
-    *("test_cli", "test_controls", "test_package", "test_setup", "test_suite"),
+    *("test_cli", "test_controls", "test_moments", "test_package", "test_setup"),
+    "test_suite",
 }
 
 #: Files of tests that take minutes together: what is not quick in them is in `make test-long`.
