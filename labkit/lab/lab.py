@@ -492,9 +492,10 @@ class Lab(LinkVerbs):
 
     def _electing(self) -> list[tuple[str, str, int]]:
         """The servers whose modes are of interest: one alone has nothing to elect."""
-        ensemble = self.zookeeper.is_own and self.zookeeper.size > 1
-        servers = self.zookeeper.servers if ensemble else []
-        return [(server.name, server.endpoint.host, server.endpoint.port) for server in servers]
+        zookeeper = self._zookeeper  # also while the lab is being closed: nobody has stopped it yet
+        servers = zookeeper.servers if zookeeper and zookeeper.is_own else []
+        addresses = [(s.name, s.endpoint.host, s.endpoint.port) for s in servers]
+        return addresses if len(addresses) > 1 else []
 
     # --- display ------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.lab.client import LabClient
-from labkit.lab.event import RequestEvent, TransactionEvent, VerbEvent
+from labkit.lab.event import RequestEvent, StatusEvent, TransactionEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.bars import Word
 from labkit.see.spans import Spans
@@ -581,3 +581,15 @@ def test_a_node_is_unreachable_also_when_nobody_can_say_its_state(
     assert "unknown" in repr(lab.node(2))
     assert "unknown" in repr(lab)
     assert "sequence" in str(lab.tree())
+
+
+def test_what_happens_is_recorded_until_a_close_has_its_turn(lab: Lab) -> None:
+    lab._core.closing = True  # as by a close that waits for a start in another thread
+    time.sleep(0.3)  # several turns of the recorder
+    lab._core.closing = False
+    lab.node(1).kill()
+
+    def is_seen() -> bool:
+        return any(isinstance(e, StatusEvent) and not e.reachable for e in lab.timeline)
+
+    lab.wait_until(is_seen)
