@@ -22,15 +22,19 @@ from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.registry import CLOSED, Registration, directory, registered
 
 _TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
+_LONG, _SHORT = 20.0, 2.0  # seconds without progress, for an engine that is busy or stuck
 
 
-def remove(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
-    """Remove whatever a lab has left: processes or containers, networks, its directory."""
+def remove(lab_id: str, backend: str, engines: Sequence[str] = (), timeout: float = _LONG) -> None:
+    """Remove whatever a lab has left: processes or containers, networks, its directory.
+
+    Raises `BackendError` when nothing has gone for `timeout` seconds.
+    """
     if backend in ("docker", "swarm"):
         from labkit.servers.docker.leftovers import remove_lab
 
         kill_processes(lab_id)  # those that carry requests to machines
-        remove_lab(lab_id, engines)
+        remove_lab(lab_id, engines, timeout)
     else:
         kill_processes(lab_id)
     shutil.rmtree(directory(lab_id), ignore_errors=True)
@@ -39,17 +43,20 @@ def remove(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
 def remove_leftovers() -> list[str]:
     """Remove the labs whose owners are dead; the ids of those that are gone now.
 
-    What cannot be removed now, because its engine does not answer, is left for the next time.
+    What cannot be removed now, because its engine does not answer or does not let it go, is left
+    for the next time, and keeps nobody waiting.
     """
     dead = [entry for entry in registered() if entry.orphaned]
-    return [lab_id for lab_id, error in remove_each(dead) if error is None]
+    return [lab_id for lab_id, error in remove_each(dead, _SHORT) if error is None]
 
 
-def remove_each(labs: Iterable[Registration]) -> Iterator[tuple[str, BackendError | None]]:
+def remove_each(
+    labs: Iterable[Registration], timeout: float = _LONG
+) -> Iterator[tuple[str, BackendError | None]]:
     """Remove labs; yields each one's id, and why it could not be removed, if it could not."""
     for entry in labs:
         try:
-            remove(entry.lab_id, entry.backend, entry.engines)
+            remove(entry.lab_id, entry.backend, entry.engines, timeout)
         except BackendError as error:
             yield entry.lab_id, error
         else:

@@ -392,6 +392,25 @@ def test_the_next_lab_clears_what_a_crash_left() -> None:
             assert alive.state("zookeeper1") is ServerState.RUNNING
 
 
+def test_what_the_engine_does_not_let_go_is_in_no_other_labs_way() -> None:
+    """A network, say, that an engine believes to be in use until it is started again."""
+    dead = leftovers.labels_of("dead") | {"labkit.owner-started": "1.0"}
+    with closing(engine.connect()) as client:
+        network = client.networks.create("labkit-dead-front", labels=dead)
+        image = os.environ.get("LABKIT_CLIENT_IMAGE", "labkit-test/client")
+        user = client.containers.create(image, "sleep 60", network=network.name)
+        try:
+            user.start()
+            assert "dead" in left_over()
+            with docker_lab("e48") as lab:
+                assert lab.state("zookeeper1") is ServerState.RUNNING
+            assert client.networks.list(names=["labkit-dead-front"])
+        finally:
+            user.remove(force=True)
+        with docker_lab("e49"):
+            assert "dead" not in left_over()
+
+
 def left_over() -> list[str]:
     with closing(engine.connect()) as client:
         return leftovers.leftovers([client])

@@ -123,8 +123,9 @@ class DockerBackend(OneMachine):
     def _remove_leftovers(self) -> None:
         with explained():
             for lab_id in leftovers(self._engines):
-                remove_lab_by(self._engines, lab_id)
-                forget(lab_id)
+                with suppress(BackendError):  # what the engine does not let go is in nobody's way
+                    remove_lab_by(self._engines, lab_id, timeout=2.0)
+                    forget(lab_id)
 
     def _get_images(self, engine: docker.DockerClient, progress: Progress) -> None:
         pull(engine, zookeeper_image(), "LABKIT_ZOOKEEPER_IMAGE", progress)

@@ -29,12 +29,12 @@ _LAB, _OWNER, _STARTED, _HOST = (
 )
 
 
-def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
+def remove_lab(lab_id: str, engines: Sequence[str] = (), timeout: float = 20.0) -> None:
     """Remove the lab's containers, networks and volumes, running or not. Idempotent.
 
     `engines` are its engines' URLs; of none, the one that `connect` finds. What is on those that
     answer goes, also if others don't; then `BackendUnavailable` is raised. What was on a machine
-    that has been taken down has gone with it.
+    that has been taken down has gone with it. For `timeout` see `remove_lab_by`.
     """
     clients: list[docker.DockerClient] = []
     silent: list[BackendUnavailable] = []
@@ -51,7 +51,7 @@ def remove_lab(lab_id: str, engines: Sequence[str] = ()) -> None:
     try:
         with explained():
             each(begin, [of for of in engines or (None,) if of is None or not is_gone(of)])
-            remove_lab_by(clients, lab_id, timeout=2.0 if silent else 20.0)
+            remove_lab_by(clients, lab_id, timeout=min(timeout, 2.0) if silent else timeout)
     except BackendError:
         if not silent:  # else its networks are still in use there
             raise
