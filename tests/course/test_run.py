@@ -54,7 +54,8 @@ def _until_empty(look: Callable[[], list[str]], timeout: float = 5.0) -> list[st
 
 def _left_over() -> list[str]:
     with closing(engine.connect()) as client:
-        return leftovers.leftovers([client])
+        left = leftovers.leftovers([client])
+        return [lab for lab in left if not leftovers.is_unused(client, lab)]
 
 
 def _processes(home: str) -> list[str]:

@@ -6,6 +6,7 @@ import importlib.util
 from types import SimpleNamespace
 
 import pytest
+from docker.errors import APIError
 
 from labkit.errors import BackendError, BackendUnavailable
 from labkit.servers.base import NodeSpec, ServerState
@@ -97,6 +98,31 @@ def test_an_engine_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
 def test_an_engine_that_removes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = BusyEngine(monkeypatch, removes=False)
     with pytest.raises(BackendError, match=r"does not remove node1, .*, node6\. `docker ps"):
+        remove_lab_by([engine], "c0ffee4")  # type: ignore[list-item]
+
+
+class MiscountingEngine(BusyEngine):
+    """An engine that keeps a network, whether or not it knows of a container on it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, users: dict[str, object]) -> None:
+        super().__init__(monkeypatch, removes=True)
+        self.left = []
+        self._users = users
+
+    def networks(self, **_: object) -> list[dict[str, object]]:
+        return [{"Id": "1234", "Name": "front"}]
+
+    def remove_network(self, _: str) -> None:
+        raise APIError("network front has active endpoints")
+
+    def inspect_network(self, _: str) -> dict[str, object]:
+        return {"Containers": self._users}
+
+
+def test_a_network_without_users_is_left_to_a_later_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    remove_lab_by([MiscountingEngine(monkeypatch, {})], "c0ffee4")  # type: ignore[list-item]
+    engine = MiscountingEngine(monkeypatch, {"5678": {"Name": "somebody"}})
+    with pytest.raises(BackendError, match="does not remove front"):
         remove_lab_by([engine], "c0ffee4")  # type: ignore[list-item]
 
 
