@@ -15,8 +15,8 @@ export UV_SYSTEM_CERTS := 1
 # Where this is set, each of many processes would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab tour test test-long test-quick test-release chaos bench notebooks image img check pins zookeeper \
-  zookeeper-install lab-ready chromium clean help
+.PHONY: lab tour test test-long test-quick test-release chaos bench notebooks image img check pins \
+  zookeeper zookeeper-install lab-ready chromium clean help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -31,6 +31,10 @@ T = TypeVar("T")
 #: Reports progress on what may last: (what is being done, fraction done or None).
 Progress = Callable[[str, float | None], None]
 
+#: Seconds for which nothing goes, until removing is given up: of a lab, for a busy engine is slow;
+#: and of what somebody dead has left, or with an engine that is silent, for which nobody waits.
+REMOVAL, LEFTOVERS = 20.0, 2.0
+
 
 class ServerState(StrEnum):
     """What is true of a server right now, asked from the system and never remembered."""

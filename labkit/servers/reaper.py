@@ -18,14 +18,16 @@ from contextlib import suppress
 import psutil
 
 from labkit.errors import BackendError
+from labkit.servers.base import LEFTOVERS, REMOVAL
 from labkit.servers.helper import LAB_VARIABLE
 from labkit.servers.registry import CLOSED, Registration, directory, registered
 
 _TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
-_LONG, _SHORT = 20.0, 2.0  # seconds without progress, for an engine that is busy or stuck
 
 
-def remove(lab_id: str, backend: str, engines: Sequence[str] = (), timeout: float = _LONG) -> None:
+def remove(
+    lab_id: str, backend: str, engines: Sequence[str] = (), timeout: float = REMOVAL
+) -> None:
     """Remove whatever a lab has left: processes or containers, networks, its directory.
 
     Raises `BackendError` when nothing has gone for `timeout` seconds.
@@ -47,11 +49,11 @@ def remove_leftovers() -> list[str]:
     for the next time, and keeps nobody waiting.
     """
     dead = [entry for entry in registered() if entry.orphaned]
-    return [lab_id for lab_id, error in remove_each(dead, _SHORT) if error is None]
+    return [lab_id for lab_id, error in remove_each(dead, LEFTOVERS) if error is None]
 
 
 def remove_each(
-    labs: Iterable[Registration], timeout: float = _LONG
+    labs: Iterable[Registration], timeout: float = REMOVAL
 ) -> Iterator[tuple[str, BackendError | None]]:
     """Remove labs; yields each one's id, and why it could not be removed, if it could not."""
     for entry in labs:

@@ -273,7 +273,9 @@ def test_a_flood_of_requests_that_wait_starves_nobody(pair: Lab) -> None:
     assert {look.status for look in looks} == {200}
     assert max(look.took for look in looks) < 0.4
     assert {reply.status for reply in replies} == {503}
-    assert {reply.body["reason"] for reply in replies} <= {"still-claiming", "no-connection"}
+    reasons = {reply.body["reason"] for reply in replies}
+    assert reasons <= {"still-claiming", "no-connection"}
     waited = [reply.took for reply in replies]
     assert max(waited) < node.request_deadline + 0.5
-    assert max(waited) > 0.1, "it does not refuse before it has found out"
+    # Until the deadline, unless the node finds out before that it is cut off.
+    assert max(waited) > (0.1 if "no-connection" in reasons else node.request_deadline - 0.1)

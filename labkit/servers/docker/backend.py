@@ -34,6 +34,7 @@ from labkit.errors import (
 )
 from labkit.servers import registry, system
 from labkit.servers.base import (
+    LEFTOVERS,
     Endpoint,
     NodeSpec,
     OneMachine,
@@ -124,7 +125,7 @@ class DockerBackend(OneMachine):
         with explained():
             for lab_id in leftovers(self._engines):
                 with suppress(BackendError):  # what the engine does not let go is in nobody's way
-                    remove_lab_by(self._engines, lab_id, timeout=2.0)
+                    remove_lab_by(self._engines, lab_id, LEFTOVERS)
                     forget(lab_id)
 
     def _get_images(self, engine: docker.DockerClient, progress: Progress) -> None:

@@ -18,9 +18,7 @@ from docker.errors import APIError, NotFound
 
 from labkit.errors import BackendError, BackendUnavailable
 from labkit.servers import registry
-from labkit.servers.base import (
-    each,
-)
+from labkit.servers.base import LEFTOVERS, REMOVAL, each
 from labkit.servers.docker.engine import connect, explained
 from labkit.servers.docker.machines import is_gone
 
@@ -31,7 +29,7 @@ _LAB, _OWNER, _STARTED, _HOST = (
 _MISCOUNTED = 1.5  # seconds for which an engine keeps a network that nobody uses: it is no delay
 
 
-def remove_lab(lab_id: str, engines: Sequence[str] = (), timeout: float = 20.0) -> None:
+def remove_lab(lab_id: str, engines: Sequence[str] = (), timeout: float = REMOVAL) -> None:
     """Remove the lab's containers, networks and volumes, running or not. Idempotent.
 
     `engines` are its engines' URLs; of none, the one that `connect` finds. What is on those that
@@ -53,7 +51,7 @@ def remove_lab(lab_id: str, engines: Sequence[str] = (), timeout: float = 20.0) 
     try:
         with explained():
             each(begin, [of for of in engines or (None,) if of is None or not is_gone(of)])
-            remove_lab_by(clients, lab_id, timeout=min(timeout, 2.0) if silent else timeout)
+            remove_lab_by(clients, lab_id, min(timeout, LEFTOVERS) if silent else timeout)
     except BackendError:
         if not silent:  # else its networks are still in use there
             raise
@@ -64,7 +62,7 @@ def remove_lab(lab_id: str, engines: Sequence[str] = (), timeout: float = 20.0) 
 
 
 def remove_lab_by(
-    clients: Sequence[docker.DockerClient], lab_id: str, timeout: float = 20.0
+    clients: Sequence[docker.DockerClient], lab_id: str, timeout: float = REMOVAL
 ) -> None:
     """Look again until nothing is left: a server may be on its way, or the watchdog at work.
 
