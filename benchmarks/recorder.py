@@ -14,7 +14,7 @@ import psutil
 from benchmarks.report import Result, Row, at_most
 from labkit import Lab
 from labkit.lab.recorder import Recorder
-from labkit.lab.timeline import Timeline
+from labkit.story.timeline import Timeline
 
 METHOD = "Processor time with the recorder less that without, in turn, median of the differences."
 

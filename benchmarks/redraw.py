@@ -11,7 +11,7 @@ from statistics import median
 from benchmarks.report import Result, Row, at_most
 from benchmarks.runs import run as made_up
 from labkit.see import svg
-from labkit.see.spans import Spans
+from labkit.story.spans import Spans
 
 METHOD = (
     "A made-up run of honest nodes, asked 15 times a second, with a fault every three seconds; the "

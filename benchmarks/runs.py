@@ -11,7 +11,7 @@ import json
 import random
 from itertools import count
 
-from labkit.lab.event import (
+from labkit.story.event import (
     Event,
     FaultEvent,
     Holder,

@@ -131,9 +131,9 @@ ALT = {
         "persist; ClickHouse has none for a leader."
     ),
     "architecture": (
-        "The six rooms of labkit from top to bottom: course, see, judge, lab, servers, node. Each "
+        "The rooms of labkit, top to bottom: course, see, judge, lab, story, servers, node. Each "
         "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
-        "comes back as events on a timeline, which judge and see read as facts."
+        "comes back as events on a timeline, which judge and see read."
     ),
     "logo": "Four servers with the numbers 1 to 4; number 2 passes from the second to the fourth.",
 }
@@ -946,16 +946,17 @@ def architecture() -> Sheet:
         ("see", "What does a run look like?"),
         ("judge", "What may never be true of a run?"),
         ("lab", "What does a reader hold?"),
+        ("story", "What happened in a run?"),
         ("servers", "Where do servers run, and who breaks them?"),
         ("node", "What runs in every server?"),
     )
     for at, (room, question) in enumerate(rooms):
-        y = 0.25 + at * 0.65
-        s.box(1.35, y, 4.2, 0.48, style.PAPER)
-        s.text(1.5, y + 0.24, room, bold=True, at="left")
-        s.text(2.35, y + 0.24, question, 9, at="left")
+        y = 0.2 + at * 0.56
+        s.box(1.35, y, 4.2, 0.42, style.PAPER)
+        s.text(1.5, y + 0.21, room, bold=True, at="left")
+        s.text(2.35, y + 0.21, question, 9, at="left")
         if at:
-            s.arrow((1.9, y - 0.17), (1.9, y), shade=style.QUIET)
+            s.arrow((1.9, y - 0.14), (1.9, y), shade=style.QUIET)
     s.arrow((0.9, 0.9), (0.9, 3.75), shade=style.PALETTE[0])
     s.text(0.82, 2.2, "verbs", 9.5, bold=True, at="right", shade=style.PALETTE[0])
     s.arrow((6.0, 3.75), (6.0, 0.9), shade=style.PALETTE[4])

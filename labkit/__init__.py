@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from labkit.course.task import exercise, progress
     from labkit.errors import LabError
     from labkit.judge.chaos import chaos
-    from labkit.judge.facts import silences
     from labkit.judge.rules import check
     from labkit.lab.clients import clients
     from labkit.lab.lab import Lab
-    from labkit.lab.timeline import Timeline
     from labkit.node.custom import Unavailable
     from labkit.see.controls import controls
     from labkit.see.curves import latency, seen, storm, times_to_free
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from labkit.see.shares import shares
     from labkit.see.states import states
     from labkit.see.verdict import verdict
+    from labkit.story.facts import silences
+    from labkit.story.timeline import Timeline
 
 __all__ = [
     "Lab",
@@ -64,7 +64,7 @@ __all__ = [
 _HOMES = {
     "Lab": "lab.lab",
     "LabError": "errors",
-    "Timeline": "lab.timeline",
+    "Timeline": "story.timeline",
     "Unavailable": "node.custom",
     "chaos": "judge.chaos",
     "check": "judge.rules",
@@ -79,7 +79,7 @@ _HOMES = {
     "replay": "see.replay",
     "seen": "see.curves",
     "shares": "see.shares",
-    "silences": "judge.facts",
+    "silences": "story.facts",
     "spot": "course.spot",
     "states": "see.states",
     "storm": "see.curves",

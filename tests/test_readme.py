@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from labkit.course.page import pages
-from labkit.lab.event import VerbEvent
 from labkit.lab.lab import Lab
+from labkit.story.event import VerbEvent
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -12,10 +12,10 @@ from IPython.display import display
 from labkit.course.guess import Form, Rating, draw_guess, form
 from labkit.course.markup import Note
 from labkit.course.standing import standing
-from labkit.lab.event import PredictionEvent
 from labkit.lab.lab import Lab
-from labkit.lab.timeline import Timeline
 from labkit.see.chart import Chart
+from labkit.story.event import PredictionEvent
+from labkit.story.timeline import Timeline
 
 
 def predict(

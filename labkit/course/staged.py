@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import BackendUnavailable, ConfigError
-from labkit.lab.event import Event, from_json
 from labkit.lab.lab import Lab
+from labkit.story.event import Event, from_json
 
 #: A directory in which to keep runs, for the course's author.
 VARIABLE = "LABKIT_KEEP_RUNS"

@@ -1,1 +1,1 @@
-"""What may never be true of a run: facts, rules, report, fault schedules, chaos."""
+"""What may never be true of a run: rules, report, fault schedules, chaos."""

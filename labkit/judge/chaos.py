@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labkit.judge.facts import silences
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.judge.schedule import (
@@ -29,13 +28,14 @@ from labkit.judge.schedule import (
 from labkit.judge.takeover import Takeover
 from labkit.judge.volleys import Volleys
 from labkit.lab.clients import clients
-from labkit.lab.event import DroppedEvent, Event, FaultEvent, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
-from labkit.lab.timeline import LASTING
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
+from labkit.story.event import DroppedEvent, Event, FaultEvent, RequestEvent
+from labkit.story.facts import silences
+from labkit.story.timeline import LASTING
 
 _LASTING = {kind.kind for kind in LASTING}  # what has to be known from before a run, too
 

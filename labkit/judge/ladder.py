@@ -14,9 +14,9 @@ from typing import Any
 from labkit.errors import ConfigError
 from labkit.judge.trials import RUNGS
 from labkit.judge.trials.trial import Claim, Finding, Red, Rung, Trial
-from labkit.lab.event import Event
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress
+from labkit.story.event import Event
 
 TOP = len(RUNGS)
 _LOOK = 0.1  # seconds between two reports of progress

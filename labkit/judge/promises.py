@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
-from labkit.judge.facts import History, Life, Lives, grouped
+from labkit.story.facts import History, Life, Lives, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
 

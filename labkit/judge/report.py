@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from labkit.lab.event import Event
+from labkit.story.event import Event
 
 Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets", "ids"]
 

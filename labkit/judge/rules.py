@@ -30,12 +30,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from labkit.judge.asking import Request
-from labkit.judge.facts import BREAKS, ESSENTIAL, History, Life
 from labkit.judge.promises import untested
 from labkit.judge.report import Report, Violation, counted
-from labkit.judge.schedule import is_zookeeper
-from labkit.lab.event import AttachedEvent, Event
+from labkit.story.event import AttachedEvent, Event, is_zookeeper
+from labkit.story.facts import BREAKS, ESSENTIAL, History, Life
+from labkit.story.requests import Request
 
 
 def check(

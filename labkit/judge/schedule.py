@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from labkit.errors import ConfigError
 from labkit.servers.links.fault import LinkFault
+from labkit.story.event import LEADER, is_zookeeper
 
 FaultKind = Literal[
     "kill",
@@ -40,9 +41,6 @@ CUTS = (
     LinkFault("drop", "from"),
     LinkFault("refuse", "both"),
 )
-
-#: As a target: whichever ZooKeeper server leads when the fault begins.
-LEADER = "leader"
 
 #: As a target: a node that has a number when the fault begins, and one that will take it.
 HOLDER = "holder"
@@ -207,8 +205,3 @@ def conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
 
 def _hits_zookeeper(fault: ScheduledFault) -> bool:
     return any(map(is_zookeeper, fault.targets))
-
-
-def is_zookeeper(target: str) -> bool:
-    """Whether a fault's target is a ZooKeeper server and not a node."""
-    return target == LEADER or target.startswith("zookeeper")

@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 
-from labkit.lab.event import IDS, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.node.snowflake import PER_MS
+from labkit.story.event import IDS, RequestEvent
 
 _EVERY = 1.0  # seconds between two volleys
 # IDs of each node, in two requests: the second has to go on where the first stopped, often within

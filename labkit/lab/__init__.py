@@ -1,1 +1,1 @@
-"""What a reader holds: a lab, its nodes, its ZooKeeper, and every event of a run."""
+"""What a reader holds: a lab, its nodes and its ZooKeeper, and what sees and records them."""

@@ -22,7 +22,6 @@ from labkit.errors import (
     StartTimeout,
 )
 from labkit.lab.core import Core
-from labkit.lab.event import AttachedEvent, owner
 from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
@@ -31,6 +30,7 @@ from labkit.servers.base import ServerState, each, wait_until
 from labkit.servers.zookeeper import words
 from labkit.servers.zookeeper.attached import Attached
 from labkit.servers.zookeeper.txnlog import Transaction
+from labkit.story.event import AttachedEvent, owner
 
 _SESSION = 10.0  # seconds
 _TIMEOUT = 5.0  # seconds for an answer

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from labkit.lab.connection import NO_ANSWER, Connection
-from labkit.lab.event import CLAIMS, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
+from labkit.story.event import CLAIMS, RequestEvent
 
 _RATE = 15.0  # requests a second from each client
 _CLIENTS = 2  # clients a node

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from labkit.errors import ConfigError, InvalidTransition
-from labkit.lab.event import PlacedEvent, VerbEvent
-from labkit.lab.timeline import Timeline
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Backend, Progress
 from labkit.servers.links.fault import LinkFault
+from labkit.story.event import PlacedEvent, VerbEvent
+from labkit.story.timeline import Timeline
 
 
 @dataclass(frozen=True)

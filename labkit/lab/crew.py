@@ -17,11 +17,11 @@ from kazoo.protocol.states import KazooState
 
 from labkit.errors import InvalidTransition, ServerNotFound
 from labkit.lab.core import Core
-from labkit.lab.event import CrewEvent, Holder, HoldersEvent, StatusEvent, held_number
 from labkit.lab.lossy import LossyClient
 from labkit.lab.zookeeper import ZooKeeperHandle
 from labkit.servers.base import ServerState, each
 from labkit.servers.links.forwarder import Forwarder
+from labkit.story.event import CrewEvent, Holder, HoldersEvent, StatusEvent, held_number
 
 _STEP = 0.01  # seconds of work between two looks at whether the worker still lives
 _LOOK = 0.1  # seconds between two looks at what ZooKeeper holds

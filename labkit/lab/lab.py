@@ -25,7 +25,6 @@ from labkit.lab.client import LabClient
 from labkit.lab.core import Backup, Core, require_between
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
-from labkit.lab.event import HistoryEvent
 from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.machine import Machine
@@ -33,7 +32,6 @@ from labkit.lab.node import Node, Server
 from labkit.lab.nodes import MAX_NODES, Nodes, Told
 from labkit.lab.recorder import Recorder
 from labkit.lab.tap import Tap
-from labkit.lab.timeline import Timeline
 from labkit.lab.tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
@@ -48,6 +46,8 @@ from labkit.servers.base import (
 )
 from labkit.servers.choice import choose
 from labkit.servers.zookeeper.attached import Attached
+from labkit.story.event import HistoryEvent
+from labkit.story.timeline import Timeline
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.protocol.states import ZnodeStat
 
-from labkit.lab.event import CLAIMS, Holder, HoldersEvent, SessionEvent, owner
-from labkit.lab.timeline import Timeline
+from labkit.story.event import CLAIMS, Holder, HoldersEvent, SessionEvent, owner
+from labkit.story.timeline import Timeline
 
 _SETTLE = 0.03  # seconds between two listings: changes that come together are read together
 _AGAIN = 0.2  # seconds until the next try, while the client is not connected

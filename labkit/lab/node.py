@@ -19,11 +19,11 @@ from labkit.errors import (
 )
 from labkit.lab import urls
 from labkit.lab.core import Core
-from labkit.lab.event import CLAIMS, RequestEvent
 from labkit.servers.base import (
     Endpoint,
     ServerState,
 )
+from labkit.story.event import CLAIMS, RequestEvent
 
 START_TIMEOUT = 30.0
 

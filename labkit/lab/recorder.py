@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from kazoo.client import KazooClient
 
 from labkit.lab.connection import NO_ANSWER, Connection
-from labkit.lab.event import QuorumEvent, StatusEvent
 from labkit.lab.listing import Listing
-from labkit.lab.timeline import Timeline
+from labkit.story.event import QuorumEvent, StatusEvent
+from labkit.story.timeline import Timeline
 
 _TIMEOUT = 1.0  # seconds of silence after which a node counts as unreachable
 _GIVE_UP = 10.0  # seconds after which a silent connection is replaced

@@ -1,1 +1,1 @@
-"""What a run looks like: spans, figures, the live picture, replay, controls."""
+"""What a run looks like: figures, the live picture, replay, controls."""

@@ -21,7 +21,7 @@ from labkit.lab.clients import Clients, clients
 from labkit.lab.lab import Lab
 from labkit.see import strips, svg
 from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
-from labkit.see.spans import Spans
+from labkit.story.spans import Spans
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows

@@ -11,10 +11,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from labkit.lab.event import Event
 from labkit.see import style
 from labkit.see.chart import WIDTH, Chart
-from labkit.see.spans import Spans
+from labkit.story.event import Event
+from labkit.story.spans import Spans
 
 _GAP = 0.25  # seconds without a read that a reader's line has a gap for
 

@@ -17,11 +17,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from labkit.see import style
-from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import WIDTH, Chart
-from labkit.see.life import Request, captions, silence
 from labkit.see.machines import by_machine, headings
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Stretch, Word
+from labkit.story.spans import Spans
+from labkit.story.stretches import Request, captions, silence
 
 # Inches.
 _CAPTION = 0.19

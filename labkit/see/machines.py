@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labkit.see.life import natural
+from labkit.story.stretches import natural
 
 
 @dataclass(frozen=True)

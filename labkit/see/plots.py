@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from matplotlib.patches import Patch
 
-from labkit.lab.event import Event
 from labkit.see import style
-from labkit.see.bars import Bar, Stretch, Word
 from labkit.see.chart import Chart
 from labkit.see.lanes import Lanes, Rows, levels, unanswered
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Stretch, Word
+from labkit.story.event import Event
+from labkit.story.spans import Spans
 
 
 def assignment(

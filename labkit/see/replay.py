@@ -16,10 +16,10 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from labkit.lab.event import Event
 from labkit.see import plots, style, svg
-from labkit.see.bars import Bar, Word
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Word
+from labkit.story.event import Event
+from labkit.story.spans import Spans
 
 _uids = count(1)
 

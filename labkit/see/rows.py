@@ -14,10 +14,10 @@ from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.see import svg
-from labkit.see.life import silence
 from labkit.see.machines import Group, by_machine
-from labkit.see.spans import Spans
 from labkit.servers.base import ServerState
+from labkit.story.spans import Spans
+from labkit.story.stretches import silence
 
 
 class Panel(Protocol):

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit.see import style, svg
-from labkit.see.bars import Bar, Word
 from labkit.see.machines import by_machine
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Word
+from labkit.story.spans import Spans
 
 MANY = 16  # nodes: beyond that a lane each has no room
 

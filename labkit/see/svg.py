@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from labkit.see import style
-from labkit.see.bars import Bar, Stretch, Terms, Word
-from labkit.see.life import captions, silence
 from labkit.see.machines import Group, by_machine, headings
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Stretch, Terms, Word
+from labkit.story.spans import Spans
+from labkit.story.stretches import captions, silence
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
 LEFT = 74.0  # where time begins, if no machine's name stands before the lanes

@@ -9,10 +9,10 @@ import matplotlib as mpl
 
 from labkit.judge.report import Report, Violation
 from labkit.judge.trials.trial import Finding
-from labkit.lab.event import Event
 from labkit.see import style
 from labkit.see.chart import Chart
 from labkit.see.plots import assignment
+from labkit.story.event import Event
 
 
 def verdict(

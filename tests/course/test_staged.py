@@ -14,8 +14,8 @@ from labkit.course.run import PageFailed
 from labkit.course.staged import Run, on_machines
 from labkit.errors import ConfigError
 from labkit.judge.rules import check
-from labkit.lab.event import PlacedEvent, VerbEvent
 from labkit.lab.lab import Lab
+from labkit.story.event import PlacedEvent, VerbEvent
 
 SAVED = sorted(path.name.removesuffix(".jsonl.gz") for path in staged.HOME.glob("*"))
 

@@ -20,9 +20,9 @@ from labkit.course.record import Book
 from labkit.course.standing import Standing
 from labkit.course.task import Task, exercise, progress, timeline
 from labkit.errors import ConfigError
-from labkit.lab.event import PredictionEvent
 from labkit.lab.lab import Lab
 from labkit.see.chart import Chart
+from labkit.story.event import PredictionEvent
 
 PAGES = [page.path for page in course.pages()]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from labkit.lab.event import Event, FaultEvent, RequestEvent, TransactionEvent, VerbEvent
+from labkit.story.event import Event, FaultEvent, RequestEvent, TransactionEvent, VerbEvent
 
 SESSION_TIMEOUT = 1.0
 BOUND = SESSION_TIMEOUT + 1.0

@@ -10,10 +10,10 @@ from labkit.errors import ConfigError
 from labkit.judge.chaos import chaos
 from labkit.judge.report import RULES
 from labkit.judge.schedule import FAULT_KINDS, TAKEOVERS, schedule
-from labkit.lab.event import FaultEvent
 from labkit.lab.lab import Lab
 from labkit.see.verdict import verdict
 from labkit.servers.base import ServerState
+from labkit.story.event import FaultEvent
 
 TIMEOUT = 2.0
 

@@ -7,7 +7,7 @@ from steps import steps
 
 from benchmarks.runs import SESSION_TIMEOUT, long_run
 from labkit.judge.rules import check
-from labkit.lab.event import Event
+from labkit.story.event import Event
 
 
 def _judging(events: list[Event]) -> int:

@@ -12,10 +12,10 @@ import pytest
 from labkit.errors import NoAnswer, NodeUnreachable
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
-from labkit.lab.event import RequestEvent, TransactionEvent
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.servers.links.fault import LinkFault
+from labkit.story.event import RequestEvent, TransactionEvent
 
 TIMEOUT = 2.0
 DEADLINE = 1.0

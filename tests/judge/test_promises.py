@@ -7,7 +7,7 @@ from history import SESSION_TIMEOUT, HistoryBuilder
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.judge.volleys import as_runs
-from labkit.lab.event import IDS, Event, RequestEvent
+from labkit.story.event import IDS, Event, RequestEvent
 
 ALL = {"answers", "unheld", "lowest-free", "liveness", "tickets", "lease"}
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import HistoryError
-from labkit.judge.facts import silences
 from labkit.judge.report import Report
 from labkit.judge.rules import check
-from labkit.lab.event import (
+from labkit.servers.zookeeper.txnlog import Transaction
+from labkit.story.event import (
     DroppedEvent,
     Event,
     FaultEvent,
@@ -29,8 +29,8 @@ from labkit.lab.event import (
     TransactionEvent,
     owner,
 )
-from labkit.lab.timeline import Timeline
-from labkit.servers.zookeeper.txnlog import Transaction
+from labkit.story.facts import silences
+from labkit.story.timeline import Timeline
 
 NODES = ("node1", "node2", "node3", "node4")
 

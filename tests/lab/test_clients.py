@@ -9,8 +9,8 @@ import pytest
 
 from labkit.errors import WaitTimeout
 from labkit.lab.clients import clients
-from labkit.lab.event import RequestEvent
 from labkit.lab.lab import Lab
+from labkit.story.event import RequestEvent
 
 
 def ended(lab: Lab) -> Counter[tuple[str, str]]:

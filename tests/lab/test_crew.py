@@ -12,9 +12,9 @@ from kazoo.exceptions import KazooException
 from labkit.errors import InvalidTransition, ServerNotFound
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.lab import Lab
-from labkit.see.bars import Word
-from labkit.see.spans import Spans
 from labkit.servers.base import ServerState
+from labkit.story.bars import Word
+from labkit.story.spans import Spans
 
 TIMEOUT = 1.0
 

@@ -34,12 +34,12 @@ from labkit.errors import (
     WaitTimeout,
 )
 from labkit.lab.client import LabClient
-from labkit.lab.event import RequestEvent, StatusEvent, TransactionEvent, VerbEvent
 from labkit.lab.lab import Lab
-from labkit.see.bars import Word
-from labkit.see.spans import Spans
 from labkit.servers import reaper, registry
 from labkit.servers.base import ServerState, each
+from labkit.story.bars import Word
+from labkit.story.event import RequestEvent, StatusEvent, TransactionEvent, VerbEvent
+from labkit.story.spans import Spans
 
 
 def registered() -> set[str]:

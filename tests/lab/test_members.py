@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.errors import ConfigError, ServerNotFound, UnsupportedFault
-from labkit.judge.facts import Event
 from labkit.judge.rules import check
 from labkit.lab.clients import clients
-from labkit.lab.event import RequestEvent
 from labkit.lab.lab import Lab
+from labkit.story.event import RequestEvent
+from labkit.story.facts import Event
 
 NODES = 8
 

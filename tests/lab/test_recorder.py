@@ -14,12 +14,12 @@ import pytest
 from kazoo.client import KazooClient
 
 from labkit.lab.connection import Connection
-from labkit.lab.event import Event, HoldersEvent, QuorumEvent, SessionEvent, StatusEvent
 from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
-from labkit.lab.timeline import Timeline
-from labkit.see.bars import Word
-from labkit.see.spans import Spans
+from labkit.story.bars import Word
+from labkit.story.event import Event, HoldersEvent, QuorumEvent, SessionEvent, StatusEvent
+from labkit.story.spans import Spans
+from labkit.story.timeline import Timeline
 
 E = TypeVar("E", bound=Event)
 

@@ -13,11 +13,11 @@ from ipywidgets.widgets.widget import _instances
 
 from labkit.errors import LabError
 from labkit.lab.crew import Crew, Worker
-from labkit.lab.event import RequestEvent, VerbEvent
 from labkit.lab.lab import Lab
 from labkit.see.controls import Controls, controls
 from labkit.see.rows import WorkerRow, ZooKeeperRow
 from labkit.servers.base import ServerState, each
+from labkit.story.event import RequestEvent, VerbEvent
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from labkit.lab.event import Event, SessionEvent
 from labkit.see import curves, plots, style
 from labkit.see.chart import Chart
+from labkit.story.event import Event, SessionEvent
 
 
 def axes_of(chart: Chart) -> Axes:

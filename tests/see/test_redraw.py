@@ -5,8 +5,8 @@ from __future__ import annotations
 from steps import steps
 
 from benchmarks.redraw import redraw
-from labkit.lab.event import TransactionEvent
-from labkit.see.spans import Spans
+from labkit.story.event import TransactionEvent
+from labkit.story.spans import Spans
 
 _NODES = 8
 

@@ -14,7 +14,7 @@ import runs
 from labkit.see import strips, svg
 from labkit.see.replay import replay
 from labkit.see.rows import ManyNodes
-from labkit.see.spans import Spans
+from labkit.story.spans import Spans
 
 RUDE = '<!--<script>alert("&")</script>'
 

@@ -18,7 +18,6 @@ from labkit.errors import BackendUnavailable, ConfigError, LabError, ServerNotFo
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
 from labkit.lab.clients import clients
-from labkit.lab.event import PlacedEvent, RequestEvent
 from labkit.lab.lab import Lab
 from labkit.lab.machine import Machine
 from labkit.lab.node import Node
@@ -28,6 +27,7 @@ from labkit.servers.docker import engines as naming
 from labkit.servers.docker.engine import connect
 from labkit.servers.docker.machines import Machines
 from labkit.servers.reaper import processes_of
+from labkit.story.event import PlacedEvent, RequestEvent
 
 TIMEOUT = 2.0
 TICK = 0.2

@@ -6,10 +6,10 @@ from concurrent.futures import wait
 
 from labkit.errors import NodeError
 from labkit.judge.trials.trial import TICK, Trial, listed
-from labkit.lab.event import CLAIMS
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
+from labkit.story.event import CLAIMS
 
 _TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _AT_ONCE = 0.5  # seconds

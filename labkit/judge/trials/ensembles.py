@@ -15,11 +15,11 @@ from kazoo.client import KazooClient
 from labkit.judge.chaos import chaos
 from labkit.judge.trials.trial import TICK, Trial, listed
 from labkit.lab.clients import clients
-from labkit.lab.event import CLAIMS
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.servers.base import each
+from labkit.story.event import CLAIMS
 
 _TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _RECOVERY = 5.0  # seconds, beside a timeout, in which an ensemble elects and everybody returns

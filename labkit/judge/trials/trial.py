@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 from kazoo.exceptions import KazooException, NoNodeError
 
 from labkit.errors import LabError, NoAnswer, NodeError
-from labkit.judge.facts import History, Life
 from labkit.judge.report import Report
 from labkit.judge.rules import check
-from labkit.lab.event import CLAIMS, Event
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
+from labkit.story.event import CLAIMS, Event
+from labkit.story.facts import History, Life
 
 TICK = 0.2  # seconds: ZooKeeper's tickTime in every lab
 _AGAIN = 0.03  # seconds between a refusal and the next question

@@ -6,7 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 
-from labkit.lab.event import (
+from labkit.story.event import (
     Event,
     Holder,
     HoldersEvent,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import runs
 
-from labkit.lab.event import CrewEvent
-from labkit.see.bars import Bar, Word
-from labkit.see.life import Mark, captions
-from labkit.see.spans import Spans
+from labkit.story.bars import Bar, Word
+from labkit.story.event import CrewEvent
+from labkit.story.spans import Spans
+from labkit.story.stretches import Mark, captions
 
 
 def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from labkit.judge.asking import Request
-from labkit.see.bars import LAST, Span, Stretch
+from labkit.story.bars import LAST, Span, Stretch
+from labkit.story.requests import Request
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from labkit.judge.asking import Asking, Request
-from labkit.lab.event import (
+from labkit.story.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
+from labkit.story.ensemble import Ensemble
+from labkit.story.event import (
     CLAIMS,
     CrewEvent,
     Event,
@@ -29,9 +30,8 @@ from labkit.lab.event import (
     held_number,
     owner,
 )
-from labkit.see.bars import LAST, NODES, WORKERS, Bar, Span, Stretch, Word, beside, side_by_side
-from labkit.see.ensemble import Ensemble
-from labkit.see.life import Life, Mark, close_stretch, natural, open_stretch, take_back
+from labkit.story.requests import Asking, Request
+from labkit.story.stretches import Life, Mark, close_stretch, natural, open_stretch, take_back
 
 _SAMPLE = 0.25  # seconds for which one sample speaks where nothing better is known
 _WAKING = 1.0  # seconds after a pause in which a node that is polled has said something

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from labkit.see.bars import LAST, Stretch
-from labkit.see.life import Life, Mark, close_stretch, natural, open_stretch, take_back
+from labkit.story.bars import LAST, Stretch
+from labkit.story.stretches import Life, Mark, close_stretch, natural, open_stretch, take_back
 
 _STATES = {
     "start": "running",

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from labkit.lab.event import (
+from labkit.story.event import (
     CLAIMS,
     DroppedEvent,
     Event,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from labkit.errors import HistoryError
-from labkit.lab.event import Event, RequestEvent
+from labkit.story.event import Event, RequestEvent
 
 
 @dataclass(eq=False, slots=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import HistoryError
-from labkit.lab.event import (
+from labkit.servers.links.fault import LinkFault
+from labkit.servers.zookeeper.txnlog import Transaction
+from labkit.story.event import (
     IDS,
     KINDS,
     AttachedEvent,
@@ -29,9 +31,7 @@ from labkit.lab.event import (
     TransactionEvent,
     VerbEvent,
 )
-from labkit.lab.timeline import Timeline
-from labkit.servers.links.fault import LinkFault
-from labkit.servers.zookeeper.txnlog import Transaction
+from labkit.story.timeline import Timeline
 
 ONE_OF_EACH = [
     RequestEvent("node1", phase="ok", id=1, number=1, token=7, lease_ms=900.5),

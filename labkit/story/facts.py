@@ -12,9 +12,7 @@ from functools import cached_property
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
-from labkit.judge.asking import Asked, Request, requests
-from labkit.judge.schedule import is_zookeeper
-from labkit.lab.event import (
+from labkit.story.event import (
     CLAIMS,
     DroppedEvent,
     Event,
@@ -24,8 +22,10 @@ from labkit.lab.event import (
     StatusEvent,
     TransactionEvent,
     VerbEvent,
+    is_zookeeper,
     owner,
 )
+from labkit.story.requests import Asked, Request, requests
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

@@ -19,6 +19,14 @@ from labkit.servers.links.fault import LinkFault
 CLAIMS = "/sequence"
 IDS = "/ids"
 
+#: As a target: whichever ZooKeeper server leads when the fault begins.
+LEADER = "leader"
+
+
+def is_zookeeper(target: str) -> bool:
+    """Whether a fault's target is a ZooKeeper server and not a node."""
+    return target == LEADER or target.startswith("zookeeper")
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
