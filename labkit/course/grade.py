@@ -37,7 +37,7 @@ from labkit.course.record import VARIABLE, Outcome
 from labkit.course.task import judge
 from labkit.errors import ConfigError, LabError
 from labkit.judge.ladder import climb
-from labkit.judge.trials import RUNGS
+from labkit.judge.rungs import RUNGS
 from labkit.lab.lab import Lab
 
 _START = 60.0  # seconds in which a notebook's lab has to be ready

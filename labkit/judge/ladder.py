@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labkit.errors import ConfigError
-from labkit.judge.trials import RUNGS
-from labkit.judge.trials.trial import Claim, Finding, Red, Rung, Trial
+from labkit.judge.rungs import RUNGS
+from labkit.judge.rungs.trial import Claim, Finding, Red, Rung, Trial
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress
 from labkit.story.event import Event

@@ -9,7 +9,7 @@ from rich.markup import escape as plain
 from rich.table import Table
 
 from labkit.judge.ladder import Climb, Step, climb, told
-from labkit.judge.trials.trial import Claim
+from labkit.judge.rungs.trial import Claim
 from labkit.see.verdict import moment
 
 

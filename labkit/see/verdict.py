@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import matplotlib as mpl
 
 from labkit.judge.report import Report, Violation
-from labkit.judge.trials.trial import Finding
+from labkit.judge.rungs.trial import Finding
 from labkit.see import style
 from labkit.see.chart import Chart
 from labkit.see.plots import assignment

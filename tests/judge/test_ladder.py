@@ -19,8 +19,8 @@ from labkit import ladder
 from labkit.course import climbs
 from labkit.errors import ConfigError, StartTimeout
 from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
-from labkit.judge.trials import RUNGS
-from labkit.judge.trials.trial import Finding, Rung, Trial
+from labkit.judge.rungs import RUNGS
+from labkit.judge.rungs.trial import Finding, Rung, Trial
 from labkit.servers import registry
 
 CLIMBS = Path(climbs.__file__).parent
@@ -207,7 +207,7 @@ def test_what_cannot_start_says_why(
 def test_what_never_answers_falls_at_once_and_says_why(
     sequence: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labkit.judge.trials.claiming._TIMEOUT", 3.0)
+    monkeypatch.setattr("labkit.judge.rungs.claiming._TIMEOUT", 3.0)
     path = tmp_path / "my_server.py"
     path.write_text(SERVER.format(start="pass", sequence=sequence))
     result = climb(path, rung=1, backend="process")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.judge.trials.trial import Trial
+from labkit.judge.rungs.trial import Trial
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.node.session import LOST_REPLY

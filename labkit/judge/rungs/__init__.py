@@ -1,7 +1,7 @@
 """The rungs of the ladder: seeded trials, each with a lab of its own."""
 
-from labkit.judge.trials import claiming, costs, ensembles, outages, replies
-from labkit.judge.trials.trial import Rung
+from labkit.judge.rungs import claiming, costs, ensembles, outages, replies
+from labkit.judge.rungs.trial import Rung
 
 RUNGS = (
     Rung(1, "alone", "one server, asked 21 times", "04", claiming.alone),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from labkit.judge.trials.trial import Trial
+from labkit.judge.rungs.trial import Trial
 from labkit.lab.lab import Lab
 from labkit.servers.zookeeper.words import parse_srvr
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import wait
 
 from labkit.errors import NodeError
-from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.judge.rungs.trial import TICK, Trial, listed
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kazoo.client import KazooClient
 
 from labkit.judge.chaos import chaos
-from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.judge.rungs.trial import TICK, Trial, listed
 from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node

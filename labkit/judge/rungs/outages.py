@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
-from labkit.judge.trials.trial import TICK, Trial, listed
+from labkit.judge.rungs.trial import TICK, Trial, listed
 from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
