@@ -91,10 +91,12 @@ def _answers(history: History) -> Iterator[Violation]:
 
 
 def _token(history: History, request: Request) -> int:
-    """An answer's token; without one, that of the newest claim it could mean (0: of none)."""
-    if request.token is not None:
+    """An answer's token; if that names no claim, the one of the newest it could mean (0: none)."""
+    if request.token is not None and (
+        request.token in history.by_token or history.is_lost(request) or not history.changes
+    ):
         return request.token
-    life = history.claim_behind(request)
+    life = next(history.claims_of(request, -math.inf, request.done + history.tolerance), None)
     return 0 if life is None else life.zxid
 
 
@@ -220,14 +222,24 @@ def _why_unheld(history: History, request: Request, zxid: int | None) -> str:
     """Who had the number instead, and when the node itself had had it."""
     holder = _holder(history, request)
     held = "nobody held it at that moment" if holder is None else _since(holder)
-    if zxid is None:
+    own = history.claims_of(request, -math.inf, request.done + history.tolerance)
+    life = next(own, None) if zxid is None else history.by_token[zxid]
+    if life is None:
         return f"it had never held it, and {held}"
-    life = history.by_token[zxid]
     if life.owner not in (None, request.node):
         return f"the claim that its token names is {life.owner}'s"
-    if life.end == math.inf or life.begin > request.done:
+    if life.begin > request.done:
         return f"it held it only from {life.begin:.2f} s on"
+    if request.invoke - history.tolerance <= life.end:
+        return f"{_misnomer(history, request)}; the znode's czxid is {life.zxid}"
     return f"it had held it from {life.begin:.2f} s to {life.end:.2f} s, and {held}"
+
+
+def _misnomer(history: History, request: Request) -> str:
+    """What a token names that is not the czxid of the znode behind its answer."""
+    life = history.by_token.get(request.token or 0)
+    named = f"no claim of number {request.number}" if life is None else f"number {life.order}"
+    return f"its token {request.token} names {named}"
 
 
 @dataclass
@@ -245,7 +257,7 @@ def _lowest_free(history: History) -> Iterator[Violation]:
     for life in history.claims:
         begins[_claim_begin(history, life)].append(_Claiming(life))
     held: list[int] = []
-    queue: list[int] = []
+    queues: dict[str, list[int]] = defaultdict(list)  # by parent, which counts its own
     births: dict[int, list[Life]] = defaultdict(list)
     deaths: dict[int, list[Life]] = defaultdict(list)
     for life in [*history.claims, *history.tickets]:
@@ -258,18 +270,22 @@ def _lowest_free(history: History) -> Iterator[Violation]:
         for claim in due:
             yield _hole(history, claim)
         for life in deaths[index]:
-            group = queue if life.is_ticket else held
+            group = queues[_parent(life)] if life.is_ticket else held
             del group[bisect_left(group, life.order)]
         for life in births[index]:
-            insort(queue if life.is_ticket else held, life.order)
+            insort(queues[_parent(life)] if life.is_ticket else held, life.order)
         if index >= 0:
             claiming = [c for c in claiming if c.life.born != index] + begins[index]
         for claim in claiming:
             number, ticket = claim.life.order, claim.life.ticket
             free = number - 1 - bisect_left(held, number)
-            ahead = bisect_left(queue, ticket.order) if ticket is not None else 0
+            ahead = bisect_left(queues[_parent(ticket)], ticket.order) if ticket is not None else 0
             claim.fewest = min(claim.fewest, free - ahead)
         claiming = [claim for claim in claiming if claim.fewest > 0]
+
+
+def _parent(ticket: Life) -> str:
+    return ticket.name.rpartition("/")[0]
 
 
 def _claim_begin(history: History, life: Life) -> int:

@@ -10,7 +10,15 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.protocol.states import ZnodeStat
 
-from labkit.story.event import CLAIMS, Holder, HoldersEvent, SessionEvent, owner
+from labkit.story.event import (
+    CLAIMS,
+    Holder,
+    HoldersEvent,
+    SessionEvent,
+    number_of,
+    owner,
+    ticket_of,
+)
 from labkit.story.timeline import Timeline
 
 _SETTLE = 0.03  # seconds between two listings: changes that come together are read together
@@ -76,8 +84,8 @@ class Listing:
             return False
         if stat.pzxid == self._zxid:
             return False
-        names = {name for name in children if name.isdigit()}
-        tickets = sorted(name for name in children if name.startswith("ticket-"))
+        names = {name for name in children if number_of(name)}
+        tickets = sorted(name for name in children if ticket_of(name) is not None)
         changes = len(names ^ self._numbers.keys()) + len(set(tickets) ^ set(self._tickets))
         # A parent counts its children's comings and goings. As many as are seen: none was hidden,
         # and a number that is still there is still the same claim.

@@ -4,7 +4,7 @@
         def start(self, zk, name): ...   # zk: a connected KazooClient of its own
         def sequence(self): ...          # answers GET /sequence: an int from 1 up
         def state(self, state): ...      # optional: CONNECTED, SUSPENDED or LOST, as kazoo tells
-        def token(self): ...             # optional: the fencing token of the last answer, or None
+        def token(self): ...             # optional: the czxid of the last answer's znode, or None
 
 A node makes one object of it, `MyServer()`, and promises:
 
@@ -12,6 +12,10 @@ A node makes one object of it, `MyServer()`, and promises:
   error or `Unavailable` it is called again, a second later. Any other error ends the node.
 - `sequence` is called for each request, never twice at a time and never before `start` has
   returned; `token` right after it. A number is what `/sequence/<number>` in ZooKeeper stands for.
+- A fencing token is that znode's czxid: ZooKeeper's number of the change that created it. It grows
+  with each claim of the number, whoever makes it. A counter of the server's own does not.
+- Any sequential ephemeral znode below `/sequence`, whatever its name, is a claimant's place in the
+  queue: it may take what those ahead of it leave free, and is gone when the claim is done.
 - `raise Unavailable("why")` makes the answer 503 with that text. So does any other exception, and
   a value that is no number; these are also in the node's log, in one line that says which node
   failed in which line, after a traceback the first time.

@@ -332,6 +332,21 @@ def owner(value: str | None) -> str | None:
         return None
 
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_TICKET = re.compile(r".*([0-9]{10})", re.DOTALL)
+
+
+def number_of(name: str) -> int | None:
+    """The number that a child of /sequence stands for; None for a ticket, or anything else."""
+    return int(name) if _NUMBER.fullmatch(name) else None
+
+
+def ticket_of(name: str) -> int | None:
+    """The place in the queue of a sequential znode, whatever it is called; None for all others."""
+    found = None if _NUMBER.fullmatch(name) else _TICKET.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 _ENDING = re.compile(r"(?:.*\D)?(\d+)")
 
 

@@ -23,7 +23,9 @@ from labkit.story.event import (
     TransactionEvent,
     VerbEvent,
     is_zookeeper,
+    number_of,
     owner,
+    ticket_of,
 )
 from labkit.story.requests import Asked, Request, requests
 
@@ -70,11 +72,8 @@ class Life:
     born: int
     end: float = math.inf
     died: int | None = None
+    is_ticket: bool = False
     ticket: Life | None = None
-
-    @property
-    def is_ticket(self) -> bool:
-        return "ticket-" in self.name
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,6 @@ class Fault:
 
 
 _SERVER = re.compile(r"zookeeper\d+")
-
-_CLAIM = re.compile(r"/sequence/(?:ticket-.*-(\d{1,10})|([1-9]\d{0,9}))")  # numbers start at 1
 
 
 class Lives:
@@ -148,8 +145,8 @@ class History:
         self.sessions: dict[str, int] = {}  # the change that created each
         self.owners = _owners(said)  # of sessions: the nodes' names
         self._follow_changes()
-        self._name_owners()
         self.by_token = {life.zxid: life for life in self.claims}
+        self._name_owners()
         self._claims_of = grouped(self.claims, lambda life: (life.order, life.owner), Lives)
         self._claims_on = grouped(self.claims, lambda life: life.order, Lives)
         since = min((request.invoke for request in self.requests), default=0.0)
@@ -188,11 +185,9 @@ class History:
                     ended += [alive.pop(name) for name in ephemeral]
                 elif op == "delete" and path in alive:
                     ended.append(alive.pop(path))
-                elif op == "create" and (match := _CLAIM.fullmatch(path)):
-                    by = owner(event.value) or self.owners.get(session)
-                    order = int(match[1] or match[2])
-                    alive[path] = Life(path, event.zxid, session, by, order, event.t, event, index)
-                    created.append(alive[path])
+                elif op == "create" and (life := self._born(event, path, index)):
+                    alive[path] = life
+                    created.append(life)
             for life in ended:
                 life.end, life.died = parts[0].t, index
             # Made and deleted in one transaction is never there: no one can have seen it.
@@ -202,6 +197,20 @@ class History:
                 if not life.is_ticket:
                     life.ticket = _ticket_of(life, ended, alive)
                 (self.tickets if life.is_ticket else self.claims).append(life)
+
+    def _born(self, event: TransactionEvent, path: str, index: int) -> Life | None:
+        """A number below /sequence, or a ticket: any sequential ephemeral there."""
+        if not path.startswith(f"{CLAIMS}/"):
+            return None
+        place = number = number_of(path.removeprefix(f"{CLAIMS}/"))
+        if number is None and event.ephemeral:
+            place = ticket_of(path.rpartition("/")[2])
+        if place is None:
+            return None
+        by = owner(event.value) or self.owners.get(event.session)
+        return Life(
+            path, event.zxid, event.session, by, place, event.t, event, index, is_ticket=not number
+        )
 
     def _name_owners(self) -> None:
         """Find the owners of claims that name none, of sessions that no node was heard to have.
@@ -223,7 +232,7 @@ class History:
             for request in self.answers(
                 life.order, life.begin - self.tolerance, life.end + self.tolerance
             )
-            if request.token in (None, life.zxid)
+            if (request.token not in self.by_token or request.token == life.zxid)
             and not any(
                 x.owner == request.node
                 and x.begin - self.tolerance <= request.done
@@ -268,7 +277,7 @@ class History:
     def is_lost(self, request: Request) -> bool:
         """Whether the claim behind an answer may be among what the timeline has dropped."""
         if request.token is not None:
-            return request.token <= self.lost.zxid
+            return 0 < request.token <= self.lost.zxid
         return bool(self.lost.kinds & NAMING) and self.claim_behind(request) is None
 
     def bound(self, node: str | None) -> float:

@@ -322,6 +322,51 @@ def test_a_znode_that_is_no_number(path: str) -> None:
     assert "unheld" in rules(judge(run.end(*NODES[:3])))
 
 
+def _nameless(node: str, *paths: str) -> tuple[HistoryBuilder, int]:
+    """A run in which a node's last claim says only by its session whose it is; its czxid."""
+    run = three_nodes()
+    run.connect(node)
+    session = run.node(node).session
+    assert session is not None
+    run.record(StatusEvent(node, reachable=True, session=session))
+    for path in paths:
+        token = run.change(session, ("create", path, None))
+    return run, token
+
+
+@pytest.mark.parametrize("given", [7000, 0, 1])
+def test_a_token_that_names_no_claim_is_told_as_that(given: int) -> None:
+    run, token = _nameless("node4", "/sequence/4")
+    for _ in range(3):
+        run.claims("node4", 4, given)
+    report = judge(run.end(*NODES[:3]))
+    (violation,) = report.violations
+    assert violation.rule == "unheld"
+    assert violation.message.endswith(
+        f"; its token {given} names no claim of number 4; the znode's czxid is {token}."
+    )
+
+
+def test_the_token_of_another_number_is_told_as_that() -> None:
+    run, token = _nameless("node4", "/sequence/4")
+    other = run.node("node2").token
+    run.claims("node4", 4, other)
+    (violation,) = judge(run.end(*NODES[:3])).violations
+    assert f"its token {other} names number 2; the znode's czxid is {token}" in violation.message
+
+
+def test_counters_of_two_holders_accuse_nobody_of_an_older_claim() -> None:
+    run = three_nodes()
+    for _ in range(3):
+        run.claims("node1", 1, 900)
+    run.leave("node1")
+    run.settle("node4")
+    run.claims("node4", 1, 800)
+    report = judge(run.end("node2", "node3", "node4"))
+    assert {violation.rule for violation in report.violations} == {"unheld"}
+    assert all("names no claim of number 1" in v.message for v in report.violations)
+
+
 def test_a_number_that_is_held_no_more() -> None:
     run = three_nodes()
     token = run.node("node3").token
@@ -389,6 +434,33 @@ def test_a_ticket_behind_excuses_nothing() -> None:
     report = judge(run.end(*NODES, "node5"))
     assert rules(report) == {"lowest-free"}
     assert "at least 1 smaller number was free" in report.violations[0].message
+
+
+@pytest.mark.parametrize(
+    "ticket", ["wait-{}", "ticket-{}", "{}", "line/x{}", "7{}", "a ticket of mine: {}"]
+)
+def test_any_sequential_ephemeral_is_a_ticket(ticket: str) -> None:
+    run = three_nodes()
+    first, second = "0x901", "0x902"
+    mine, other = (f"/sequence/{ticket.format(f'{n:010}')}" for n in (18, 17))
+    run.change(first, ("create", other, None))
+    run.change(second, ("create", mine, None))
+    run.change(second, ("create", "/sequence/5", "node5"), ("delete", mine, None))
+    run.change(first, ("create", "/sequence/4", "node4"), ("delete", other, None))
+    report = judge(run.end(*NODES[:3]))
+    assert report.ok, report
+    run.change(first, ("create", mine, None))
+    assert rules(judge(run.end(*NODES[:3]))) == {"tickets"}
+
+
+def test_a_queue_elsewhere_excuses_nothing() -> None:
+    run = three_nodes()
+    run.change("0x901", ("create", "/sequence/a/line-0000000001", None))
+    run.change("0x902", ("create", "/sequence/b/line-0000000002", None))
+    run.change(
+        "0x902", ("create", "/sequence/5", "node5"), ("delete", "/sequence/b/line-0000000002", None)
+    )
+    assert "lowest-free" in rules(judge(run.end(*NODES[:3])))
 
 
 def test_a_dead_ticket_ahead_excuses_nothing() -> None:

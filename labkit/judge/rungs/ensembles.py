@@ -19,7 +19,7 @@ from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.servers.base import each
-from labkit.story.event import CLAIMS
+from labkit.story.event import CLAIMS, number_of
 
 _TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _RECOVERY = 5.0  # seconds, beside a timeout, in which an ensemble elects and everybody returns
@@ -188,7 +188,7 @@ def _elsewhere(lab: Lab, follower: ZooKeeperServer) -> Iterator[KazooClient]:
 
 
 def _numbers(zk: KazooClient) -> set[int]:
-    return {int(name) for name in zk.get_children(CLAIMS) if name.isdigit()}
+    return {number for name in zk.get_children(CLAIMS) if (number := number_of(name))}
 
 
 def _await_write(zk: KazooClient, number: int) -> None:

@@ -19,7 +19,7 @@ from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
-from labkit.story.event import CLAIMS, Event
+from labkit.story.event import CLAIMS, Event, number_of
 from labkit.story.facts import History, Life
 
 TICK = 0.2  # seconds: ZooKeeper's tickTime in every lab
@@ -273,7 +273,7 @@ class Trial:
     def held(self, lab: Lab) -> set[int]:
         """The numbers that ZooKeeper holds now."""
         try:
-            return {int(name) for name in lab.zk.get_children(CLAIMS) if name.isdigit()}
+            return {number for name in lab.zk.get_children(CLAIMS) if (number := number_of(name))}
         except NoNodeError:
             return set()
 
