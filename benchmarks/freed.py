@@ -7,19 +7,25 @@ leave; ZooKeeper rounds it up to its ticks.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
 from benchmarks.report import Result, Row, at_most, save
 from labkit import Lab
 from labkit.lab.node import Node
-from labkit.see import curves
+from labkit.see import style
+from labkit.see.chart import WIDTH, Chart
 from labkit.servers.base import ZooKeeperSettings
 
 METHOD = (
@@ -96,5 +102,82 @@ def _measure(lab: Lab, timeout: float, times: int) -> dict[str, list[float]]:
 
 def draw(data: dict[str, Any], directory: Path) -> None:
     longest = max(data, key=float)
-    chart = curves.latency(data[longest], session_timeout=float(longest))
+    chart = _latency(data[longest], session_timeout=float(longest))
     save(chart, directory / "bench-freed.svg")
+
+
+def _latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> Chart:
+    """How long after its cause a number was free again: a dot for each time, a bar at the median.
+
+    `freed` maps a cause ("stop", "kill", …) to times in seconds.
+    """
+    causes = [cause for cause in freed if freed[cause]]
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 1.5 + 0.55 * len(causes)), layout="constrained")
+        axes = chart.add_subplot()
+        for lane, cause in enumerate(causes):
+            _dots(axes, lane, sorted(freed[cause]))
+        axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"session timeout {_duration(session_timeout)}",
+            (session_timeout, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5, -2),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            color=style.ALARM,
+            fontsize=8.5,
+        )
+        _fit_seconds(axes, [session_timeout, *(t for cause in causes for t in freed[cause])])
+        axes.set_yticks(range(len(causes)), causes)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(causes) - 0.4, -0.9)
+        axes.set(xlabel="time until the number is free")
+        axes.set_title("How long a number stays taken, by what happened to its holder")
+    chart.alt = f"Times until a number is free; session timeout {session_timeout:g} s. " + " ".join(
+        f"{cause}: median {median(freed[cause]):.3g} s of {len(freed[cause])}." for cause in causes
+    )
+    return chart
+
+
+def _dots(axes: Axes, lane: int, times: Sequence[float]) -> None:
+    """A dot for each time, a bar at the median, which is written beside the last one."""
+    # Dots that would cover each other are set side by side, the same way every time.
+    offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
+    axes.plot(
+        times,
+        [lane + offset for offset in offsets],
+        "o",
+        markersize=5,
+        alpha=0.75,
+        color=style.colour(1),
+        markeredgecolor=style.PAPER,
+        markeredgewidth=0.5,
+    )
+    middle = median(times)
+    axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
+    axes.annotate(
+        f"median {_duration(middle)}",
+        (times[-1], lane),
+        xytext=(9, 0),
+        va="center",
+        textcoords="offset points",
+        fontsize=8.5,
+        fontweight="bold",
+    )
+
+
+def _fit_seconds(axes: Axes, timeout_and_times: Sequence[float]) -> None:
+    """Let the axis begin at 0, or be logarithmic where times are of several magnitudes."""
+    slowest, quickest = max(timeout_and_times), min(timeout_and_times[1:], default=math.inf)
+    if quickest < slowest / 30:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
+        axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
+    else:
+        axes.set_xlim(0, slowest * 1.2)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"

@@ -12,9 +12,19 @@ from pathlib import Path
 import pytest
 
 import labkit
+from labkit import charts, fire, story
 
 ROOT = Path(__file__).parent.parent
 
+
+#: All names that a notebook imports, by the module that offers them.
+NAMES = {
+    name: module
+    for module in (labkit, charts, fire, story)
+    for name in getattr(module, "__all__", vars(module))
+    if not name.startswith("_") and not inspect.ismodule(getattr(module, name))
+    if name != "annotations"
+}
 
 WRONG = "Lab(nodes='four').node(1.5)"  # two errors
 
@@ -24,6 +34,9 @@ GIVEN = """
 from contextlib import suppress
 from pathlib import Path
 from labkit import *
+from labkit.charts import *
+from labkit.fire import *
+from labkit.story import *
 
 class MyServer: ...
 
@@ -35,13 +48,13 @@ def use(lab: Lab) -> None:"""
 
 def examples(name: str) -> list[str]:
     """What the docstring of a name shows, in backticks, of its use."""
-    said = inspect.getdoc(getattr(labkit, name)) or ""
+    said = inspect.getdoc(getattr(NAMES[name], name)) or ""
     return [
         shown for shown in re.findall(r"`([^`]+)`", said) if re.search(rf"\b{name}\b.*\(", shown)
     ]
 
 
-@pytest.mark.parametrize("name", labkit.__all__)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_has_a_short_example(name: str) -> None:
     assert examples(name), f"the docstring of {name} shows no `{name}(…)`"
 
@@ -51,10 +64,17 @@ def test_a_name_has_a_short_example(name: str) -> None:
 def test_a_users_type_checker_knows_the_names(tmp_path: Path) -> None:
     """The examples have no error, a wrong use has, and no name is of any type at all."""
     example, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    names = sorted(labkit.__all__)
-    reveal = [f"reveal_type(labkit.{name})" for name in names]
+    names = sorted(NAMES)
+    reveal = [f"reveal_type({NAMES[name].__name__}.{name})" for name in names]
     shown = [f"    {shown}" for name in names for shown in examples(name)]
-    lines = [example, "import labkit", *reveal, GIVEN, *shown, WRONG]
+    lines = [
+        example,
+        "import labkit.charts, labkit.fire, labkit.story",
+        *reveal,
+        GIVEN,
+        *shown,
+        WRONG,
+    ]
     (tmp_path / "program.py").write_text("\n".join(lines) + "\n")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"],

@@ -31,10 +31,10 @@ from typing import Any
 from rich.table import Table
 
 from labkit.course import exercises
+from labkit.course.attempt import judge
 from labkit.course.exercises.exercise import Exercise
 from labkit.course.page import Page
 from labkit.course.record import VARIABLE, Outcome
-from labkit.course.task import judge
 from labkit.errors import ConfigError, LabError
 from labkit.judge.ladder import climb
 from labkit.judge.rungs import RUNGS

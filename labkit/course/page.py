@@ -147,7 +147,7 @@ class Page:
         prose = [c for c in self.notebook.cells if c.cell_type == "markdown" and not _made(c)]
         words = sum(len(_IMAGE.sub("", cell.source).split()) for cell in prose)
         lines = sum(bool(line.strip()) for c in self.code for line in c.source.split("\n"))
-        exercises = sum(len(calls(cell, "exercise")) for cell in self.code)
+        exercises = sum(len(exercise_calls(cell)) for cell in self.code)
         return max(1, round(words / _WORDS + lines / _LINES + exercises * _EXERCISE))
 
     @property
@@ -209,6 +209,13 @@ def calls(cell: Cell | NotebookNode, name: str) -> list[ast.Call]:
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     names = ((call, ast.unparse(call.func)) for call in found)
     return [call for call, full in names if name in (full, full.split(".")[-1])]
+
+
+def exercise_calls(cell: Cell | NotebookNode) -> list[ast.Call]:
+    """The calls by which a cell sets an exercise: `exercise(…)`, and not `exercise(…).spot()`."""
+    spots = [ast.unparse(call.func) for call in calls(cell, "spot")]
+    found = calls(cell, "exercise")
+    return [call for call in found if f"{ast.unparse(call)}.spot" not in spots]
 
 
 def alternative(output: NotebookNode) -> str:

@@ -2,7 +2,7 @@
 
 On a page:
 
-    s = spot(lab, "acquire", seed=1)
+    s = exercise(lab, "acquire").spot(seed=1)
     s                 # the codes A, B and C, and buttons
     s.reveal()        # which one is right, and how the others fail
 """
@@ -19,38 +19,27 @@ from typing import Any
 import ipywidgets as widgets
 from IPython.display import display
 
-from labkit.course import exercises
+from labkit.course.attempt import judge
 from labkit.course.exercises.exercise import Exercise, source
 from labkit.course.guess import Choice
 from labkit.course.markup import Note, Words, inline, without_marks
-from labkit.course.task import judge
 from labkit.lab.lab import Lab
-
-
-def spot(lab: Lab, name: str | None = None, *, seed: int | None = None) -> Spot:
-    """Show three answers to an exercise, two of which have a bug: `spot(lab, "acquire")`.
-
-    Without a name, any exercise of the course is drawn: `spot(lab)`. The same `seed` draws the
-    same. Raises `ConfigError` for an exercise that there is not.
-    """
-    draw = random.Random(seed)
-    exercise = draw.choice(exercises.ALL) if name is None else exercises.find(name)
-    functions = [exercise.answer, *draw.sample(exercise.wrong, 2)]
-    draw.shuffle(functions)
-    return Spot(lab, exercise, dict(zip("ABC", functions, strict=True)))
 
 
 class Spot:
     """Codes of which one is right. `guess` or the buttons choose; `reveal` lets the others fail."""
 
-    def __init__(
-        self, lab: Lab, exercise: Exercise, functions: dict[str, Callable[..., Any]]
-    ) -> None:
+    def __init__(self, lab: Lab, exercise: Exercise, seed: int | None) -> None:
+        draw = random.Random(seed)
+        functions = [exercise.answer, *draw.sample(exercise.wrong, 2)]
+        draw.shuffle(functions)
         self._lab = lab
         self._exercise = exercise
-        self._functions = functions
-        self.codes = {name: bare(function, exercise.name) for name, function in functions.items()}
-        self.form = Choice(list(functions))
+        self._functions = dict(zip("ABC", functions, strict=True))
+        self.codes = {
+            name: bare(function, exercise.name) for name, function in self._functions.items()
+        }
+        self.form = Choice(list(self._functions))
         self.right: bool | None = None  # None until revealed, or when nothing was chosen
         shown = [
             widgets.HTML(f"<b>{name}</b><pre>{html.escape(code)}</pre>")

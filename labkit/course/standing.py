@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from rich.table import Table
 
-from labkit.course.page import Text, calls, files
+from labkit.course.page import Cell, Text, calls, exercise_calls, files
 from labkit.course.record import Book, Outcome, Record
 
 
@@ -111,15 +111,15 @@ def _course() -> tuple[Part, ...]:
     return tuple(
         Part(
             page.name,
-            _constants(page, "exercise"),
-            _constants(page, "predict"),
+            _constants(page, exercise_calls),
+            _constants(page, lambda cell: calls(cell, "predict")),
         )
         for page in map(Text.read, files())
     )
 
 
-def _constants(page: Text, function: str) -> tuple[str, ...]:
-    """The second argument of each call of a function, which says what it is about."""
+def _constants(page: Text, find: Callable[[Cell], list[ast.Call]]) -> tuple[str, ...]:
+    """The second argument of each call that is found, which says what it is about."""
     code = (cell for cell in page.cells if cell.cell_type == "code")
-    found = (call.args[1] for cell in code for call in calls(cell, function))
+    found = (call.args[1] for cell in code for call in find(cell))
     return tuple(dict.fromkeys(ast.literal_eval(argument) for argument in found))

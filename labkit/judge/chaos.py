@@ -27,7 +27,6 @@ from labkit.judge.schedule import (
 )
 from labkit.judge.takeover import Takeover
 from labkit.judge.volleys import Volleys
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
@@ -159,7 +158,7 @@ def chaos(
     begin = lab.timeline.now()
     with (
         progress_bar("chaos") as report,
-        clients(lab, nodes),
+        lab.clients(nodes),
         Volleys(lab, nodes) if ids else nullcontext(),
         _Nemesis(lab, plan) as nemesis,
     ):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from labkit.lab.connection import NO_ANSWER, Connection
-from labkit.lab.lab import Lab
+from labkit.lab.core import Core
 from labkit.lab.node import Node
 from labkit.story.event import CLAIMS, RequestEvent
 
@@ -19,28 +19,29 @@ _CLIENTS = 2  # clients a node
 _LOOK = 0.2  # seconds between two looks at which nodes there are
 
 
-def clients(lab: Lab, nodes: Sequence[Node] | None = None) -> Clients:
-    """Clients that ask all the time: `with clients(lab): lab.node(1).kill()`.
-
-    They ask `nodes`, or all that the lab has, those that come later too.
-    """
-    return Clients(lab, nodes)
-
-
 class Clients:
-    """Asks every node for its number, again and again, and writes down what came of it.
+    """Asks nodes for their numbers, again and again, and writes down what came of it.
 
-    Use it as a context manager, or call `start` and `stop`; `answered` counts the numbers they got.
+    Got from `lab.clients()`. Use it as a context manager, or call `start` and `stop`; `answered`
+    counts the numbers they got. They ask the `chosen` nodes, or all `nodes()` if that is None; a
+    node that is gone from `nodes()` is asked no more. `deadline` is a node's, in seconds.
     All connections live in one event loop in one thread. A client gives a request up half a second
     after the node's deadline: it is then of unknown outcome, and so is its connection. A connection
     that is refused is a failure: nobody took the request.
     """
 
-    def __init__(self, lab: Lab, nodes: Sequence[Node] | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        nodes: Callable[[], Sequence[Node]],
+        chosen: Sequence[Node] | None,
+        deadline: float,
+    ) -> None:
         self.answered = 0
-        self._lab = lab
+        self._core = core
         self._nodes = nodes
-        self._deadline = lab.request_deadline + 0.5
+        self._chosen = chosen
+        self._deadline = deadline + 0.5
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -91,7 +92,7 @@ class Clients:
         asked: set[Node] = set()
         async with asyncio.TaskGroup() as group:
             while True:
-                for node in self._lab.nodes if self._nodes is None else self._nodes:
+                for node in self._nodes() if self._chosen is None else self._chosen:
                     if node in asked:
                         continue
                     asked.add(node)
@@ -103,10 +104,10 @@ class Clients:
 
     async def _ask(self, node: Node, delay: float) -> None:
         connection = Connection(node.endpoint.host, node.endpoint.port)
-        while not await self._pause(delay) and node in self._lab.nodes:
+        while not await self._pause(delay) and node in self._nodes():
             delay = 1 / _RATE
-            request = self._lab.new_id()
-            record = self._lab.timeline.record
+            request = self._core.new_id()
+            record = self._core.timeline.record
             record(RequestEvent(node.name, phase="invoke", id=request))
             record(await self._outcome(RequestEvent(node.name, phase="ok", id=request), connection))
         connection.close()

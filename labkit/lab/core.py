@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar, cast
 
-from labkit.errors import ConfigError, InvalidTransition
+from labkit.errors import ConfigError, InvalidTransition, LabError, WaitTimeout
 from labkit.progressbar import progress_bar
-from labkit.servers.base import Backend, Progress
+from labkit.servers.base import Backend, Progress, wait_until
 from labkit.servers.links.fault import LinkFault
 from labkit.story.event import PlacedEvent, VerbEvent
 from labkit.story.timeline import Timeline
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,27 @@ class Core:
     def new_id(self) -> int:
         """An id that no other event of this lab has."""
         return next(self._ids)
+
+    def wait_until(self, condition: Callable[[], T], timeout: float, message: str | None) -> T:
+        """Wait until `condition()` is true, and return what it returned: see `Lab.wait_until`."""
+        value: T | None = None
+        last: LabError | None = None
+
+        def holds() -> T | None:
+            nonlocal value, last
+            try:
+                value, last = condition(), None
+            except LabError as error:
+                if self.closing:  # it will not come true any more
+                    raise
+                value, last = None, error
+            return value
+
+        with progress_bar(f"waiting until {message}" if message else "waiting"):
+            if wait_until(holds, timeout):
+                return cast(T, value)
+        why = f" The last try said: {last}" if last else ""
+        raise WaitTimeout(f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}")
 
     def placed(self, server: str) -> None:
         """Put on the timeline on which machine a server is; nothing where there is only one."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from kazoo.client import KazooClient
 
@@ -16,12 +16,12 @@ from labkit.errors import (
     LabError,
     NoAnswer,
     NodeUnreachable,
-    WaitTimeout,
 )
 from labkit.lab import attached, machine
 from labkit.lab.attached import AttachedZooKeeper
 from labkit.lab.claim import claim_environment
 from labkit.lab.client import LabClient
+from labkit.lab.clients import Clients
 from labkit.lab.core import Backup, Core, require_between
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
@@ -35,14 +35,12 @@ from labkit.lab.tap import Tap
 from labkit.lab.tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
-from labkit.progressbar import progress_bar
 from labkit.servers.base import (
     Backend,
     Progress,
     ServerState,
     ZooKeeperSettings,
     each,
-    wait_until,
 )
 from labkit.servers.choice import choose
 from labkit.servers.zookeeper.attached import Attached
@@ -348,6 +346,13 @@ class Lab(LinkVerbs):
             name, self.zookeeper, session_timeout, self.timeline.now, server
         )
 
+    def clients(self, nodes: Sequence[Node] | None = None) -> Clients:
+        """Clients that ask all the time: `with lab.clients(): lab.node(1).kill()`.
+
+        They ask `nodes`, or all that the lab has, those that come later too.
+        """
+        return Clients(self._core, lambda: self.nodes, nodes, self.request_deadline)
+
     def tap(self, name: str = "tap") -> Tap:
         """A link to ZooKeeper on which every byte is kept; any client can be connected over it."""
         return self._clients.tap(name, self.zookeeper)
@@ -422,24 +427,7 @@ class Lab(LinkVerbs):
         A condition that raises `LabError` is not true yet, unless the lab is being closed. Raises
         `WaitTimeout` after `timeout` seconds.
         """
-        value: T | None = None
-        last: LabError | None = None
-
-        def holds() -> T | None:
-            nonlocal value, last
-            try:
-                value, last = condition(), None
-            except LabError as error:
-                if self._core.closing:  # it will not come true any more
-                    raise
-                value, last = None, error
-            return value
-
-        with progress_bar(f"waiting until {message}" if message else "waiting"):
-            if wait_until(holds, timeout):
-                return cast(T, value)
-        why = f" The last try said: {last}" if last else ""
-        raise WaitTimeout(f"Still not true after {timeout:g} s: {message or 'the condition'}.{why}")
+        return self._core.wait_until(condition, timeout, message)
 
     # --- verbs --------------------------------------------------------------------------------
 

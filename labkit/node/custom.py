@@ -9,7 +9,8 @@
 A node makes one object of it, `MyServer()`, and promises:
 
 - `start` is called once the client is connected; `name` is the node's. While it raises a kazoo
-  error or `Unavailable` it is called again, a second later. Any other error ends the node.
+  error or `labkit.fire.Unavailable` it is called again, a second later. Any other error ends the
+  node.
 - `sequence` is called for each request, never twice at a time and never before `start` has
   returned; `token` right after it. A number is what `/sequence/<number>` in ZooKeeper stands for.
 - A fencing token is that znode's czxid: ZooKeeper's number of the change that created it. It grows

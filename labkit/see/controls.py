@@ -17,7 +17,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from labkit.errors import LabError, NoAnswer, NodeUnreachable
-from labkit.lab.clients import Clients, clients
+from labkit.lab.clients import Clients
 from labkit.lab.lab import Lab
 from labkit.see import strips, svg
 from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
@@ -300,7 +300,7 @@ class Controls(widgets.VBox):
             self.do("let clients ask no more", self._ask_no_more)
 
     def _ask(self) -> None:
-        self._asking = clients(self.lab).start()
+        self._asking = self.lab.clients().start()
 
     def _ask_no_more(self) -> None:
         if self._asking is not None:

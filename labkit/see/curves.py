@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from statistics import median
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -13,8 +12,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from labkit.see import style
 from labkit.see.chart import WIDTH, Chart
-from labkit.story.event import Event
-from labkit.story.spans import Spans
 
 _GAP = 0.25  # seconds without a read that a reader's line has a gap for
 
@@ -174,104 +171,6 @@ def _changes(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]
     return [*found, samples[-1]]
 
 
-def latency(freed: Mapping[str, Sequence[float]], *, session_timeout: float) -> Chart:
-    """How long after its cause a number was free again: a dot for each time, a bar at the median.
-
-    `latency(times_to_free(lab.history()), session_timeout=5)`
-
-    `freed` maps a cause ("stop", "kill", …) to times in seconds, such as `times_to_free` finds.
-    """
-    causes = [cause for cause in freed if freed[cause]]
-    with mpl.rc_context(style.SETTINGS):
-        chart = Chart(figsize=(WIDTH, 1.5 + 0.55 * len(causes)), layout="constrained")
-        axes = chart.add_subplot()
-        for lane, cause in enumerate(causes):
-            _dots(axes, lane, sorted(freed[cause]))
-        axes.axvline(session_timeout, color=style.ALARM, linestyle="--", linewidth=1.2)
-        axes.annotate(
-            f"session timeout {_duration(session_timeout)}",
-            (session_timeout, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-5, -2),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            color=style.ALARM,
-            fontsize=8.5,
-        )
-        _fit_seconds(axes, [session_timeout, *(t for cause in causes for t in freed[cause])])
-        axes.set_yticks(range(len(causes)), causes)
-        axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(causes) - 0.4, -0.9)
-        axes.set(xlabel="time until the number is free")
-        axes.set_title("How long a number stays taken, by what happened to its holder")
-    chart.alt = f"Times until a number is free; session timeout {session_timeout:g} s. " + " ".join(
-        f"{cause}: median {median(freed[cause]):.3g} s of {len(freed[cause])}." for cause in causes
-    )
-    return chart
-
-
-def _dots(axes: Axes, lane: int, times: Sequence[float]) -> None:
-    """A dot for each time, a bar at the median, which is written beside the last one."""
-    # Dots that would cover each other are set side by side, the same way every time.
-    offsets = [((i % 5) - 2) * 0.08 for i in range(len(times))]
-    axes.plot(
-        times,
-        [lane + offset for offset in offsets],
-        "o",
-        markersize=5,
-        alpha=0.75,
-        color=style.colour(1),
-        markeredgecolor=style.PAPER,
-        markeredgewidth=0.5,
-    )
-    middle = median(times)
-    axes.vlines(middle, lane - 0.32, lane + 0.32, color=style.INK, linewidth=2)
-    axes.annotate(
-        f"median {_duration(middle)}",
-        (times[-1], lane),
-        xytext=(9, 0),
-        va="center",
-        textcoords="offset points",
-        fontsize=8.5,
-        fontweight="bold",
-    )
-
-
-def _fit_seconds(axes: Axes, timeout_and_times: Sequence[float]) -> None:
-    """Let the axis begin at 0, or be logarithmic where times are of several magnitudes."""
-    slowest, quickest = max(timeout_and_times), min(timeout_and_times[1:], default=math.inf)
-    if quickest < slowest / 30:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _duration(value)))
-        axes.set_xlim(max(quickest, 1e-4) / 2, slowest * (slowest / quickest) ** 0.2)
-    else:
-        axes.set_xlim(0, slowest * 1.2)
-
-
-def times_to_free(events: Iterable[Event]) -> dict[str, list[float]]:
-    """Seconds from a verb on a node (stop, kill, pause, partition, expire) to the end of its claim.
-
-    `times_to_free(lab.history())["kill"]`
-
-    Exact where transactions have been merged. A claim that outlives the fault is left out.
-    """
-    spans = Spans(events)
-    claims = spans.claims(math.inf)
-    freed: dict[str, list[float]] = {}
-    for node in spans.nodes:
-        marks = spans.marks(node)
-        for i, mark in enumerate(marks):
-            if mark.verb not in ("stop", "kill", "pause", "partition", "expire"):
-                continue
-            after = [m.t for m in marks[i + 1 :] if m.verb in ("start", "resume", "heal")]
-            healed = after[0] if after else math.inf
-            for claim in claims:
-                if claim.node == node and claim.start < mark.t <= claim.end < healed:
-                    freed.setdefault(mark.verb, []).append(claim.end - mark.t)
-    return freed
-
-
 def _growth(curve: Mapping[int, float]) -> str:
     """The exponent over the upper half of a curve, as " ∝ N^1.0"; "" if it cannot be told."""
     counts = sorted(n for n in curve if n > 1 and curve[n] > 0)
@@ -299,7 +198,3 @@ def _places(heights: Sequence[float], low: float, high: float) -> list[float]:
         highest = places[i + 1] - _ROW if i + 1 < len(places) else 1.0
         places[i] = min(highest, places[i])
     return places
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"

@@ -6,16 +6,14 @@ in words (`.alt`) what it shows.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from matplotlib.patches import Patch
 
 from labkit.see import style
 from labkit.see.chart import Chart
 from labkit.see.lanes import Lanes, Rows, levels, unanswered
-from labkit.story.bars import Bar, Stretch, Word
+from labkit.story.bars import Bar, Stretch
 from labkit.story.event import Event
 from labkit.story.spans import Spans
 
@@ -58,56 +56,6 @@ def assignment(
         if down.end >= lanes.left
     ]
     lanes.chart.alt = " ".join([f"{spans.terms.alt} over time.", *said])
-    return lanes.chart
-
-
-def numbers(
-    events: Iterable[Event],
-    *,
-    since: float | None = None,
-    until: float | None = None,
-    title: str | None = None,
-) -> Chart:
-    """Who held each number when, by ZooKeeper's word, with the fencing token of every claim.
-
-    `numbers(lab.history())`
-
-    A hatched bar below is an answer by a node that did not hold the number.
-    """
-    spans = Spans(_until(events, until))
-    claims = [bar for bar in spans.claims(until) if since is None or bar.end > since]
-    false = [
-        bar
-        for node in spans.nodes
-        for bar in spans.bars(node, until)
-        if bar.word is Word.NODE and (since is None or bar.end > since)
-    ]
-    names = [str(number) for number in spans.numbers]
-    lanes = Lanes(
-        names,
-        spans,
-        Rows.of(1 if false else 0, asked=False),
-        title or "Which number belongs to which node",
-        since,
-        until,
-        bool(spans.outages()),
-    )
-    lanes.axes.set_ylabel("number")
-    lanes.outages()
-    for bar in claims:
-        label = [f"{bar.node} · token {bar.token}", bar.node, bar.node.removeprefix("node")]
-        lanes.box(bar, names.index(str(bar.number)), Word.BOTH, label)
-    for bar in false:
-        lane = names.index(str(bar.number))
-        lanes.box(replace(bar, beside=True), lane, Word.NODE, [], level=0)
-        text = f"{bar.node} still answers {bar.number}"
-        lanes.words(text, bar.end, lanes.right, lane + lanes.rows.beside(0))
-    lanes.key({Word.NODE} if false else set(), spans.terms.key)
-    holders = Counter(bar.number for bar in claims)
-    lanes.chart.alt = "Holders of each number in turn. " + " ".join(
-        f"{number}: {', '.join(bar.node for bar in claims if bar.number == number)}."
-        for number in sorted(holders)
-    )
     return lanes.chart
 
 

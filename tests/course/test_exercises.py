@@ -13,8 +13,8 @@ import pytest
 from kazoo.client import KazooClient
 
 from labkit.course import exercises
+from labkit.course.attempt import judge
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.task import judge
 from labkit.errors import ConfigError, InvalidTransition
 from labkit.lab.lab import Lab
 

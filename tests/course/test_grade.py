@@ -47,8 +47,8 @@ def test_a_class(tmp_path: Path) -> None:
     (tmp_path / "dan").mkdir()
     (tmp_path / "dan" / PAGE.name).write_text("no notebook at all")
     tampering = """
-        import labkit.course.task as task
-        task.judge = lambda *_: task.Verdict(task.Outcome.PASSED, "")
+        import labkit.course.attempt as attempt
+        attempt.judge = lambda *_: attempt.Verdict(attempt.Outcome.PASSED, "")
         raise SystemExit
     """
     hand_in(tmp_path, "eve", tampering, *(as_asked(e, "return 'no'") for e in WANTED))

@@ -18,8 +18,8 @@ import pytest
 from kazoo.client import KazooClient
 
 from labkit.course import exercises
+from labkit.course.attempt import Verdict, judge
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.task import Verdict, judge
 from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from labkit.course import cells, exercises, rules
 from labkit.course import page as course
-from labkit.course.page import PATHS, Page, calls, minutes
+from labkit.course.page import PATHS, Page, calls, exercise_calls, minutes
 from labkit.errors import ConfigError
 
 SAMPLES = Path(__file__).parent / "export" / "pages"
@@ -77,7 +77,7 @@ def test_every_exercise_is_on_its_page() -> None:
         (page.number, call.args[1].value)  # type: ignore[attr-defined]  # a constant
         for page in COURSE
         for cell in page.code
-        for call in calls(cell, "exercise")
+        for call in exercise_calls(cell)
     }
     assert shown <= {(exercise.page, exercise.id) for exercise in exercises.ALL}
     assert len(shown) >= 24

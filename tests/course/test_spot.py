@@ -9,7 +9,8 @@ import pytest
 
 from labkit.course import exercises
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.spot import bare, spot
+from labkit.course.spot import bare
+from labkit.course.task import exercise
 from labkit.errors import ConfigError
 from labkit.lab.lab import Lab
 
@@ -21,7 +22,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_one_is_right_and_the_others_fail(
     zookeeper_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    s = spot(zookeeper_lab, "claim", seed=1)
+    s = exercise(zookeeper_lab, "claim").spot(seed=1)
     assert list(s.codes) == ["A", "B", "C"]
     assert len(set(s.codes.values())) == 3
     assert all("def claim(zk, root):" in code for code in s.codes.values())
@@ -41,7 +42,7 @@ def test_the_code_that_was_chosen_comes_first(
     zookeeper_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for guess in "ABC":
-        s = spot(zookeeper_lab, "lowest-free", seed=1)
+        s = exercise(zookeeper_lab, "lowest-free").spot(seed=1)
         with pytest.raises(ConfigError, match="none of the options"):
             s.guess("D")
         s.guess(guess)
@@ -55,29 +56,34 @@ def test_the_code_that_was_chosen_comes_first(
 
 
 def test_the_same_seed_draws_the_same(zookeeper_lab: Lab) -> None:
-    drawn = {repr(spot(zookeeper_lab, seed=seed)) for seed in range(6)}
-    assert drawn == {repr(spot(zookeeper_lab, seed=seed)) for seed in range(6)}
-    assert len(drawn) > 3
+    task = exercise(zookeeper_lab, "claim")
+    drawn = [repr(task.spot(seed)) for seed in range(6)]
+    assert drawn == [repr(task.spot(seed)) for seed in range(6)]
+    assert len(set(drawn)) > 3
     with pytest.raises(ConfigError, match="no exercise 'nothing'"):
-        spot(zookeeper_lab, "nothing")
+        exercise(zookeeper_lab, "nothing")
+
+
+def test_any_exercise_is_drawn(zookeeper_lab: Lab) -> None:
+    assert len({exercise(zookeeper_lab).spot()._text() for _ in range(12)}) > 2
 
 
 def test_it_is_a_widget_and_words(zookeeper_lab: Lab) -> None:
-    shown = spot(zookeeper_lab, "claim", seed=1)._repr_mimebundle_()
+    shown = exercise(zookeeper_lab, "claim").spot(seed=1)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert shown["text/markdown"].count("```python\n") == 3
     assert shown["text/plain"].endswith("○ A  ○ B  ○ C")
 
 
-@pytest.mark.parametrize("exercise", exercises.ALL, ids=lambda exercise: exercise.id)
-def test_a_code_does_not_tell_what_is_wrong(exercise: Exercise) -> None:
-    assert len(exercise.wrong) >= 2
-    for function in (exercise.answer, *exercise.wrong):
-        code = bare(function, exercise.name)
+@pytest.mark.parametrize("wanted", exercises.ALL, ids=lambda wanted: wanted.id)
+def test_a_code_does_not_tell_what_is_wrong(wanted: Exercise) -> None:
+    assert len(wanted.wrong) >= 2
+    for function in (wanted.answer, *wanted.wrong):
+        code = bare(function, wanted.name)
         tree = ast.parse(code)
         defined = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        assert defined.count(exercise.name) == 1, code
+        assert defined.count(wanted.name) == 1, code
         assert "#" not in code.replace("'#", "")
         assert '"""' not in code
-        if function is not exercise.answer:
+        if function is not wanted.answer:
             assert not re.search(rf"\b{function.__name__}\b", code)

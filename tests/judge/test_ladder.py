@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from left import labs_of, processes_of
 
-from labkit import ladder
 from labkit.course import climbs
 from labkit.errors import ConfigError, StartTimeout
+from labkit.fire import ladder
 from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Finding, Rung, Trial

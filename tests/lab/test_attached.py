@@ -15,7 +15,6 @@ from kazoo.security import make_digest_acl
 from labkit.errors import ConfigError, ForeignZooKeeper, InvalidTransition, UnsupportedFault
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.tree import look
 from labkit.see.controls import controls
@@ -153,7 +152,7 @@ def test_nodes_and_their_links_break_and_the_checker_says_what_it_cannot_judge(
         first = lab.node(1).answer()
         lab.expire(1)
         lab.wait_until(lambda: (lab.node(1).answer().token or 0) > (first.token or 0), T + 2)
-        with clients(lab):
+        with lab.clients():
             lab.partition(2)
             lab.wait_until(lambda: lab.node(2).status()["number"] is None, T)
             lab.heal(2)

@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from labkit.errors import WaitTimeout
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.story.event import RequestEvent
 
@@ -24,7 +23,7 @@ def ended(lab: Lab) -> Counter[tuple[str, str]]:
 
 def test_every_node_is_asked_also_one_that_comes_later() -> None:
     with Lab(nodes=2, backend="process", session_timeout=1.0) as lab:
-        with clients(lab):
+        with lab.clients():
             lab.wait_until(lambda: ended(lab)["node1", "ok"] > 5 and ended(lab)["node2", "ok"] > 5)
             lab.node(2).kill()
             lab.wait_until(lambda: ended(lab)["node2", "fail"] > 5)
@@ -39,14 +38,14 @@ def test_every_node_is_asked_also_one_that_comes_later() -> None:
 
 def test_only_the_nodes_that_were_named_are_asked() -> None:
     with Lab(nodes=2, backend="process", session_timeout=1.0) as lab:
-        with clients(lab, [lab.node(2)]):
+        with lab.clients([lab.node(2)]):
             lab.wait_until(lambda: ended(lab)["node2", "ok"] > 5)
         assert {node for node, _ in ended(lab)} == {"node2"}
 
 
 def test_a_lab_that_closes_is_asked_no_more() -> None:
     with Lab(nodes=1, backend="process", session_timeout=1.0) as lab:
-        asking = clients(lab).start()
+        asking = lab.clients().start()
         assert asking.start() is asking  # a second start changes nothing
         lab.wait_until(lambda: ended(lab)["node1", "ok"] > 2)
     asking.stop()

@@ -8,7 +8,6 @@ import pytest
 
 from labkit.errors import ConfigError, ServerNotFound, UnsupportedFault
 from labkit.judge.rules import check
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.story.event import RequestEvent
 from labkit.story.facts import Event
@@ -49,7 +48,7 @@ def _judge(events: list[Event], least: int) -> None:
 def test_a_rolling_restart_gives_no_wrong_answer(lab: Lab) -> None:
     numbers = [node.sequence() for node in lab.nodes]
     sessions = [node.status()["session"] for node in lab.nodes]
-    with clients(lab) as asking:
+    with lab.clients() as asking:
         for server in lab.zookeeper.servers:
             before = asking.answered
             server.restart()
@@ -62,7 +61,7 @@ def test_a_rolling_restart_gives_no_wrong_answer(lab: Lab) -> None:
 
 def test_three_become_five_and_three_again(lab: Lab) -> None:
     numbers = [node.sequence() for node in lab.nodes]
-    with clients(lab) as asking:
+    with lab.clients() as asking:
         lab.wait_until(lambda: asking.answered > NODES, timeout=20)
         joined = [lab.zookeeper.join(), lab.zookeeper.join()]
         assert all(server.mode in ("follower", "leader") for server in joined)

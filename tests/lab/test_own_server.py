@@ -23,8 +23,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NodeExistsError as Taken
 from kazoo.security import OPEN_ACL_UNSAFE
 
-from labkit import Unavailable
 from labkit.errors import ConfigError, NoAnswer, StartTimeout
+from labkit.fire import Unavailable
 from labkit.lab.claim import claim_environment
 from labkit.lab.lab import Lab
 from labkit.node.program import MAX_PACKED, Program

@@ -296,7 +296,7 @@ print(f"drawn {before}, then {drawn()}")"""
 
 LADDER = """
 import os
-from labkit import ladder
+from labkit.fire import ladder
 
 class MyServer:
     def start(self, zk, name):

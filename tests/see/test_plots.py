@@ -134,23 +134,6 @@ def test_the_future_is_not_known() -> None:
     assert lanes(chart) == ["node1", "node2", "node3", "node4"]
 
 
-def test_who_held_each_number() -> None:
-    chart = plots.numbers(runs.passing_on())
-    assert lanes(chart) == ["1", "2", "3", "4"]
-    found = boxes(chart)
-    assert found["node1:1:both"] == [(1.1, 8.1, 0)]
-    assert found["node5:1:both"] == [(9.55, 12.0, 0)]
-    tokens = [text for text in texts(chart) if "token" in text]
-    assert len(tokens) == 6
-    assert "node1 · token 101" in tokens
-
-
-def test_an_answer_by_somebody_else_is_seen_beside_the_holder() -> None:
-    chart = plots.numbers(runs.zombie())
-    assert boxes(chart)["node2:2:node"] == [(8.1, 9.0, 1)]
-    assert "node2 still answers 2" in texts(chart)
-
-
 def test_modes_of_an_ensemble() -> None:
     chart = plots.quorum(runs.ensemble())
     assert lanes(chart) == ["zookeeper1", "zookeeper2", "zookeeper3", "node1"]
@@ -219,7 +202,7 @@ def test_requests_that_come_thick_are_thinned_out_where_they_would_cover_each_ot
 
 
 @pytest.mark.parametrize("name", ["passing_on", "zombie", "outage"])
-@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum, plots.numbers])
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum])
 def test_no_words_cover_each_other(name: str, draw: Callable[..., Chart]) -> None:
     chart = draw(getattr(runs, name)())
     chart.draw_without_rendering()
@@ -269,16 +252,6 @@ def test_what_each_reader_saw_has_steps_and_gaps() -> None:
     assert "late: 1 to 7 in 25 reads, the same one for 1.5 s at most." in chart.alt
     assert curves.seen({}).png()
     assert "nobody: nothing." in curves.seen({"nobody": []}).alt
-
-
-def test_times_to_free_and_their_picture() -> None:
-    freed = curves.times_to_free(runs.passing_on())
-    assert freed == {"kill": [pytest.approx(5.05), pytest.approx(5.0)]}
-    chart = curves.latency({**freed, "stop": [0.004, 0.006, 0.005]}, session_timeout=5.0)
-    assert lanes(chart) == ["kill", "stop"]
-    assert {"median 5.03 s", "median 5 ms", "session timeout 5 s"} <= set(texts(chart))
-    dots = axes_of(chart).lines[1].get_xdata()
-    assert list(dots) == [0.004, 0.005, 0.006]
 
 
 @pytest.mark.parametrize("name", ["passing_on", "zombie", "outage"])
@@ -355,7 +328,7 @@ def test_a_machines_name_covers_no_other(
         assert chart.bbox.x0 <= name.x0 < name.x1 < min(row.x0 for row in rows)
 
 
-@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum, plots.numbers])
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum])
 def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., Chart]) -> None:
     without, one = draw(runs.machines()), draw(runs.machines("a", "a", "a"))
     assert "machine" not in without.alt + " ".join(texts(without))
@@ -363,9 +336,7 @@ def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., Chart]) -> Non
     assert without.png() == one.png()
 
 
-@pytest.mark.parametrize(
-    "draw", [plots.assignment, plots.numbers, plots.quorum], ids=lambda draw: draw.__name__
-)
+@pytest.mark.parametrize("draw", [plots.assignment, plots.quorum], ids=lambda draw: draw.__name__)
 @pytest.mark.parametrize("events", [[], [SessionEvent("lab", t=1.0, state="CONNECTED")]])
 def test_nothing_happened(draw: object, events: list[Event]) -> None:
     assert draw(events).png()  # type: ignore[operator]

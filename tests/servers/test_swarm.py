@@ -17,7 +17,6 @@ from labkit import doctor
 from labkit.errors import BackendUnavailable, ConfigError, LabError, ServerNotFound
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.machine import Machine
 from labkit.lab.node import Node
@@ -115,7 +114,7 @@ def test_a_pulled_cable_leaves_orphans_that_do_not_answer(whole: Lab) -> None:
     machine, number = whole.machine_of(first), first.sequence()
     orphans = {node.name for node in machine.nodes}
     rival = next(node for node in whole.nodes if node.name not in orphans)
-    with clients(whole):
+    with whole.clients():
         machine.cut()
         cut = whole.timeline.now()
         whole.wait_until(lambda: number not in held(whole), 15)

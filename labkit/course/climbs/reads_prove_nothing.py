@@ -4,7 +4,7 @@ from itertools import count
 
 from kazoo.exceptions import NodeExistsError
 
-from labkit import Unavailable
+from labkit.fire import Unavailable
 
 
 class ReadsProveNothing:

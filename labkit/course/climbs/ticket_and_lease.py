@@ -4,7 +4,7 @@ import threading
 from itertools import count, islice
 from time import monotonic, sleep
 
-from labkit import Unavailable
+from labkit.fire import Unavailable
 
 
 class TicketAndLease:

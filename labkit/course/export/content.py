@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from labkit.course import exercises
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.page import Page, alternative, calls, tags
+from labkit.course.page import Page, alternative, calls, exercise_calls, tags
 
 
 def prepared(page: Page) -> NotebookNode:
@@ -94,7 +94,7 @@ def _plain(
         yield code
         why = [following] if following is not None and _explains(following, cell) else []
         yield from _folded("What happened", [_without_verdict(shown), *why])
-    elif calls(cell, "exercise"):
+    elif exercise_calls(cell):
         for name, exercise in _exercises(cell):
             tasks[name] = exercise
             yield from _boxed([_text(f"**Exercise: {exercise.heading}** {exercise.question}")])

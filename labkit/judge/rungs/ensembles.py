@@ -14,7 +14,6 @@ from kazoo.client import KazooClient
 
 from labkit.judge.chaos import chaos
 from labkit.judge.rungs.trial import TICK, Trial, listed
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
@@ -32,7 +31,7 @@ def ensemble(trial: Trial) -> None:
     """The leader dies, freezes, is isolated; then a follower is, alone and with its clients."""
     with trial.lab(8, session_timeout=1.5, ensemble=3) as lab:
         said = trial.ask(lab, lab.nodes, _TIMEOUT)
-        with clients(lab, lab.nodes):
+        with lab.clients(lab.nodes):
             _leader_dies(trial, lab, said)
             _leader_freezes(trial, lab)
             _leader_is_isolated(trial, lab)
@@ -145,7 +144,7 @@ def _cut_follower(trial: Trial, lab: Lab) -> Iterator[_Cut]:
     rivals = _rivals(lab, follower, len(victims))
     trial.doing = f"isolating {follower.name} and {listed(node.name for node in victims)}"
     number = holders[victims[0].name].number
-    with clients(lab, [lab.node(name) for name in holders]), _elsewhere(lab, follower) as zk:
+    with lab.clients([lab.node(name) for name in holders]), _elsewhere(lab, follower) as zk:
         _await_write(zk, number)
         trial.pause(_ON_ITS_WAY)
         lab.partition(follower.name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
 from labkit.judge.rungs.trial import TICK, Trial, listed
-from labkit.lab.clients import clients
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
@@ -20,7 +19,7 @@ def zookeeper_restarts(trial: Trial) -> None:
     """ZooKeeper goes for less and for more than a timeout; then two servers come back too late."""
     with trial.lab(8, session_timeout=2.0) as lab:
         said = trial.ask(lab, lab.nodes, _TIMEOUT)
-        with clients(lab):
+        with lab.clients():
             for timeouts in (trial.rng.uniform(0.2, 0.5), trial.rng.uniform(1.5, 2.0)):
                 _restart(trial, lab, timeouts, said)
         trial.require_no_leak(lab, said, _bound(lab))
@@ -120,7 +119,7 @@ def cut_off(trial: Trial) -> None:
     """Servers behind a black hole, one of them asleep when it opens, while everybody asks."""
     with trial.lab(8, session_timeout=1.5) as lab:
         said = trial.ask(lab, lab.nodes, _TIMEOUT)
-        with clients(lab):
+        with lab.clients():
             trial.pause(0.3)
             victims = trial.rng.sample(lab.nodes, 4)
             asleep = victims[0]

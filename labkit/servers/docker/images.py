@@ -111,7 +111,8 @@ def build_context() -> dict[str, bytes]:
     sources = (path for path in (project.PACKAGE / "node").rglob("*") if path.is_file())
     sources = (path for path in sources if "__pycache__" not in path.parts)
     files = {str(path.relative_to(code)): path for path in sources}
-    files["labkit/__init__.py"] = project.PACKAGE / "__init__.py"
+    for name in ("__init__.py", "lazy.py", "fire.py"):  # a reader's server imports labkit.fire
+        files[f"labkit/{name}"] = project.PACKAGE / name
     files |= {name: project.root() / name for name in ("Dockerfile.node", "constraints.txt")}
     return {name: files[name].read_bytes() for name in sorted(files)}
 

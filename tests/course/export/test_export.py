@@ -69,7 +69,7 @@ def test_a_page_that_fails_is_named_and_the_others_are_written(
     assert "ZeroDivisionError" in bad
 
 
-@pytest.mark.parametrize("asks", ["predict(lab, 'n + 3?')", "spot(lab, 'claim')"])
+@pytest.mark.parametrize("asks", ["predict(lab, 'n + 3?')", "exercise(lab, 'claim').spot()"])
 def test_what_explains_an_answer_is_folded_with_it(asks: str, tmp_path: Path) -> None:
     asked = page(
         tmp_path,
