@@ -50,7 +50,7 @@ def _run(client: docker.DockerClient, count: int, rounds: int) -> Result:
     in_lab: list[float] = []
     with Lab(nodes=1, backend="docker", record=False) as lab:
         (node,) = client.containers.list(
-            filters={"label": f"labkit.owner={os.getpid()}", "name": "-node1"}
+            filters={"label": f"labkit.lab={lab.id}", "name": "-node1"}
         )
         image = node.attrs["Config"]["Image"]
         for turn in range(rounds + 1):

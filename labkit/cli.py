@@ -77,6 +77,7 @@ _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 def main() -> None:
     """Run the command line, turning errors into messages and exit codes."""
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # which a script's background job would ignore
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:

@@ -233,9 +233,13 @@ def test_down_takes_it_down_from_elsewhere(running: subprocess.Popen[str]) -> No
     assert f"There is no lab {lab.lab_id}" in again.stderr
 
 
-def test_ctrl_c_while_it_starts() -> None:
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])  # a script's job ignores it
+def test_ctrl_c_while_it_starts(before: signal.Handlers) -> None:
     process = subprocess.Popen(
-        [*LABKIT, "up", "--nodes", "8", "--backend", "process"], stderr=subprocess.PIPE, text=True
+        [*LABKIT, "up", "--nodes", "8", "--backend", "process"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, before),
     )
     deadline = time.monotonic() + 20
     while not (found := [e for e in registry.registered() if e.owner == process.pid]):

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, cast
 
 import nbformat
-import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
@@ -28,11 +27,13 @@ from labkit.course.page import Page, calls, tags
 from labkit.course.record import VARIABLE
 from labkit.errors import LabError
 from labkit.progressbar import PROGRESS
+from labkit.servers import owner
 
 #: Called as cells finish: (page, cells done, cells in all).
 Progress = Callable[["Page", int, int], None]
 
-_SOCKETS = "labkit-page-"  # then the process, of the directories with its kernels' sockets
+_SOCKETS = "labkit-page-"  # so begin the directories with a kernel's sockets
+_OWNER = "owner"  # the file in one of them that the process which runs the page holds
 _CELL_TIMEOUT = 180  # seconds; a cell that waits longer waits for nothing
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,10 +87,9 @@ def run(
 
 
 def _remove_leftovers() -> None:
-    """Remove the kernels' sockets of runs that were killed."""
-    for path in Path(gettempdir()).glob(f"{_SOCKETS}*-*"):
-        owner = path.name.removeprefix(_SOCKETS).split("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+    """Remove the kernels' sockets of runs that are known to be dead."""
+    for path in Path(gettempdir()).glob(f"{_SOCKETS}*"):
+        if owner.has_ended(path / _OWNER):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -127,7 +127,7 @@ def _run_one(
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    with TemporaryDirectory(prefix=f"{_SOCKETS}{os.getpid()}-") as sockets:
+    with TemporaryDirectory(prefix=_SOCKETS) as sockets, owner.held(Path(sockets) / _OWNER):
         run = _Run(page, notebook, kernels, progress, timeout, sockets)
         if failure := _failure(run, backend, timeout):
             return failure

@@ -18,9 +18,10 @@ from contextlib import suppress
 import psutil
 
 from labkit.errors import BackendError
+from labkit.servers import owner
 from labkit.servers.base import LEFTOVERS, REMOVAL
 from labkit.servers.helper import LAB_VARIABLE
-from labkit.servers.registry import CLOSED, Registration, directory, registered
+from labkit.servers.registry import CLOSED, Registration, directory, owner_file, registered
 
 _TIMEOUT = 600.0  # seconds that a watchdog waits for an engine
 
@@ -40,10 +41,11 @@ def remove(
     else:
         kill_processes(lab_id)
     shutil.rmtree(directory(lab_id), ignore_errors=True)
+    owner.release(owner_file(lab_id))
 
 
 def remove_leftovers() -> list[str]:
-    """Remove the labs whose owners are dead; the ids of those that are gone now.
+    """Remove the labs whose owners are known to be dead; the ids of those that are gone now.
 
     What cannot be removed now, because its engine does not answer or does not let it go, is left
     for the next time, and keeps nobody waiting.
@@ -58,11 +60,22 @@ def remove_each(
     """Remove labs; yields each one's id, and why it could not be removed, if it could not."""
     for entry in labs:
         try:
+            _require_sight(entry)
             remove(entry.lab_id, entry.backend, entry.engines, timeout)
         except BackendError as error:
             yield entry.lab_id, error
         else:
             yield entry.lab_id, None
+
+
+def _require_sight(entry: Registration) -> None:
+    """Raise `BackendError` if the lab may have processes that this one can't see."""
+    if entry.backend == "process" and not entry.is_here and not entry.orphaned:
+        raise BackendError(
+            "It was started in another container or on another machine, or before this one was "
+            "started last, so its processes can't be seen from here. Run `labkit down` there; if "
+            f"it runs no more, remove {directory(entry.lab_id)}."
+        )
 
 
 def kill_processes(lab_id: str) -> None:
@@ -88,20 +101,9 @@ def processes_of(lab_id: str) -> list[psutil.Process]:
     return found
 
 
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended between the two
-        return False
-
-
-def _owner_died(owner: int) -> bool:
+def _owner_died(parent: int) -> bool:
     """Wait for the owner's end: True if it died, False if it had closed the lab before."""
-    try:
-        process = psutil.Process(owner)
-    except psutil.NoSuchProcess:
-        return True
-    while _runs(process):
+    while os.getppid() == parent:  # the system gives the child of a dead process to another one
         readable, _, _ = select.select([sys.stdin], [], [], 1.0)
         if readable:
             return os.read(sys.stdin.fileno(), 1) != CLOSED
@@ -110,8 +112,8 @@ def _owner_died(owner: int) -> bool:
 
 def main() -> None:
     """Watch over a lab: its owner's process id, its own id, its backend and engines are told."""
-    owner, lab_id, backend, *engines = sys.argv[1:]
-    if not _owner_died(int(owner)):
+    parent, lab_id, backend, *engines = sys.argv[1:]
+    if not _owner_died(int(parent)):
         return
     for _ in range(2):  # once more after a moment: a server may have been on its way
         _remove_patiently(lab_id, backend, engines)

@@ -18,12 +18,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from labkit.errors import ConfigError, LabError
+from labkit.servers import owner
 from labkit.servers.system import explained, put
 
-_CLOCK_STEP = 60.0  # seconds
 _LAB_ID = re.compile("[0-9a-f]+")
 
 
@@ -34,19 +32,19 @@ class Registration:
     lab_id: str
     backend: str  # "docker", "swarm" or "process"
     owner: int  # process id
-    owner_started: float  # tells the owner from a later process with its id
+    place: str  # where that id means a process, see `owner.place`
     nodes: dict[str, str]  # name → URL
     engines: tuple[str, ...] = ()  # of several machines, their URLs
 
     @property
     def orphaned(self) -> bool:
-        """The owner is dead."""
-        try:
-            started = psutil.Process(self.owner).create_time()
-            # Counted from the system's start, by a clock that may have been set since.
-            return abs(started - self.owner_started) > _CLOCK_STEP
-        except psutil.NoSuchProcess:
-            return True
+        """The owner is known to be dead."""
+        return owner.has_ended(owner_file(self.lab_id))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the owner, if it lives, is a process that this one can see."""
+        return self.place == owner.place()
 
 
 def is_lab_id(text: object) -> bool:
@@ -62,6 +60,11 @@ def directory(lab_id: str) -> Path:
     if not is_lab_id(lab_id):
         raise ConfigError(f"{lab_id!r} is no lab's id: one has hexadecimal digits only.")
     return home() / lab_id
+
+
+def owner_file(lab_id: str) -> Path:
+    """What the lab's owner holds while it lives; it outlives the lab's directory."""
+    return directory(lab_id).with_suffix(".owner")
 
 
 def home() -> Path:
@@ -94,10 +97,10 @@ def home() -> Path:
 @explained()
 def register(lab_id: str, backend: str, nodes: dict[str, str] | None = None) -> None:
     """Write down (or update) that this process owns the lab."""
-    me = psutil.Process()
-    at = _engines.get(lab_id, ())
-    entry = Registration(lab_id, backend, me.pid, me.create_time(), nodes or {}, at)
     path = directory(lab_id) / "lab.json"
+    owner.hold(owner_file(lab_id))
+    at = _engines.get(lab_id, ())
+    entry = Registration(lab_id, backend, os.getpid(), owner.place(), nodes or {}, at)
     path.parent.mkdir(exist_ok=True, mode=0o700)
     put(path, json.dumps(asdict(entry)).encode())
 
@@ -136,7 +139,7 @@ def arm(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
     """Register the lab and start the process that removes it when this one ends, however it ends.
 
     The watchdog reads from a pipe that only this process writes to, so it learns of the end at
-    once; a fork of this process may keep the pipe open, so it also looks for the process itself.
+    once; a fork of this process may keep the pipe open, so it also looks whose child it is.
     """
     _engines[lab_id] = tuple(engines)
     register(lab_id, backend)
@@ -163,3 +166,4 @@ def disarm(lab_id: str) -> None:
             except subprocess.TimeoutExpired:  # still starting, on a machine under load
                 watchdog.kill()
                 watchdog.communicate()
+    owner.release(owner_file(lab_id))

@@ -18,6 +18,7 @@ from labkit.course import page as course
 from labkit.course import run
 from labkit.course.page import Page
 from labkit.course.run import PageFailed
+from labkit.servers import owner
 
 
 def page(folder: Path, *sources: str, tags: tuple[str, ...] = ()) -> Page:
@@ -101,15 +102,16 @@ def test_a_run_removes_what_a_killed_one_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with subprocess.Popen(["true"]) as dead:
-        pass
-    left = tmp_path / f"labkit-page-{dead.pid}-x"
-    alive = tmp_path / f"labkit-page-{os.getpid()}-x"
-    for path in (left, alive):
+    left, alive, unknown = (tmp_path / f"labkit-page-{name}" for name in ("a", "b", "c"))
+    for path in (left, alive, unknown):
         (path / "kernel-1").mkdir(parents=True)
-    assert list(run.run([])) == []
+    hold = "from labkit.servers import owner; owner.hold(owner.Path(__import__('sys').argv[1]))"
+    subprocess.run([sys.executable, "-c", hold, str(left / "owner")], check=True)
+    with owner.held(alive / "owner"):
+        assert list(run.run([])) == []
     assert not left.exists()
     assert alive.exists()
+    assert unknown.exists()
 
 
 @pytest.mark.alone  # other tests' load makes the end slow

@@ -14,7 +14,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import Mock
 
 import psutil
@@ -400,16 +399,14 @@ def test_nothing_outlives_the_process_that_holds_a_lab(number: signal.Signals) -
         socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_leftovers_of_a_dead_owner_are_removed_by_the_next_lab(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
-        dead.wait()
+def test_leftovers_of_a_dead_owner_are_removed_by_the_next_lab() -> None:
+    leave = "from labkit.servers import registry; registry.register('0ddba11', 'process')"
+    subprocess.run([sys.executable, "-c", leave], check=True)
     home = registry.directory("0ddba11")
-    home.mkdir(parents=True)
-    entry = {"lab_id": "0ddba11", "backend": "process", "owner": dead.pid, "owner_started": 1.0}
-    (home / "lab.json").write_text(json.dumps({**entry, "nodes": {}}))
     assert "0ddba11" in {lab.lab_id for lab in registry.registered() if lab.orphaned}
     with Lab(nodes=0, backend="process"):
         assert not home.exists()
+        assert not registry.owner_file("0ddba11").exists()
 
 
 def test_a_close_that_is_interrupted_can_be_repeated() -> None:

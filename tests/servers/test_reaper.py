@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -16,11 +17,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from labkit.errors import BackendError, ConfigError
-from labkit.servers import reaper, registry
+from labkit.servers import owner, reaper, registry
 from labkit.servers.choice import choose
 
 
@@ -40,12 +42,13 @@ def home(temporary: Path) -> Path:
 
 def leave(lab_id: str, directory: Path, backend: str = "process", *engines: str) -> None:
     """The registration of a lab whose owner is dead."""
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as dead:
-        dead.wait()
     directory.mkdir(parents=True)
+    held = directory.with_suffix(".owner")
+    hold = "import os, sys, pathlib; from labkit.servers import owner\n"
+    hold += "owner.hold(pathlib.Path(sys.argv[1])); print(os.getpid())"
+    dead = subprocess.check_output([sys.executable, "-c", hold, str(held)], text=True)
     entry: dict[str, Any] = {"lab_id": lab_id, "backend": backend, "nodes": {}}
-    entry["engines"] = engines
-    entry |= {"owner": dead.pid, "owner_started": 1.0}
+    entry |= {"engines": engines, "owner": int(dead), "place": owner.place()}
     (directory / "lab.json").write_text(json.dumps(entry))
 
 
@@ -116,6 +119,82 @@ def test_a_registration_under_another_labs_name_is_ignored(home: Path) -> None:
     assert registry.registered() == []
     leave("abc", home / "abc")
     assert [entry.lab_id for entry in registry.registered()] == ["abc"]
+
+
+# --- whose labs -------------------------------------------------------------------------------
+
+
+@contextmanager
+def living(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the file."""
+    hold = "import sys, pathlib; from labkit.servers import owner\n"
+    hold += "owner.hold(pathlib.Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(file)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_an_owner_that_is_killed_is_known_to_be_dead(temporary: Path) -> None:
+    file = temporary / "abc.owner"
+    with living(file) as process:
+        assert not owner.has_ended(file)
+        process.kill()
+        process.wait()
+        assert owner.has_ended(file)
+
+
+@pytest.mark.parametrize("elsewhere", ["another system", "a copy", "nothing there", "no locks"])
+def test_nobody_is_dead_who_cannot_be_seen(
+    home: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    leave("abc", home / "abc")
+    file = registry.owner_file("abc")
+    assert owner.has_ended(file)
+    if elsewhere == "another system":
+        monkeypatch.setattr(owner, "_boot", lambda: "another-boot")
+    elif elsewhere == "a copy":
+        file.rename(file.with_suffix(".old"))
+        file.write_bytes(file.with_suffix(".old").read_bytes())
+    elif elsewhere == "nothing there":
+        file.unlink()
+    else:
+        monkeypatch.setattr(owner.fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "none")))
+    assert not owner.has_ended(file)
+    assert reaper.remove_leftovers() == []
+    assert (home / "abc").exists()
+
+
+def test_a_lab_of_another_container_is_not_taken_down(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are shared, and its processes have ids of their own there."""
+    leave("abc", home / "abc")
+    registry.owner_file("abc").unlink()
+    [entry] = registry.registered()
+    monkeypatch.setattr(owner, "place", lambda: "another pid namespace")
+    [(_, error)] = reaper.remove_each([entry])
+    assert "can't be seen from here" in str(error)
+    assert (home / "abc").exists()
+
+
+def test_the_next_lab_of_a_process_does_not_take_the_first_for_dead(home: Path) -> None:
+    registry.register("abc", "process")
+    try:
+        assert [entry.orphaned for entry in registry.registered()] == [False]
+        for path in home.rglob("*"):  # as somebody does who reads all files there
+            if path.is_file():
+                path.read_bytes()
+        with subprocess.Popen([sys.executable, "-c", LOOK], stdout=subprocess.PIPE) as other:
+            assert other.communicate()[0] == b"[False]\n"
+    finally:
+        registry.disarm("abc")
+
+
+LOOK = "from labkit.servers import registry; print([e.orphaned for e in registry.registered()])"
 
 
 # --- an engine that is down -------------------------------------------------------------------

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import docker
-import psutil
 from docker.errors import APIError, NotFound
 
 from labkit.errors import BackendError, BackendUnavailable
-from labkit.servers import registry
+from labkit.servers import owner, registry
 from labkit.servers.base import LEFTOVERS, REMOVAL, each
 from labkit.servers.docker.engine import connect, explained
 from labkit.servers.docker.machines import is_gone
 
-_LAB, _OWNER, _STARTED, _HOST = (
-    f"labkit.{key}" for key in ("lab", "owner", "owner-started", "owner-host")
-)
+_LAB, _OWNER = "labkit.lab", "labkit.owner"  # its id, and the file that its owner holds
 
 _MISCOUNTED = 1.5  # seconds for which an engine keeps a network that nobody uses: it is no delay
 
@@ -133,10 +129,13 @@ def _try(removal: Callable[[], object], _: str) -> None:
 
 
 def leftovers(clients: Sequence[docker.DockerClient]) -> list[str]:
-    """The labs on the engines whose owner, a process of this machine, is dead; their ids."""
-    filters = {"label": f"{_HOST}={_this_host()}"}
+    """The labs on the engines whose owner is known to be dead; their ids.
+
+    Several machines and containers may share one engine: of an owner elsewhere nothing is known.
+    """
+    filters = {"label": _OWNER}
     entries = [
-        entry
+        entry["Labels"]
         for client in clients
         for entry in (
             *client.api.containers(all=True, filters=filters),
@@ -144,9 +143,8 @@ def leftovers(clients: Sequence[docker.DockerClient]) -> list[str]:
             *(client.api.volumes(filters)["Volumes"] or []),
         )
     ]
-    labels = {entry["Labels"].get(_LAB): entry["Labels"] for entry in entries}
-    labels = {lab: of for lab, of in labels.items() if registry.is_lab_id(lab)}
-    return [lab for lab, of in labels.items() if lab in unremoved or _owner(lab, of).orphaned]
+    owners = {of[_LAB]: Path(of[_OWNER]) for of in entries if registry.is_lab_id(of.get(_LAB))}
+    return [lab for lab, file in owners.items() if lab in unremoved or owner.has_ended(file)]
 
 
 #: Labs of this process that were closed when no engine answered.
@@ -156,29 +154,9 @@ unremoved: set[str] = set()
 def forget(lab_id: str) -> None:
     """Nothing of the lab is left on the engine: remove what is left of it here."""
     shutil.rmtree(registry.directory(lab_id), ignore_errors=True)
-    registry.disarm(lab_id)
+    registry.disarm(lab_id)  # its owner's file, too
     unremoved.discard(lab_id)
 
 
-def _owner(lab_id: str, labels: Mapping[str, str]) -> registry.Registration:
-    return registry.Registration(
-        lab_id, "docker", int(labels[_OWNER]), float(labels[_STARTED]), nodes={}
-    )
-
-
 def labels_of(lab_id: str) -> dict[str, str]:
-    me = psutil.Process()
-    return {
-        _LAB: lab_id,
-        _OWNER: str(me.pid),
-        _STARTED: repr(me.create_time()),
-        _HOST: _this_host(),
-    }
-
-
-def _this_host() -> str:
-    """Where a process id means a process: several machines may share one engine."""
-    space = ""
-    with suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {space}".strip()
+    return {_LAB: lab_id, _OWNER: str(registry.owner_file(lab_id))}

@@ -107,7 +107,12 @@ class Machines:
         if not 1 <= count <= MOST:
             raise ConfigError(f"There can be 1 to {MOST} machines, not {count}.")
         there = self.all()
-        if not all(map(_answers, there)):
+        if silent := [machine.name for machine in there if not _answers(machine)]:
+            if self._running():
+                raise BackendUnavailable(
+                    f"Machine {', '.join(silent)} runs and does not answer. Try again when it "
+                    "does, or remove the machines, and the labs on them: `labkit machines down`."
+                )
             self.down()
         elif len(there) == count:
             return there
@@ -198,9 +203,16 @@ class Machines:
             with closing(connect(machine.url)) as worker:
                 worker.api.join_swarm([addresses[0]], token, advertise_addr=address)
 
+    def _running(self) -> bool:
+        with explained(), closing(connect()) as client:
+            return bool(client.api.containers(filters=self._filters))
+
+    @property
+    def _filters(self) -> dict[str, str]:
+        return {"label": f"labkit.machines={self.name}"}
+
     def _remove(self, api: docker.APIClient) -> list[str]:
-        filters = {"label": f"labkit.machines={self.name}"}
-        containers = api.containers(all=True, filters=filters)
+        containers = api.containers(all=True, filters=self._filters)
         each(lambda c: api.remove_container(c["Id"], v=True, force=True), containers)
         with suppress(NotFound):
             api.remove_network(self._network)
