@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 from kazoo.exceptions import KazooException, NoAuthError, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
@@ -29,8 +29,9 @@ from labkit.node.session import Session
 from labkit.servers.base import ServerState, each, wait_until
 from labkit.servers.zookeeper import words
 from labkit.servers.zookeeper.attached import Attached
-from labkit.servers.zookeeper.txnlog import Transaction
 from labkit.story.event import AttachedEvent, owner
+
+T = TypeVar("T")
 
 _SESSION = 10.0  # seconds
 _TIMEOUT = 5.0  # seconds for an answer
@@ -38,27 +39,37 @@ _CONNECT = 15.0  # seconds
 _GRACE = 2.0  # seconds that a node has to end in order
 
 
-def read(hosts: str, kazoo: Mapping[str, Any], own: Mapping[str, bool]) -> Attached:
-    """What `Lab(zookeeper=…, kazoo=…)` names; `own` are the settings of a ZooKeeper of the lab's,
-    and whether they were given.
+def _refusing(**verbs: str) -> Callable[[type[T]], type[T]]:
+    """Have a class refuse verbs with `ForeignZooKeeper`; each is given what it would need."""
 
-    Raises `ConfigError`.
-    """
-    if given := [name for name, is_given in own.items() if is_given]:
-        raise ConfigError(
-            f"{given[0]} is for a ZooKeeper that the lab starts, and zookeeper={hosts!r} names one "
-            "that is there already. Leave one of the two out."
-        )
-    return Attached.read(hosts, kazoo)
+    def refusal(why: str) -> Callable[..., NoReturn]:
+        def refuse(self: object, *_: object, **__: object) -> NoReturn:
+            raise ForeignZooKeeper(
+                f"{why.format(self)}, and this lab's ZooKeeper is not its own: it was given to it. "
+                "The lab can break its nodes and their links. For a ZooKeeper to break, let the "
+                "lab start one: Lab(nodes=4)."
+            )
+
+        return refuse
+
+    def decorate(cls: type[T]) -> type[T]:
+        for verb, why in verbs.items():
+            setattr(cls, verb, refusal(why))
+        return cls
+
+    return decorate
 
 
-def _refuse(what: str) -> NoReturn:
-    raise ForeignZooKeeper(
-        f"{what}, and this lab's ZooKeeper is not its own: it was given to it. The lab can break "
-        "its nodes and their links. For a ZooKeeper to break, let the lab start one: Lab(nodes=4)."
-    )
-
-
+@_refusing(
+    stop="stop {0.name} ends a server",
+    kill="kill {0.name} ends a server",
+    pause="pause {0.name} freezes a server",
+    resume="resume {0.name} wakes a server",
+    start="start {0.name} starts a server",
+    logs="{0.name}'s log lines are in a server's files",
+    transactions="{0.name}'s transaction log is in a server's files",
+    backup="a backup of {0.name} is made of a server's files",
+)
 class AttachedServer(ZooKeeperServer):
     """One server of an ensemble that others run: it can be asked, and not be changed."""
 
@@ -71,31 +82,18 @@ class AttachedServer(ZooKeeperServer):
             return ServerState.GONE
         return ServerState.RUNNING
 
-    def stop(self, grace: float = 5.0) -> None:
-        _refuse(f"stop {self.name} ends a server")
 
-    def kill(self) -> None:
-        _refuse(f"kill {self.name} ends a server")
-
-    def pause(self) -> None:
-        _refuse(f"pause {self.name} freezes a server")
-
-    def resume(self) -> None:
-        _refuse(f"resume {self.name} wakes a server")
-
-    def start(self) -> None:
-        _refuse(f"start {self.name} starts a server")
-
-    def logs(self, tail: int = 50) -> str:
-        _refuse(f"{self.name}'s log lines are in a server's files")
-
-    def transactions(self) -> list[Transaction]:
-        _refuse(f"{self.name}'s transaction log is in a server's files")
-
-    def backup(self) -> NoReturn:
-        _refuse(f"a backup of {self.name} is made of a server's files")
-
-
+@_refusing(
+    join="join adds a server",
+    leave="leave takes a server out of its ensemble",
+    stop="stop ends its servers",
+    kill="kill ends its servers",
+    pause="pause freezes its servers",
+    resume="resume wakes its servers",
+    start="start starts its servers",
+    transactions="Its transaction log is in its servers' files",
+    zkcli="zkCli.sh is among its servers' files; try `zkCli.sh -server {0.hosts}` there",
+)
 class AttachedZooKeeper(ZooKeeperHandle):
     """An ensemble that others run. Its verbs raise `ForeignZooKeeper`.
 
@@ -180,33 +178,6 @@ class AttachedZooKeeper(ZooKeeperHandle):
                 "is not the lab's to read. Ask the node for its number first: .sequence()"
             )
         return lambda: not self._holds(session)
-
-    def leave(self, server: ZooKeeperServer) -> None:
-        _refuse(f"leave takes {server.name} out of its ensemble")
-
-    def join(self, *, observer: bool = False) -> NoReturn:
-        _refuse("join adds a server")
-
-    def stop(self) -> None:
-        _refuse("stop ends its servers")
-
-    def kill(self) -> None:
-        _refuse("kill ends its servers")
-
-    def pause(self) -> None:
-        _refuse("pause freezes its servers")
-
-    def resume(self) -> None:
-        _refuse("resume wakes its servers")
-
-    def start(self) -> None:
-        _refuse("start starts its servers")
-
-    def transactions(self) -> list[Transaction]:
-        _refuse("Its transaction log is in its servers' files")
-
-    def zkcli(self, command: str) -> NoReturn:
-        _refuse(f"zkCli.sh is among its servers' files; try `zkCli.sh -server {self.hosts}` there")
 
     def end_sessions(self, nodes: Sequence[Node]) -> None:
         """Let the nodes that run shut down in order: their numbers are free for others at once."""

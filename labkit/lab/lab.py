@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kazoo.client import KazooClient
 
@@ -17,12 +16,11 @@ from labkit.errors import (
     NoAnswer,
     NodeUnreachable,
 )
-from labkit.lab import attached, machine
+from labkit.lab import machine
 from labkit.lab.attached import AttachedZooKeeper
-from labkit.lab.claim import claim_environment
 from labkit.lab.client import LabClient
 from labkit.lab.clients import Clients
-from labkit.lab.core import Backup, Core, require_between
+from labkit.lab.core import Core, require_between
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
 from labkit.lab.links import LinkVerbs, node_name, session_of
@@ -31,6 +29,7 @@ from labkit.lab.machine import Machine
 from labkit.lab.node import Node, Server
 from labkit.lab.nodes import MAX_NODES, Nodes, Told
 from labkit.lab.recorder import Recorder
+from labkit.lab.settings import Settings, taking
 from labkit.lab.tap import Tap
 from labkit.lab.tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
@@ -39,11 +38,9 @@ from labkit.servers.base import (
     Backend,
     Progress,
     ServerState,
-    ZooKeeperSettings,
     each,
 )
 from labkit.servers.choice import choose
-from labkit.servers.zookeeper.attached import Attached
 from labkit.story.event import HistoryEvent
 from labkit.story.timeline import Timeline
 
@@ -71,55 +68,17 @@ class Lab(LinkVerbs):
     `labkit.lab.attached` for what is different then.
     """
 
-    def __init__(
-        self,
-        nodes: int = 4,
-        *,
-        ensemble: int = 1,
-        zoo_cfg: Mapping[str, str | Path] | None = None,
-        backup: Backup | None = None,
-        backend: str | Backend | None = None,
-        engines: Sequence[str] = (),
-        session_timeout: float = 5.0,
-        request_deadline: float = 2.0,
-        max_number: int = 1023,
-        claim: str | Path | type = "lowest-free",
-        env: Mapping[str, str] | None = None,
-        record: bool = True,
-        private: bool = False,
-        zookeeper: str | None = None,
-        kazoo: Mapping[str, Any] | None = None,
-    ) -> None:
-        require_between("nodes", nodes, 0, MAX_NODES)
-        require_between("ensemble", ensemble, 1, 5)
-        require_between("session_timeout", session_timeout, 0.4, 600)  # ZooKeeper's bounds here
-        require_between("request_deadline", request_deadline, 0.01, 600)
-        self._wanted_nodes, self._wanted_servers = nodes, ensemble
-        self._wanted_backend, self._engines = backend, engines
-        self.session_timeout = session_timeout  # may be changed, for nodes made from then on
-        self.request_deadline = request_deadline
-        self._env = {
-            "REQUEST_DEADLINE_MS": str(round(request_deadline * 1000)),
-            "MAX_NUMBER": str(max_number),
-            **claim_environment(claim),
-            **(env or {}),
-        }
+    @taking(Settings)
+    def __init__(self, settings: Settings) -> None:
         super().__init__(Core())
-        self._core.private = private
-        if backup is not None:
-            self._core.credential = backup.credential
-        self._attached: Attached | None = None
-        if zookeeper is not None:
-            own = {"ensemble": ensemble != 1, "zoo_cfg": bool(zoo_cfg), "private": private}
-            own["backup"] = backup is not None
-            self._attached = attached.read(zookeeper, kazoo or {}, own)
-            self._core.credential = self._attached.credential
-            self._wanted_servers = 0
-        data = backup.data if backup is not None else None
-        self._zookeeper_settings = ZooKeeperSettings(
-            extra=zoo_cfg or {}, superuser=self._core.superuser, backup=data
-        )
-        self._record = record
+        self._settings = settings
+        self.session_timeout = settings.session_timeout  # may be changed, for nodes made from then
+        self.request_deadline = settings.request_deadline
+        self._env = settings.environment()
+        self._attached = settings.attached()
+        self._core.private = settings.private
+        if (given := settings.backup or self._attached) is not None:
+            self._core.credential = given.credential
         self._recorder: Recorder | None = None
         self._nodes = Nodes(self._core)
         self._life = threading.RLock()  # held by who starts or closes it
@@ -135,11 +94,12 @@ class Lab(LinkVerbs):
     # --- life ---------------------------------------------------------------------------------
 
     @classmethod
-    def only(cls, nodes: int = 4, **settings: Any) -> Lab:
+    @taking(Settings)
+    def only(cls, settings: Settings) -> Lab:
         """Start a lab as this process's only one, closing those it has open: for a page's first
         cell, which a reader may run twice. The settings are `Lab`'s.
         """
-        lab = cls(nodes, **settings)
+        lab = cls(**vars(settings))
         lab._is_only = True
         return lab.start()
 
@@ -181,17 +141,18 @@ class Lab(LinkVerbs):
             return self
 
     def _start(self, progress: Progress) -> None:
-        if isinstance(self._wanted_backend, str) or self._wanted_backend is None:
-            choice = choose(self._wanted_backend, progress, os.environ, self._engines)
+        wanted = self._settings
+        if isinstance(wanted.backend, str) or wanted.backend is None:
+            choice = choose(wanted.backend, progress, os.environ, wanted.engines)
             self._core.backend, self.note = choice
         else:
-            self._core.backend = self._wanted_backend
+            self._core.backend = wanted.backend
             self._core.backend.prepare(progress)
-        self._core.backend.require_room(self._wanted_nodes, self._wanted_servers)
+        self._core.backend.require_room(wanted.nodes, 0 if self._attached else wanted.ensemble)
         self._zookeeper = self._create_zookeeper(self._core.backend, progress)
         self._zookeeper.launch()
         told = self._told()
-        created = [self._nodes.create(told) for _ in range(self._wanted_nodes)]
+        created = [self._nodes.create(told) for _ in range(wanted.nodes)]
         progress("starting nodes", None)
         each(Node.launch, created)
         self._zookeeper.wait_serving()
@@ -200,7 +161,7 @@ class Lab(LinkVerbs):
             self._zk.ensure_path(ROOT)  # before another user of this machine can
         each(Node.wait_connected, created)
         self._nodes.register()
-        if self._record:
+        if wanted.record:
             self._recorder = Recorder(
                 self.timeline,
                 lambda: self._nodes.urls().items(),
@@ -215,8 +176,10 @@ class Lab(LinkVerbs):
             backend.attach(self._attached.named, self._attached.chroot)
             return AttachedZooKeeper(self._core, self._attached)
         progress("starting ZooKeeper", None)
-        names = [f"zookeeper{i}" for i in range(1, self._wanted_servers + 1)]
-        endpoints = backend.create_zookeeper(names, self._zookeeper_settings)
+        names = [f"zookeeper{i}" for i in range(1, self._settings.ensemble + 1)]
+        endpoints = backend.create_zookeeper(
+            names, self._settings.of_zookeeper(self._core.superuser)
+        )
         for name in names:
             self._core.placed(name)
         return ZooKeeperHandle(self._core, endpoints, self._changed)
