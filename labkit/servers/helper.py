@@ -1,7 +1,8 @@
 """A process of a lab's own that carries out orders, such as forking nodes or carrying links.
 
-Owner and helper talk in JSON objects, one a line: an order on the helper's standard input, its
-answer on the standard output. A helper ends when its input does, so also with its owner.
+Owner and helper talk in JSON objects, one a line, over a socket that nothing else uses: what is
+printed, by a site's start-up file for one, goes to the helper's log. A helper ends when that socket
+does, so also with its owner.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from labkit.servers import project
 
 #: Names a lab in the environment of every process that belongs to it.
 LAB_VARIABLE = "LABKIT_LAB"
@@ -35,9 +39,26 @@ class HelperError(Exception):
 
 ENDED = "ended"  # the kind of error when the helper ended without an answer
 
+_BOOT = (
+    "import os, runpy, sys; sys.path[:] = sys.argv[1].split(os.pathsep); del sys.argv[:2]; "
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module in a Python of its own, which imports what this one does.
+
+    The module may be beside a program that is not installed, or on a path that was added by hand.
+    The current directory comes last: a learner's `socket.py` is none of a helper's.
+    """
+    path = [os.path.abspath(entry) for entry in sys.path if entry]
+    path += [str(project.PACKAGE.parent)]
+    path += [os.getcwd()] if "" in sys.path else []
+    return [sys.executable, "-P", "-c", _BOOT, os.pathsep.join(path), module, *arguments]
+
 
 class Helper:
-    """The owner's end: launches `python -m module`, again if it has died, and orders.
+    """The owner's end: launches a Python that runs `module`, again if it has died, and orders.
 
     A thread reads the answers, because that one is never interrupted: after a Ctrl-C in the midst
     of an order, its answer is not taken for the next order's.
@@ -48,6 +69,7 @@ class Helper:
         self.log = log
         self._lab_id = lab_id
         self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
         self._waiting: dict[int, Answer] = {}  # by order, of the process that is running
         self._orders = itertools.count(1)
         self._reader: threading.Thread | None = None
@@ -59,25 +81,31 @@ class Helper:
 
     def launch(self) -> None:
         """Begin loading; does not wait."""
-        with open(self.log, "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd="/",
-                env={**os.environ, LAB_VARIABLE: self._lab_id},
-                start_new_session=True,
-            )
+        channel, theirs = socket.socketpair()
+        try:
+            with theirs, open(self.log, "ab") as log:
+                process = subprocess.Popen(
+                    command(self.module, str(theirs.fileno())),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[theirs.fileno()],
+                    cwd="/",
+                    env={**os.environ, LAB_VARIABLE: self._lab_id},
+                    start_new_session=True,
+                )
+        except BaseException:
+            channel.close()
+            raise
         waiting: dict[int, Answer] = {}
         name = f"labkit-{self.module.removeprefix('labkit.')}"
         reader = threading.Thread(
-            target=self._read, args=(process, waiting), name=name, daemon=True
+            target=self._read, args=(process, channel, waiting), name=name, daemon=True
         )
         reader.start()
         # The process last: one that is known has a reader, whatever was interrupted here.
-        self._waiting, self._reader, self._process = waiting, reader, process
+        self._channel, self._waiting, self._reader = channel, waiting, reader
+        self._process = process
 
     def order(self, answer: Answer, detail: Mapping[str, Any], again: bool = False) -> None:
         """Give an order; `answer` gets what it comes to.
@@ -90,13 +118,12 @@ class Helper:
                     answer.set_exception(self._ended())
                     return
                 self.launch()
-            assert self._process is not None
-            assert self._process.stdin is not None
+            assert self._channel is not None
             number = next(self._orders)
             self._waiting[number] = answer
             line = json.dumps({"order": number, **detail}).encode() + b"\n"
-            with suppress(BrokenPipeError):  # the reader tells
-                self._process.stdin.write(line)
+            with suppress(OSError):  # it has just ended: the reader tells
+                self._channel.sendall(line)
 
     def last_words(self) -> str:
         """The end of what the helper has printed as errors."""
@@ -113,40 +140,53 @@ class Helper:
         if reader is not None:
             reader.join()
 
-    def _read(self, process: subprocess.Popen[bytes], waiting: dict[int, Answer]) -> None:
-        """Tell whoever waits for an answer, until the helper ends."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            answer = waiting.pop(said["order"], None)
-            if answer is None:
-                continue  # a fork of this process has given that order
-            if "error" in said:
-                answer.set_exception(HelperError(said["message"], said["error"]))
-            else:
-                answer.set_result(said["result"])
-        process.wait()
-        with self._lock:  # who orders from now on launches another one, or is told
-            if self._process is process:
-                self._process = None
-        for answer in waiting.values():
-            answer.set_exception(self._ended())
-        process.stdin.close()
-        process.stdout.close()
+    def _read(
+        self, process: subprocess.Popen[bytes], channel: socket.socket, waiting: dict[int, Answer]
+    ) -> None:
+        """Tell whoever waits for an answer, until the helper ends or says what can't be read."""
+        try:
+            with suppress(OSError, ValueError, LookupError), channel.makefile("rb") as lines:
+                for line in lines:
+                    _answer(waiting, json.loads(line))
+        finally:
+            process.kill()
+            process.wait()
+            with self._lock:  # who orders from now on launches another one, or is told
+                if self._process is process:
+                    self._process = None
+            for answer in waiting.values():
+                answer.set_exception(self._ended())
+            channel.close()
 
     def _ended(self) -> HelperError:
         return HelperError(f"{self.module} has ended.\n{self.last_words()}".rstrip(), ENDED)
 
 
+def _answer(waiting: dict[int, Answer], said: dict[str, Any]) -> None:
+    """Hand an answer to whoever waits for it; a fork of this process may have given the order."""
+    if (answer := waiting.pop(said["order"], None)) is None:
+        return
+    if "error" in said:
+        answer.set_exception(HelperError(said["message"], said["error"]))
+    else:
+        answer.set_result(said["result"])
+
+
 def serve(carry_out: Callable[[dict[str, Any]], object]) -> None:
     """The helper's end: carry out order after order, until there is no owner any more."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        number = order.pop("order")
-        said: dict[str, object]
-        try:
-            said = {"order": number, "result": carry_out(order)}
-        except Exception as error:
-            said = {"order": number, "error": type(error).__name__, "message": str(error)}
-        print(json.dumps(said), flush=True)
+    with socket.socket(fileno=int(sys.argv[1])) as channel, channel.makefile("rb") as orders:
+        channel.set_inheritable(False)
+        for line in orders:
+            order = json.loads(line)
+            number = order.pop("order")
+            said: dict[str, object]
+            try:
+                said = {"order": number, "result": carry_out(order)}
+            except Exception as error:
+                said = {"order": number, "error": type(error).__name__, "message": str(error)}
+            channel.sendall(json.dumps(said).encode() + b"\n")
+
+
+def leave() -> None:
+    """In a fork of the helper: hold its socket open no longer."""
+    os.close(int(sys.argv[1]))

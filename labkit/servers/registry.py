@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labkit.errors import ConfigError, LabError
-from labkit.servers import owner
+from labkit.servers import helper, owner
 from labkit.servers.system import explained, put
 
 _LAB_ID = re.compile("[0-9a-f]+")
@@ -144,7 +143,7 @@ def arm(lab_id: str, backend: str, engines: Sequence[str] = ()) -> None:
     _engines[lab_id] = tuple(engines)
     register(lab_id, backend)
     told = [str(os.getpid()), lab_id, backend, *engines]
-    command = [sys.executable, "-m", "labkit.servers.reaper", *told]
+    command = helper.command("labkit.servers.reaper", *told)
     with open(directory(lab_id) / "watchdog.log", "ab") as log:
         _armed[lab_id] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, cwd="/"

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from labkit.errors import ConfigError, StartTimeout
 from labkit.lab.lab import Lab
 from labkit.servers.base import each
-from labkit.servers.helper import LAB_VARIABLE
+from labkit.servers.helper import LAB_VARIABLE, command
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 
@@ -46,10 +45,10 @@ class WorkerProcess:
         self._team = team
         self._ready = threading.Event()
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "labkit.judge.recipes.worker"),
+            command(
+                "labkit.judge.recipes.worker",
                 *(team.kind, team.target, name, team.link(name), f"{team.timeout:g}"),
-            ],
+            ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

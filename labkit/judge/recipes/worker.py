@@ -99,7 +99,7 @@ class Worker:
         identity = self.zk.client_id
         fact = {"t": time.monotonic(), "what": what, "session": identity and identity[0], **more}
         with self._output:
-            print(json.dumps(fact), flush=True)
+            print(f"\n{json.dumps(fact)}", flush=True)  # others may leave a line unfinished
 
     def attempt(self, verb: Callable[[], Any]) -> Any:
         """Call until no error of kazoo's comes back. Each error is told."""

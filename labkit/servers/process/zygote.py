@@ -34,6 +34,7 @@ def _fork(log: str, environ: dict[str, str]) -> int:
 def _become_node(log: str, environ: dict[str, str]) -> None:
     code = 1
     try:
+        helper.leave()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         nothing = os.open(os.devnull, os.O_RDONLY)
