@@ -5,13 +5,13 @@ python -m benchmarks [--quick] [--only NAME] [--readme]
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.markup import escape
 
@@ -37,19 +37,19 @@ NAMES = (
 )
 
 
-def main(
-    quick: Annotated[
-        bool, typer.Option(help="Few and short: to see that all of it works.")
-    ] = False,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"One of {', '.join(NAMES)}.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="A directory for results.json and pictures. [default: the project's]"),
-    ] = None,
-    readme: Annotated[bool, typer.Option(help="Put the table into README.md.")] = False,
-) -> None:
+@click.command()
+@click.option("--quick", is_flag=True, help="Few and short: to see that all of it works.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(NAMES), metavar="NAME", help=f"{', '.join(NAMES)}."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="For results.json and pictures; by default the project's own places.",
+)
+@click.option("--readme", is_flag=True, help="Put the table into README.md.")
+def main(quick: bool, only: tuple[str, ...], output: Path | None, readme: bool) -> None:
     """Measure how fast the lab is, against what people would otherwise use.
 
     A full run writes benchmarks/results.json and img/bench-*.svg, and ends with 1 if a bar is
@@ -58,18 +58,16 @@ def main(
     console = Console()
     if not console.is_terminal:
         console.width = 170  # a file or a log does not wrap
-    if unknown := set(only or ()) - set(NAMES):
-        raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(NAMES)}.")
     if readme and (quick or only):
-        raise typer.BadParameter("--readme wants all of it: leave out --quick and --only.")
+        raise click.UsageError("--readme wants all of it: leave out --quick and --only.")
     try:
         _measure(console, quick, only or NAMES, output, readme)
     except LabError as error:
         console.print(f"[red]{escape(str(error))}[/]")
-        raise typer.Exit(1) from None
+        sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; nothing is left running.")
-        raise typer.Exit(130) from None
+        sys.exit(130)
 
 
 def _measure(
@@ -103,8 +101,8 @@ def _measure(
         report.write_readme(ROOT / "README.md")
     if report.missed and not quick:
         console.print("[red]Missed: " + "; ".join(row.what for row in report.missed) + "[/]")
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
 
+import click
 import matplotlib as mpl
-import typer
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
@@ -1047,12 +1046,13 @@ def draw(name: str, folder: Path = HERE) -> list[Path]:
     return paths
 
 
-def main(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Beginnings of names, such as 04; by default all.")
-    ] = None,
-) -> None:
-    """Draw the course's diagrams again."""
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+def main(names: tuple[str, ...]) -> None:
+    """Draw the course's diagrams again.
+
+    A NAME is the beginning of one, such as 04; by default all are drawn.
+    """
     for name in DRAWINGS:
         if not names or any(name.startswith(wanted) for wanted in names):
             for path in draw(name):
@@ -1060,4 +1060,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

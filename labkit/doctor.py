@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
+from rich.markup import escape
+from rich.table import Table
+
 from labkit.errors import BackendError, BackendUnavailable, ConfigError
 from labkit.servers import registry
 from labkit.servers.docker import engine, engines, images
@@ -43,6 +46,15 @@ def can_run(findings: Iterable[Finding]) -> bool:
     """Whether a lab can run here: on processes, or in Docker."""
     ok = {finding.what: finding.ok for finding in findings}
     return ok["Python"] and (ok["ZooKeeper"] or ok["Docker"])
+
+
+def as_table(findings: Iterable[Finding], yes: str, no: str) -> Table:
+    """The findings as a terminal shows them."""
+    table = Table("what", "", "found", "what to do")
+    for finding in findings:
+        mark = f"[green]{yes}[/]" if finding.ok else f"[red]{no}[/]" if finding.required else "-"
+        table.add_row(finding.what, mark, escape(finding.found), escape(finding.fix))
+    return table
 
 
 def _python() -> Finding:

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 
+from labkit.cli import labs
+from labkit.cli.commands import labkit
+from labkit.errors import ConfigError
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
 
@@ -62,7 +66,7 @@ def test_up_refuses_a_silly_number_of_nodes(nodes: str) -> None:
 def test_up_refuses_a_silly_session_timeout(seconds: str) -> None:
     done = run("up", "--session-timeout", seconds)
     assert done.returncode == 2
-    assert "it must be from 0.4 to 600" in done.stderr
+    assert "it must be from 0.4 to 600." in done.stderr
     assert "bug" not in done.stderr
 
 
@@ -207,7 +211,7 @@ def gone(lab: registry.Registration, seconds: float = 5) -> bool:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
+    [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_up_serves_and_leaves_nothing(
     running: subprocess.Popen[str], number: signal.Signals, code: int
@@ -222,6 +226,27 @@ def test_up_serves_and_leaves_nothing(
     assert gone(lab)
 
 
+@pytest.mark.slow
+def test_down_asks_before_it_takes_what_somebody_uses(
+    running: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = lab_of(running)
+    try:
+        refused = run("down")
+        assert refused.returncode == 2
+        assert f"{lab.lab_id} may be in use" in refused.stderr
+        assert f"process {running.pid}" in refused.stdout
+        monkeypatch.setattr(labs, "_is_asked", lambda: True)
+        kept = CliRunner().invoke(labkit, ["down"], input="n\n")
+        assert "Remove" in kept.output
+        assert running.poll() is None
+        assert lab_of(running) == lab
+    finally:
+        done = run("down", lab.lab_id)
+    assert (done.returncode, done.stdout) == (0, f"Removed lab {lab.lab_id}.\n")
+    assert running.wait(10) == 0
+
+
 @pytest.mark.long
 def test_down_takes_it_down_from_elsewhere(running: subprocess.Popen[str]) -> None:
     lab = lab_of(running)
@@ -229,7 +254,7 @@ def test_down_takes_it_down_from_elsewhere(running: subprocess.Popen[str]) -> No
     assert running.wait(10) == 0
     assert gone(lab)
     again = run("down", lab.lab_id)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert f"There is no lab {lab.lab_id}" in again.stderr
 
 
@@ -273,6 +298,60 @@ def test_ctrl_c_while_it_runs(command: str) -> None:
     assert message.strip().endswith("labkit: interrupted; nothing is left running.")
     assert "Traceback" not in message
     assert gone(found[0])
+
+
+@pytest.mark.parametrize("name", sorted(labkit.commands))
+def test_help_speaks_words(name: str) -> None:
+    [shown, also] = [CliRunner().invoke(labkit, [name, how]).output for how in ("-h", "--help")]
+    assert shown == also
+    assert not re.search(r"<|list\[|RANGE|TEXT|PATH|FLOAT|INTEGER|Sentinel", shown)
+
+
+def test_each_command_is_listed_with_a_whole_sentence() -> None:
+    lines = CliRunner().invoke(labkit, ["--help"], terminal_width=80).output.splitlines()
+    listed = [line for line in lines[lines.index("Commands:") + 1 :] if line]
+    assert len(listed) == len(labkit.commands)
+    assert not [line for line in listed if line.endswith("...")]
+
+
+@pytest.mark.parametrize("command", [["--help"], ["ps"], ["progress"]])
+def test_a_short_command_loads_little(command: list[str]) -> None:
+    """It is done in a quarter of a second: nothing that draws, serves or checks types is loaded."""
+    code = f"import sys; sys.argv[1:] = {command}\nfrom labkit.cli import main\n"
+    code += "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    heavy = {"rich", "pydantic", "docker", "kazoo", "matplotlib", "IPython", "nbformat", "requests"}
+    assert heavy & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize("command", ["ps", "doctor", "progress"])
+def test_another_program_reads_json(command: str) -> None:
+    said = json.loads(CliRunner().invoke(labkit, [command, "--json"]).stdout)
+    assert said or command == "ps"
+
+
+def test_a_table_without_a_terminal_fits_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for command in ("doctor", "progress"):
+        lines = CliRunner().invoke(labkit, [command]).stdout.splitlines()
+        assert max(map(len, lines)) <= 100 or "This is kept in" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["tour"], ["up"], ["chaos"], ["ladder", "original"], ["judge", "lock", "m:C"]),
+        ["export", "--out", "there"],
+    ],
+)
+def test_an_unknown_backend_starts_nothing(command: list[str]) -> None:
+    for done in (
+        CliRunner().invoke(labkit, [*command, "--backend", "cloud"]),
+        CliRunner().invoke(labkit, command, env={"LABKIT_BACKEND": "cloud"}),
+    ):
+        assert isinstance(done.exception, ConfigError)
+        assert "Choose one of: docker, swarm, process." in str(done.exception)
 
 
 def test_help_lists_the_faults() -> None:

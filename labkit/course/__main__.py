@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
+import click
 
 from labkit.course import staged
 from labkit.course.cells import course_of, write
@@ -20,16 +20,15 @@ from labkit.course.page import Page, choose
 from labkit.course.run import ANSI, PageFailed, run
 from labkit.errors import LabError
 
-app = typer.Typer(
-    help="The course's command line for its authors.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+_pages = click.argument("pages", nargs=-1, metavar="[PAGE]…")
 
-Pages = Annotated[
-    list[str] | None, typer.Argument(help="Paths or numbers; by default all of the course.")
-]
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def app() -> None:
+    """The course's command line for its authors.
+
+    A PAGE is a path or a number; by default all of the course is meant.
+    """
 
 
 def main() -> None:
@@ -42,31 +41,32 @@ def main() -> None:
 
 
 @app.command("run")
-def run_pages(
-    pages: Pages = None,
-    backend: Annotated[str | None, typer.Option(help="docker or process.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Pages that run at the same time.")] = 1,
-    keep: Annotated[
-        bool, typer.Option(help="Keep what runs on three machines, for where there are none.")
-    ] = False,
-) -> None:
+@_pages
+@click.option("--backend", metavar="NAME", help="docker or process.")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Pages that run at the same time.")
+@click.option(
+    "--keep", is_flag=True, help="Keep what runs on three machines, for where there are none."
+)
+def run_pages(pages: tuple[str, ...], backend: str | None, jobs: int, keep: bool) -> None:
     """Execute pages, and save them with their outputs."""
     if keep:
         os.environ[staged.VARIABLE] = str(staged.HOME)
-    raise typer.Exit(_run(choose(pages or []), backend, jobs))
+    sys.exit(_run(choose(pages), backend, jobs))
 
 
 @app.command("write")
-def write_cells(pages: Pages = None) -> None:
+@_pages
+def write_cells(pages: tuple[str, ...]) -> None:
     """Write the generated cells again."""
-    for path in write(choose(pages or [])):
+    for path in write(choose(pages)):
         print(path)
 
 
 @app.command("check")
-def check_rules(pages: Pages = None) -> None:
+@_pages
+def check_rules(pages: tuple[str, ...]) -> None:
     """Hold pages to the rules of thumb."""
-    raise typer.Exit(_check(choose(pages or [])))
+    sys.exit(_check(choose(pages)))
 
 
 def _run(chosen: Sequence[Page], backend: str | None, jobs: int) -> Literal[0, 1]:

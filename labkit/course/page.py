@@ -202,13 +202,22 @@ def files(folder: Path = HOME) -> list[Path]:
 
 def calls(cell: Cell | NotebookNode, name: str) -> list[ast.Call]:
     """The calls of that name in a cell: of a function or any method, or with a dot of just that."""
+    if name.split(".")[-1] not in cell.source:  # most do not have it, and are not worth parsing
+        return []
     try:
         tree = ast.parse(cell.source)
     except SyntaxError:  # IPython understands more than Python
         return []
     found = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    names = ((call, ast.unparse(call.func)) for call in found)
+    names = ((call, _dotted(call.func)) for call in found)
     return [call for call, full in names if name in (full, full.split(".")[-1])]
+
+
+def _dotted(called: ast.expr) -> str:
+    """What is called, as far as it is names and dots: "ex.check", ".reveal" of a call's result."""
+    if isinstance(called, ast.Attribute):
+        return f"{_dotted(called.value)}.{called.attr}"
+    return called.id if isinstance(called, ast.Name) else ""
 
 
 def exercise_calls(cell: Cell | NotebookNode) -> list[ast.Call]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-
-from rich.table import Table
+from typing import Any
 
 from labkit.course.page import Cell, Text, calls, exercise_calls, files
 from labkit.course.record import Book, Outcome, Record
@@ -78,19 +78,31 @@ class Standing:
 standing = Standing(Book())
 
 
-def table() -> Table:
-    """The whole course as a terminal shows it."""
-    book = Book()
-    record = book.read()
-    shown = Table("page", "exercises passed", "predictions made", "right", caption=book.where)
-    for part in _course():
-        shown.add_row(
-            part.name,
-            f"{part.passed(record)} of {len(part.exercises)}",
-            f"{part.made(record)} of {len(part.questions)}",
-            str(part.right(record)),
-        )
-    return shown
+def facts() -> list[dict[str, Any]]:
+    """The whole course as another program reads it: an object for each page."""
+    record = Book(_on_stderr).read()
+    return [
+        {
+            "page": part.name,
+            "exercises": len(part.exercises),
+            "passed": part.passed(record),
+            "questions": len(part.questions),
+            "predicted": part.made(record),
+            "right": part.right(record),
+        }
+        for part in _course()
+    ]
+
+
+def where() -> str:
+    """A sentence: where it is kept, or why it is not; "" if the reader wants nothing kept."""
+    book = Book(_on_stderr)
+    book.read()
+    return book.where
+
+
+def _on_stderr(said: str) -> None:
+    print(said, file=sys.stderr)
 
 
 def _in_words(parts: Sequence[Part], record: Record) -> str:

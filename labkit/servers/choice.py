@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -20,6 +21,17 @@ class Choice(NamedTuple):
     note: str
 
 
+def asked_for(name: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The name of the backend that is asked for, if there is one: `name`, or LABKIT_BACKEND.
+
+    Raises `ConfigError` if there is no such backend.
+    """
+    name = name or environ.get("LABKIT_BACKEND") or None
+    if name not in (None, *NAMES):
+        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(NAMES)}.")
+    return name
+
+
 def choose(
     name: str | None,
     progress: Progress,
@@ -32,9 +44,7 @@ def choose(
     machines. If none does, a Docker engine that cannot get its images, or would publish a lab to
     other machines, is passed over. Labs whose owners have died are removed first.
     """
-    name = name or environ.get("LABKIT_BACKEND") or None
-    if name not in (None, *NAMES):
-        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(NAMES)}.")
+    name = asked_for(name, environ)
     reaper.remove_leftovers()
     if name == "swarm" or (name is None and (engines or environ.get("LABKIT_ENGINES"))):
         from labkit.servers.docker.swarm import SwarmBackend

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labkit.errors import ConfigError, LabError
+from labkit.errors import ConfigError
 from labkit.servers import helper, owner
 from labkit.servers.system import explained, put
 
@@ -114,23 +114,6 @@ def registered() -> list[Registration]:
             if is_lab_id(entry.lab_id) and entry.lab_id == path.parent.name:
                 found.append(entry)
     return found
-
-
-def choose(lab_id: str | None, every: bool) -> list[Registration]:
-    """The labs to take down: the one named, or all; orphans; or else the only one there is.
-
-    Raises `LabError` if there is no such lab, or if one of several has to be named.
-    """
-    labs = registered()
-    chosen = [entry for entry in labs if every or entry.lab_id == lab_id or entry.orphaned]
-    if lab_id is None and not every and not chosen:
-        if len(labs) > 1:
-            known = ", ".join(entry.lab_id for entry in labs)
-            raise LabError(f"There are several labs ({known}): name one, or say --all.")
-        chosen = labs
-    if lab_id is not None and lab_id not in {entry.lab_id for entry in chosen}:
-        raise LabError(f"There is no lab {lab_id}. `labkit ps` lists those there are.")
-    return chosen
 
 
 @explained()

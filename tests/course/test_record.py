@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from typer.testing import CliRunner
 
-from labkit import cli
+from labkit.cli.commands import labkit
 from labkit.course import exercises, record, run, standing
 from labkit.course import page as course
 from labkit.course.page import Page
@@ -179,15 +179,15 @@ def test_the_file_is_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatc
 
 def test_the_command_line_shows_each_page_and_forgets(file: Path) -> None:
     kernel().solve(FIRST.exercises[0], Outcome.PASSED)
-    shown = CliRunner().invoke(cli.app, ["progress"], env={"COLUMNS": "200"})
+    shown = CliRunner().invoke(labkit, ["progress"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert f"1 of {len(FIRST.exercises)}" in shown.output
     assert all(page.number in shown.output for page in course.pages())
     assert file.exists()
-    gone = CliRunner().invoke(cli.app, ["progress", "--reset"])
+    gone = CliRunner().invoke(labkit, ["progress", "--reset"])
     assert str(file) in gone.output
     assert list(file.parent.iterdir()) == []
-    assert "no " + str(file) in CliRunner().invoke(cli.app, ["progress", "--reset"]).output
+    assert "no " + str(file) in CliRunner().invoke(labkit, ["progress", "--reset"]).output
 
 
 def test_a_page_without_metadata_counts_by_its_heading(

@@ -1,0 +1,112 @@
+"""The commands that break servers and judge what came of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labkit.cli import options, terminal
+
+if TYPE_CHECKING:
+    from labkit.judge.schedule import FaultKind
+
+
+def _faults_of_chaos() -> tuple[str, ...]:
+    from labkit.judge.schedule import ALL_KINDS
+
+    return tuple(ALL_KINDS)
+
+
+def _faults_of_recipes() -> tuple[str, ...]:
+    from labkit.judge.recipes.trial import FAULTS
+
+    return FAULTS
+
+
+@click.command()
+@options.seed
+@click.option(
+    "--seconds",
+    type=options.seconds(1, 86_400),
+    default=20.0,
+    help="How long the servers are broken; starting and judging come on top.",
+)
+@click.option("--nodes", type=options.number(1, 1023), default=8, help="How many nodes, 1 to 1023.")
+@options.ensemble
+@options.claim
+@options.faults(_faults_of_chaos)
+@options.backend
+@options.as_json
+def chaos(faults: list[FaultKind] | None, as_json: bool, **settings: Any) -> int:
+    """Break a lab at random, and judge what it answered.
+
+    Ends with 1 on a violation, and when nothing was tested.
+    """
+    from labkit.judge.chaos import run_chaos
+    from labkit.judge.schedule import ALL_KINDS
+
+    with terminal.progress(as_json) as report:
+        result = run_chaos(**settings, faults=faults or ALL_KINDS, progress=report)
+    terminal.say(json.dumps(result.to_json()) if as_json else result)
+    return 0 if result.ok else 1
+
+
+@click.command()
+@click.argument("server", metavar="FILE.py[:CLASS]|NAME")
+@click.option("--rung", type=options.number(1), help="How far to climb; all rungs by default.")
+@click.option("--all", "every", is_flag=True, help="Try all rungs, also above one that is red.")
+@options.seed
+@options.backend
+@options.as_json
+def ladder(server: str, as_json: bool, **settings: Any) -> int:
+    """Put your own server on the ladder.
+
+    The server is a file, whose only class with a method `sequence` is meant if none is named; or
+    lowest-free, or original. Ends with 1 below the top, or below the rung asked for.
+    """
+    from labkit.judge.ladder import climb
+    from labkit.see.ladder import as_table
+
+    with terminal.progress(as_json) as report:
+        result = climb(server, **settings, progress=report)
+    if as_json:
+        terminal.say(json.dumps(result.to_json()))
+    else:
+        terminal.show(as_table(result, *terminal.marks()))
+        terminal.say(result.summary)
+    return 0 if result.ok else 1
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["lock", "election", "queue", "counter"]))
+@click.argument("target", metavar="MODULE:CLASS|FILE.py:CLASS")
+@options.seed
+@click.option(
+    "--seconds",
+    type=options.seconds(1, 3600),
+    default=20.0,
+    help="How long the workers are broken.",
+)
+@click.option(
+    "--workers", type=options.number(2, 32), default=5, help="How many processes use it, 2 to 32."
+)
+@options.faults(_faults_of_recipes)
+@options.ensemble
+@options.backend
+@options.as_json
+def judge(kind: str, target: str, faults: list[str] | None, as_json: bool, **settings: Any) -> int:
+    """Break processes that use a recipe, and judge it.
+
+    What is judged is a class with the verbs of kazoo's recipe, such as
+    kazoo.recipe.lock:Lock. Ends with 1 on a violation.
+    """
+    from labkit.judge.recipes.trial import FAULTS
+    from labkit.judge.recipes.trial import judge as try_recipe
+
+    with terminal.progress(as_json) as report:
+        wanted = faults or FAULTS
+        result = try_recipe(kind, target, faults=wanted, progress=report, **settings)
+    terminal.say(json.dumps(result.to_json()) if as_json else result)
+    return 0 if result.ok else 1
