@@ -75,8 +75,8 @@ IMAGE ?= sequencelab
 image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper and Java
 	@context=$$(mktemp -d) && trap 'rm -rf "$$context"' EXIT && \
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w "$$context" . && \
-	cp constraints.txt $(IMAGE_FILES) "$$context" && \
-	docker image build -t $(IMAGE) $(IMAGE_ARGS) -f Dockerfile.lab "$$context"
+	cp deploy/constraints.txt $(IMAGE_FILES) "$$context" && \
+	docker image build -t $(IMAGE) $(IMAGE_ARGS) -f deploy/Dockerfile.lab "$$context"
 
 img: .venv/ready  ## Draw the diagrams again
 	$(BIN)/python img/draw.py
@@ -90,9 +90,9 @@ img: .venv/ready  ## Draw the diagrams again
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
 	  "Python's venv module is missing. As root: apt-get install python3-venv"; exit 1; }; \
 	$(PYTHON) -m venv .venv; \
-	$@ -m pip install -q --disable-pip-version-check -c constraints.txt uv 2>/dev/null || true
+	$@ -m pip install -q --disable-pip-version-check -c deploy/constraints.txt uv 2>/dev/null || true
 
-.venv/ready: .venv/bin/python pyproject.toml requirements.txt labkit/node/requirements.txt constraints.txt  # what a lab needs
+.venv/ready: .venv/bin/python pyproject.toml labkit/requirements.txt labkit/node/requirements.txt deploy/constraints.txt  # what a lab needs
 	$(call install,.)
 
 .venv/tests: .venv/ready  # and what its tests need
@@ -100,15 +100,15 @@ img: .venv/ready  ## Draw the diagrams again
 
 define install
 @echo "Installing Python packages: $(1)"
-@$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '$(1)' 2>/dev/null \
-|| $(BIN)/python -m pip install -q -c constraints.txt -e '$(1)'
+@$(UV) pip install -q --python $(BIN)/python -c deploy/constraints.txt -e '$(1)' 2>/dev/null \
+|| $(BIN)/python -m pip install -q -c deploy/constraints.txt -e '$(1)'
 @touch $@
 endef
 
 # One list for every Python and system that the project names; a pin that still fits is kept.
-pins:  ## Make constraints.txt again (UPGRADE=--upgrade: with the newest releases)
+pins:  ## Make deploy/constraints.txt again (UPGRADE=--upgrade: with the newest releases)
 	$(UV) pip compile -q pyproject.toml --extra test --universal --python-version 3.11 \
-	  --no-annotate --no-header $(UPGRADE) --output-file constraints.txt
+	  --no-annotate --no-header $(UPGRADE) --output-file deploy/constraints.txt
 
 # A lab runs in Docker if an engine answers, and else on an installed ZooKeeper.
 lab-ready: .venv/ready

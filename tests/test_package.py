@@ -27,7 +27,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*uv, "venv", "-q", "--python", sys.executable, place / "venv"], check=True)
     (wheel,) = (place / "dist").glob("*.whl")
     python = place / "venv/bin/python"
-    install = [*uv, "pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt"]
+    install = [
+        *uv,
+        "pip",
+        "install",
+        "-q",
+        "--python",
+        python,
+        "-c",
+        ROOT / "deploy/constraints.txt",
+    ]
     subprocess.run([*install, wheel], check=True)
     return place / "venv/bin"
 
@@ -74,7 +83,7 @@ def test_the_nodes_image_can_be_built(installed: Path, here: Path) -> None:
         "print(*build_context(), sep='\\n')\n"
     )
     names = output(installed / "python", "-c", program).splitlines()
-    assert {"Dockerfile.node", "constraints.txt", "labkit/node/requirements.txt"} <= {*names}
+    assert {"Dockerfile.node", "deploy/constraints.txt", "labkit/node/requirements.txt"} <= {*names}
     imported = {"labkit/__init__.py", "labkit/fire.py", "labkit/lazy.py"}
     assert all(name.startswith("labkit/node/") for name in {*names[2:]} - imported)
 

@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NEEDED = [
-    *("Makefile", "pyproject.toml", "constraints.txt"),
-    *("requirements.txt", "labkit/node/requirements.txt"),
+    *("Makefile", "pyproject.toml", "deploy/constraints.txt"),
+    *("labkit/requirements.txt", "labkit/node/requirements.txt"),
 ]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OLDEST = PROJECT["requires-python"].removeprefix(">=")
@@ -25,7 +25,8 @@ def _resolve(*options: str) -> list[str]:
     """What uv would install, under the pins; skips the test where no package index answers."""
     uv = shutil.which("uv") or Path(sys.executable).with_name("uv")
     command = [uv, "pip", "compile", "-q", ROOT / "pyproject.toml", "--extra", "test"]
-    command += ["--constraint", ROOT / "constraints.txt", "--no-annotate", "--no-header", *options]
+    pins = ROOT / "deploy/constraints.txt"
+    command += ["--constraint", pins, "--no-annotate", "--no-header", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if "error sending request" in done.stderr:
         pytest.skip("no package index answers")
@@ -35,7 +36,7 @@ def _resolve(*options: str) -> list[str]:
 
 def test_the_pins_hold_for_every_python_and_system() -> None:
     """One resolution for all of them, which needs no package that is not pinned."""
-    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = (ROOT / "deploy/constraints.txt").read_text().splitlines()
     resolved = _resolve("--universal", "--python-version", OLDEST)
     assert resolved == pins, "Dependencies have changed: run `make pins`."
 
@@ -58,6 +59,7 @@ def test_nothing_has_to_be_compiled(python: str, system: str) -> None:
 def fresh(tmp_path: Path) -> Path:
     """A checkout whose Python and uv write down how they are called instead of doing it."""
     (tmp_path / "labkit/node").mkdir(parents=True)
+    (tmp_path / "deploy").mkdir()
     for name in NEEDED:
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("python3", "uv"):

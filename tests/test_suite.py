@@ -75,7 +75,7 @@ def _modules(*folders: str) -> list[Path]:
 
 
 def test_labkit_is_seven_rooms_and_a_few_modules() -> None:
-    """A new thing belongs in a room: CONTRIBUTING.md says in which."""
+    """A new thing belongs in a room: docs/CONTRIBUTING.md says in which."""
     shown = {path.name for path in (ROOT / "labkit").iterdir() if path.name[0] not in "._"}
     assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed"}
 

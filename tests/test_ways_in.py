@@ -36,12 +36,12 @@ def test_the_dev_container_has_an_engine_and_opens_the_lab() -> None:
 
 
 def test_binder_brings_a_zookeeper() -> None:
-    packages = (ROOT / "binder/apt.txt").read_text().split()
+    packages = (ROOT / ".binder/apt.txt").read_text().split()
     assert {"zookeeper", "default-jre-headless"} <= set(packages)
-    build = ROOT / "binder/postBuild"
+    build = ROOT / ".binder/postBuild"
     assert os.access(build, os.X_OK)
     subprocess.run(["bash", "-n", str(build)], check=True)
-    assert "constraints.txt -e ." in build.read_text()
+    assert "deploy/constraints.txt -e ." in build.read_text()
 
 
 def test_the_workflow_tests_and_publishes() -> None:
@@ -101,10 +101,10 @@ def test_a_file_fits_its_schema(schema: str, path: str) -> None:
 
 
 def test_conda_installs_what_is_pinned() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "deploy/environment.yml").read_text())
     *names, last = environment["dependencies"]
     assert {"python>=3.11", "pip"} <= set(names)
-    assert last["pip"] == ["-c constraints.txt", "-e ."]
+    assert last["pip"] == ["-c constraints.txt", "-e .."]
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def root(package: Path = PACKAGE) -> Path:
-    """The directory with `notebooks/`, `img/`, `docs/`, `Dockerfile.node` and `constraints.txt`.
+    """The directory with `notebooks/`, `img/`, `docs/`, `Dockerfile.node` and `deploy/`.
 
     A package carries them inside itself, because nothing is beside it where it is installed.
     """

@@ -141,9 +141,9 @@ def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_image_follows_the_source(tmp_path: Path) -> None:
     """Built when a node's source has changed, and only then."""
     copy = tmp_path / "checkout"
-    for name in ("Dockerfile.node", "pyproject.toml", "constraints.txt"):
-        copy.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, copy)
+    (copy / "deploy").mkdir(parents=True)
+    for name in ("Dockerfile.node", "pyproject.toml", "deploy/constraints.txt"):
+        shutil.copy(ROOT / name, copy / name)
     shutil.copytree(ROOT / "labkit", copy / "labkit")
     first = image_of(copy)
     assert image_of(copy) == first

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 MACHINES = 2  # the ensemble of three shares them
 
 # As in the README. Without `-d` they return when all is as they say.
-DEPLOY = "NODES=2 docker stack deploy -c swarm.yml lab"
+DEPLOY = "NODES=2 docker stack deploy -c deploy/swarm.yml lab"
 SCALE = "docker service scale lab_node=6"
 UPDATE = "docker service update --env-add REQUEST_DEADLINE_MS=1500 lab_node"
 REMOVE = "docker stack rm lab"
@@ -119,7 +119,7 @@ def test_the_stack_from_deploy_to_remove(swarm: Swarm) -> None:
         )
     }
     swarm.load(*images.values())
-    run("docker", "cp", str(ROOT / "swarm.yml"), f"{swarm.names[0]}:/swarm.yml")
+    run("docker", "cp", str(ROOT / "deploy"), f"{swarm.names[0]}:/deploy")
 
     swarm.shell(DEPLOY, **images)
     soon(lambda: _healthy(swarm, "lab_node") == 2, 90, "two nodes are not healthy")

@@ -113,7 +113,7 @@ def build_context() -> dict[str, bytes]:
     files = {str(path.relative_to(code)): path for path in sources}
     for name in ("__init__.py", "lazy.py", "fire.py"):  # a reader's server imports labkit.fire
         files[f"labkit/{name}"] = project.PACKAGE / name
-    files |= {name: project.root() / name for name in ("Dockerfile.node", "constraints.txt")}
+    files |= {name: project.root() / name for name in ("Dockerfile.node", "deploy/constraints.txt")}
     return {name: files[name].read_bytes() for name in sorted(files)}
 
 

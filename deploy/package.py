@@ -9,10 +9,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from setuptools import setup
 from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 _CARRIED = (
     ("notebooks", "*.ipynb"),
@@ -20,7 +19,15 @@ _CARRIED = (
     ("img", "*.png"),
     ("docs", "glossary.md"),
     ("docs", "cheat-sheet.md"),
+    (".", "Dockerfile.node"),
+    ("deploy", "constraints.txt"),
 )
+
+
+def carried() -> list[Path]:
+    """What stands beside the package and goes into it."""
+    found = [file for folder, kind in _CARRIED for file in sorted((ROOT / folder).glob(kind))]
+    return [file.relative_to(ROOT) for file in found]
 
 
 class BuildWithProject(build_py):
@@ -31,17 +38,10 @@ class BuildWithProject(build_py):
         if self.editable_mode:  # the checkout itself is used
             return
         inside = Path(self.build_lib) / "labkit" / "_project"
-        for folder, kinds in _CARRIED:
-            for file in sorted((ROOT / folder).rglob(kinds)):
-                if ".ipynb_checkpoints" not in file.parts:
-                    self._carry(file, inside)
-        for name in ("Dockerfile.node", "constraints.txt"):
-            self._carry(ROOT / name, inside)
+        for file in carried():
+            (inside / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / file, inside / file)
 
-    def _carry(self, file: Path, inside: Path) -> None:
-        target = inside / file.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-
-
-setup(cmdclass={"build_py": BuildWithProject})
+    def get_source_files(self) -> list[str]:
+        """The sources of a source distribution, from which the package can be built."""
+        return [*super().get_source_files(), *map(str, carried()), "deploy/package.py"]
