@@ -1,6 +1,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Event
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -26,6 +27,13 @@ class KazooClient:
     _pending: deque[tuple[Any, AsyncResult[Any], int]]
     _session_timeout: float
     _session_id: int | None
+    _session_passwd: bytes
+    _state: str
+    _live: Event
+    _stopped: Event
+    state_listeners: set[Callable[[str], object]]
+    def _session_callback(self, state: str) -> None: ...
+    def _make_state_change(self, state: str) -> None: ...
 
     # The recipes, bound to the client.
     Semaphore: type[Any]

@@ -27,5 +27,48 @@ class Create2(NamedTuple):
     acl: list[ACL]
     flags: int
 
+class CheckVersion(NamedTuple):
+    path: str
+    version: int
+
+class Delete(NamedTuple):
+    path: str
+    version: int
+
+class Exists(NamedTuple):
+    path: str
+    watcher: Any
+
+class GetACL(NamedTuple):
+    path: str
+
+class GetChildren(NamedTuple):
+    path: str
+    watcher: Any
+
+class GetChildren2(NamedTuple):
+    path: str
+    watcher: Any
+
+class GetData(NamedTuple):
+    path: str
+    watcher: Any
+
+class SetACL(NamedTuple):
+    path: str
+    acls: list[ACL]
+    version: int
+
+class SetData(NamedTuple):
+    path: str
+    data: bytes
+    version: int
+
+class Sync(NamedTuple):
+    path: str
+
+class Close(NamedTuple):
+    type: int
+
 class Transaction(NamedTuple):
     operations: list[Any]

@@ -1,4 +1,5 @@
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 class KazooState:
     SUSPENDED: str
@@ -24,6 +25,11 @@ class WatchedEvent(NamedTuple):
     type: str
     state: str
     path: str | None
+
+class Callback(NamedTuple):
+    type: str
+    func: Callable[..., object]
+    args: tuple[Any, ...]
 
 class ZnodeStat(NamedTuple):
     czxid: int

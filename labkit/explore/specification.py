@@ -1,0 +1,81 @@
+"""What is explored, and what must never be: actors, a tree, an invariant, an end, a scope.
+
+def body(me):                          # one actor: `me.zk`, `me.name`, `me.pause`, `me.knows`
+    path = acquire(me.zk, "/lock")
+    me.knows(holds=path)
+    me.pause("holds the lock")
+
+def one_holder(world):                 # after every step
+    held = [a.name for a in world.actors if a.alive and a.believes("holds")]
+    return f"{' and '.join(held)} hold the lock" if len(held) > 1 else None
+
+lock = Specification("lock", like(body, 2, "user"), one_holder, znodes=[("/lock", b"")])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.explore.actor import Body
+from labkit.explore.client import TIMEOUT
+from labkit.explore.world import FAULTS, View, World
+
+
+def ends(world: World) -> str | None:
+    """The end that is asked for unless a specification says otherwise: nobody waits for ever."""
+    left = [actor for actor in world.actors if not actor.done and not actor.gone]
+    if not left:
+        return None
+    names = " and ".join(actor.name for actor in left)
+    verb = "waits" if len(left) == 1 else "wait"
+    return f"{names} {verb} for ever: nothing can happen any more"
+
+
+def nothing_more(world: World, actor: View) -> Mapping[str, Any]:
+    """A truth for specifications whose actors' beliefs are not compared with anything."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Who does what, and what must never be true of it.
+
+    `invariant` looks at each world, `final` at those in which nothing can happen by itself: what is
+    wrong, in one sentence, or None. `truth` says what is true of an actor, under the same names as
+    its `me.knows`. `faults`: how many there may be, `kinds`: which. `alike`: all actors do the
+    same. `raises`: which exceptions may end an actor. `hurries`: how often time may pass although
+    somebody could do something.
+    """
+
+    name: str
+    bodies: Mapping[str, Body]
+    invariant: Callable[[World], str | None]
+    final: Callable[[World], str | None] = ends
+    znodes: Sequence[tuple[str, bytes]] = ()
+    faults: int = 1
+    kinds: tuple[str, ...] = FAULTS
+    alike: bool = False
+    truth: Callable[[World, View], Mapping[str, Any]] = nothing_more
+    raises: tuple[str, ...] = ()
+    timeout: float = TIMEOUT
+    hurries: int = 4
+    #: What one actor is called, and of what there may be so many, in the sentence about the scope.
+    what: str = field(default="actor")
+
+    @property
+    def scope(self) -> str:
+        """What was explored, in one sentence."""
+        many = len(self.bodies)
+        who = f"{many} {self.what}{'s' if many > 1 else ''}"
+        if not self.faults:
+            return f"{who}, no fault"
+        kinds = ", ".join(self.kinds[:-1]) + f" or {self.kinds[-1]}" if len(self.kinds) > 1 else ""
+        faults = "one fault" if self.faults == 1 else f"up to {self.faults} faults"
+        return f"{who}, {faults} ({kinds or self.kinds[0]})"
+
+
+def like(body: Body, many: int, name: str) -> dict[str, Body]:
+    """So many actors that all do the same: user1, user2 …"""
+    return {f"{name}{number}": body for number in range(1, many + 1)}

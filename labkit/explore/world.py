@@ -1,0 +1,529 @@
+"""The world as a value: a tree, and a seat for each actor; what may happen next, and what does.
+
+A step is a reply (the request is carried out then), a notice, a wake-up, a turn of an actor that
+pauses, or a fault. The world before a step stays as it was, so a search goes on from any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kazoo.exceptions import KazooException
+from kazoo.protocol.serialization import GetChildren, GetChildren2, Sync
+from kazoo.protocol.states import ZnodeStat
+
+from labkit.explore.actor import Body, Moment, Program
+from labkit.explore.client import Observed, Stat, is_close
+from labkit.explore.tree import WRITES, Tree, Trigger, planted
+
+REQUEST_LOST, REPLY_LOST, SESSION_ENDS = "request lost", "reply lost", "session ends"
+CRASHES, LAGS, MOVES = "crashes", "lags", "moves"
+FAULTS = (REQUEST_LOST, REPLY_LOST, SESSION_ENDS)
+ALL_FAULTS = (*FAULTS, CRASHES, LAGS, MOVES)
+
+_SESSIONS = 0x100  # sessions of one actor, before the next one's numbers begin
+
+
+class Choice(NamedTuple):
+    """What may happen next: to which actor, and what. `detail`: the strand or the timer."""
+
+    actor: int
+    kind: str
+    detail: int = 0
+
+    @property
+    def fault(self) -> bool:
+        """Whether it is one of the faults of which there are only so many."""
+        return self.kind in ALL_FAULTS
+
+
+class Seat(NamedTuple):
+    """An actor's place in the world."""
+
+    moment: Moment
+    session: int
+    life: int = 0
+    begun: bool = False  # it has been told something since it began
+    ended: bool = False  # ZooKeeper has ended the session; the actor has not heard of it
+    connected: bool = True
+    gone: bool = False  # it has crashed
+    timers: tuple[tuple[int, float], ...] = ()  # timer, when it is over
+    watching: tuple[tuple[str, str, int], ...] = ()  # data or child, path, the request's number
+    notices: tuple[tuple[str, str | None, tuple[int, ...]], ...] = ()
+    view: Tree | None = None  # what its follower shows, if that lags
+    behind: tuple[tuple[Tree, tuple[Trigger, ...]], ...] = ()
+
+
+class World:
+    """One state. What an invariant looks at: `actors`, `tree`, `owner(path)`, `alive(session)`."""
+
+    __slots__ = ("faults", "hurries", "last", "now", "orphans", "rules", "seats", "tree")
+
+    def __init__(
+        self,
+        rules: Rules,
+        tree: Tree,
+        seats: tuple[Seat, ...],
+        faults: int,
+        hurries: int,
+        now: float = 0.0,
+        orphans: tuple[int, ...] = (),
+    ) -> None:
+        self.rules = rules
+        self.tree = tree
+        self.seats = seats
+        self.faults = faults
+        self.hurries = hurries
+        self.now = now
+        self.orphans = orphans
+        self.last = -1  # the actor that the last step has told something
+
+    # --- what an invariant looks at -----------------------------------------------------------
+
+    @property
+    def actors(self) -> list[View]:
+        """The actors, and what is true of them."""
+        return [View(self, at) for at in range(len(self.seats))]
+
+    def owner(self, path: str) -> int | None:
+        """The session that an ephemeral belongs to, 0 for another znode, None if there is none."""
+        znode = self.tree.znodes.get(path)
+        return None if znode is None else znode.owner
+
+    def children(self, path: str) -> list[str]:
+        """The names of a znode's children, sorted."""
+        return sorted(self.tree.children(path))
+
+    def data(self, path: str) -> bytes | None:
+        """A znode's data; None if there is none."""
+        znode = self.tree.znodes.get(path)
+        return None if znode is None else znode.data
+
+    def stat(self, path: str) -> ZnodeStat | None:
+        """A znode's stat; None if there is none. Looking at its zxids makes states differ."""
+        znode = self.tree.znodes.get(path)
+        return None if znode is None else Stat(znode.stat, self.rules.observed)
+
+    def key(self) -> Any:
+        """Equal for worlds that go on alike, whatever anybody does."""
+        rules = self.rules
+        zxids = rules.zxids
+        seats = tuple(
+            (
+                s.moment.number,
+                s.session,
+                s.ended,
+                s.connected,
+                s.gone,
+                s.watching,
+                s.notices,
+                tuple((t, round(end - self.now, 6)) for t, end in s.timers),
+                s.view and (s.view.key(zxids), tuple(t.key(zxids) for t, _ in s.behind)),
+            )
+            for s in self.seats
+        )
+        now = self.now if "clock" in rules.observed else 0
+        return self.tree.key(zxids), seats, self.faults, self.hurries, now, self.orphans
+
+    # --- what may happen ----------------------------------------------------------------------
+
+    def choices(self) -> list[Choice]:
+        """What may happen next, without faults first."""
+        found: list[Choice] = []
+        fresh = False  # of actors that are alike, the first begins first
+        for at, seat in enumerate(self.seats):
+            if self.rules.alike and not seat.begun:
+                if fresh:
+                    continue
+                fresh = True
+            self._add(found, at, seat)
+        timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
+        if timed and (self.hurries or not found):
+            _, at, timer = min(timed)
+            found.append(Choice(at, "time passes", timer))
+        found += [Choice(at, "an old session ends") for at in range(len(self.orphans))]
+        if self.faults:
+            fresh = False
+            for at, seat in enumerate(self.seats):
+                if self.rules.alike and not seat.begun:
+                    if fresh:
+                        continue
+                    fresh = True
+                self._add_faults(found, at, seat)
+        return found
+
+    def _add(self, found: list[Choice], at: int, seat: Seat) -> None:
+        moment = seat.moment
+        if seat.gone:
+            found.append(Choice(at, "restarts"))
+            return
+        if not seat.connected or (seat.ended and not moment.calls):
+            found.append(Choice(at, "hears"))
+        if moment.calls and seat.connected:
+            found.append(Choice(at, "call"))
+        found += [Choice(at, "turn", strand) for strand, _ in moment.pauses]
+        if seat.notices and not moment.busy:
+            found.append(Choice(at, "notice"))
+        if seat.behind:
+            found.append(Choice(at, "catches up"))
+
+    def _add_faults(self, found: list[Choice], at: int, seat: Seat) -> None:
+        allowed = self.rules.faults
+        moment = seat.moment
+        if seat.gone or (moment.done and not moment.calls and not self.rules.outlives(self, at)):
+            return
+        if seat.connected and not seat.ended:
+            if moment.calls and moment.calls[0].body != "connect":
+                if REQUEST_LOST in allowed and isinstance(moment.calls[0].body, WRITES):
+                    found.append(Choice(at, REQUEST_LOST))
+                if REPLY_LOST in allowed:
+                    found.append(Choice(at, REPLY_LOST))
+            elif MOVES in allowed or "connection" in self.rules.observed:
+                found.append(Choice(at, MOVES))
+            if LAGS in allowed and seat.view is None:
+                found.append(Choice(at, LAGS))
+        if SESSION_ENDS in allowed and not seat.ended:
+            found.append(Choice(at, SESSION_ENDS))
+        if CRASHES in allowed:
+            found.append(Choice(at, CRASHES))
+
+    # --- what does ----------------------------------------------------------------------------
+
+    def after(self, choice: Choice) -> World:
+        """The world after this has happened."""
+        world = World(
+            self.rules,
+            self.tree,
+            self.seats,
+            self.faults - choice.fault,
+            self.hurries,
+            self.now,
+            self.orphans,
+        )
+        _Step(world).take(choice)
+        at = choice.actor
+        world.last = -1 if world.seats[at].moment is self.seats[at].moment else at
+        return world
+
+
+class View:
+    """One actor as an invariant sees it."""
+
+    __slots__ = ("_at", "_seat", "_world")
+
+    def __init__(self, world: World, at: int) -> None:
+        self._world = world
+        self._at = at
+        self._seat = world.seats[at]
+
+    @property
+    def name(self) -> str:
+        return self._world.rules.programs[self._at].name
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it believes: all that its code has told by `me.knows`."""
+        return self._seat.moment.facts
+
+    def believes(self, fact: str) -> Any:
+        """One thing that it believes, or None."""
+        return None if self._seat.gone else self._seat.moment.facts.get(fact)
+
+    @property
+    def session(self) -> int:
+        """Its session's id, as far as it knows."""
+        return self._seat.session
+
+    @property
+    def alive(self) -> bool:
+        """Whether the session still lives in which it has last said what it believes."""
+        seat = self._seat
+        same = seat.moment.sworn in (0, seat.session)
+        return same and not seat.ended and not seat.gone
+
+    def says(self, what: str) -> Any:
+        """What it has said by `me.says` in this very step, so that nothing has come between."""
+        return self._seat.moment.news.get(what) if self._world.last == self._at else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has crashed."""
+        return self._seat.gone
+
+    @property
+    def done(self) -> bool:
+        """Whether its code has come to its end."""
+        return self._seat.moment.done
+
+    @property
+    def error(self) -> str:
+        """How its code has ended, if by an exception."""
+        return self._seat.moment.error
+
+    @property
+    def waits(self) -> str:
+        """What its code waits for: "" if it has ended."""
+        moment = self._seat.moment
+        return "" if moment.done else "waits for ZooKeeper" if moment.calls else moment.waits
+
+
+@dataclass
+class Rules:
+    """What holds for all worlds of a search."""
+
+    programs: Sequence[Program]
+    observed: Observed
+    faults: tuple[str, ...] = FAULTS
+    alike: bool = False
+    timeout: float = 10.0  # of a session, in seconds
+    outlives: Callable[[World, int], bool] = field(default=lambda world, at: False)
+
+    @property
+    def zxids(self) -> bool:
+        """Whether states differ by their zxids, since somebody has looked at one."""
+        return not self.observed.isdisjoint(("czxid", "mzxid", "pzxid"))
+
+    def close(self) -> None:
+        """End what runs."""
+        for program in self.programs:
+            program.close()
+
+
+def begin(rules: Rules, znodes: Sequence[tuple[str, bytes]], faults: int, hurries: int) -> World:
+    """The first world: everybody stands at the first thing that their code asks for."""
+    seats = []
+    for at, program in enumerate(rules.programs):
+        session = (at + 1) * _SESSIONS
+        seats.append(Seat(program.asleep, session))
+    world = World(rules, planted(znodes), tuple(seats), faults, hurries)
+    step = _Step(world)
+    for at, seat in enumerate(seats):
+        step.tell(at, ("begin", seat.session, 0), ("begin", seat.session, 0))
+        step.put(at, begun=False)
+    return world
+
+
+class _Step:
+    """Carries one step out, on a world that is still its own."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rules = world.rules
+
+    def take(self, choice: Choice) -> None:
+        at, kind, detail = choice
+        seat = self.world.seats[at] if at < len(self.world.seats) else None
+        match kind:
+            case "call":
+                self._answer(at, lost=False)
+            case "reply lost":
+                self._answer(at, lost=True)
+            case "request lost" | "moves":
+                self._lose(at)
+            case "turn":
+                self.tell(at, ("go", detail), ("go", detail))
+            case "time passes":
+                assert seat is not None
+                self.world.now = max(self.world.now, dict(seat.timers)[detail])
+                self.world.hurries -= self.world.hurries > 0
+                self.tell(at, ("over", detail), ("over", detail))
+            case "notice":
+                assert seat is not None
+                notice = ("notice", *seat.notices[0])
+                self.put(at, notices=seat.notices[1:])
+                self.tell(at, notice, notice)
+            case "hears":
+                self._hear(at)
+            case "session ends":
+                assert seat is not None
+                self.world.now += self.rules.timeout
+                self._end(seat.session)
+                self.put(at, ended=True)
+            case "an old session ends":
+                session = self.world.orphans[at]
+                self.world.orphans = tuple(s for s in self.world.orphans if s != session)
+                self._end(session)
+            case "lags":
+                self.put(at, view=self.world.tree)
+            case "catches up":
+                self._catch_up(at, 1)
+            case "crashes":
+                self._crash(at)
+            case "restarts":
+                self._restart(at)
+
+    # --- an actor is told something -----------------------------------------------------------
+
+    def put(self, at: int, **changes: Any) -> None:
+        seats = list(self.world.seats)
+        seats[at] = seats[at]._replace(**changes)
+        self.world.seats = tuple(seats)
+
+    def tell(self, at: int, key: Any, told: tuple[Any, ...]) -> None:
+        """Let an actor go on with what it is told."""
+        world, seat = self.world, self.world.seats[at]
+        if "clock" in self.rules.observed:
+            key = key, world.now
+        moment = self.rules.programs[at].after(seat.moment, key, told, world.now)
+        timers: tuple[tuple[int, float], ...] = ()
+        if moment.timers:
+            ends = dict(seat.timers)
+            timers = tuple((t, ends.get(t, world.now + s)) for t, s, _ in moment.timers)
+        self.put(at, moment=moment, begun=True, timers=timers)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _answer(self, at: int, lost: bool) -> None:
+        world, seat = self.world, self.world.seats[at]
+        request = seat.moment.calls[0]
+        body = request.body
+        if body == "connect":
+            session = self._new_session(at)
+            told = ("connected", request.number, session)
+            self.tell(at, told, told)
+            return
+        if seat.ended:
+            self._hear(at)
+            return
+        value: Any = None
+        error: KazooException | None = None
+        triggers: list[Trigger] = []
+        try:
+            if is_close(body):
+                self._end(seat.session)
+            elif isinstance(body, WRITES):
+                self._catch_up(at)
+                world.tree, value, triggers = world.tree.change(body, seat.session)
+                self._fire(triggers)
+            else:
+                if isinstance(body, Sync):
+                    self._catch_up(at)
+                value = (world.seats[at].view or world.tree).read(body)
+        except KazooException as refused:
+            error = refused
+            if isinstance(body, WRITES):
+                world.tree = Tree(world.tree.znodes, world.tree.zxid + 1)
+        if lost:
+            self._lose(at)
+            return
+        if error is None and getattr(body, "watcher", None):
+            kind = "child" if isinstance(body, GetChildren | GetChildren2) else "data"
+            watching = (*world.seats[at].watching, (kind, body.path, request.number))
+            self.put(at, watching=watching)
+        key = ("reply", request.number, _seen(value, self.rules.observed), type(error).__name__)
+        shown = _shown(value, self.rules.observed)
+        self.tell(at, key, ("reply", request.number, shown, error))
+
+    def _lose(self, at: int) -> None:
+        """The connection breaks; unless the code looks at its state, it is back at once."""
+        self._forget(at)
+        back = "connection" not in self.rules.observed
+        self.put(at, connected=back)
+        if not back:
+            self.put(at, view=None, behind=())
+        self.tell(at, ("lost", back), ("lost", back))
+
+    def _hear(self, at: int) -> None:
+        """The connection is back: with the session, or with a new one."""
+        self.put(at, connected=True)
+        if not self.world.seats[at].ended:
+            self.tell(at, ("back",), ("back",))
+            return
+        self._forget(at)
+        session = self._new_session(at)
+        self.tell(at, ("expired", session), ("expired", session))
+
+    def _forget(self, at: int) -> None:
+        """Whoever watches is told that the connection is gone."""
+        seat = self.world.seats[at]
+        numbers = tuple(number for _, _, number in seat.watching)
+        gone: tuple[Any, ...] = (("NONE", None, numbers),) if numbers else ()
+        self.put(at, watching=(), notices=seat.notices + gone)
+
+    def _new_session(self, at: int) -> int:
+        session = self.world.seats[at].session + 1
+        world = self.world
+        world.tree = Tree(world.tree.znodes, world.tree.zxid + 1)
+        self.put(at, session=session, ended=False, view=None, behind=())
+        return session
+
+    # --- ZooKeeper ----------------------------------------------------------------------------
+
+    def _end(self, session: int) -> None:
+        self.world.tree, triggers = self.world.tree.end(session)
+        self._fire(triggers, without=session)
+
+    def _fire(self, triggers: Sequence[Trigger], without: int = 0) -> None:
+        """Send each watcher its notice; a follower that lags does so when it is there."""
+        for at, seat in enumerate(self.world.seats):
+            if seat.view is not None:
+                change = (self.world.tree, tuple(triggers))
+                self.put(at, behind=(*seat.behind, change))
+            elif seat.watching and not seat.ended and seat.session != without:
+                self._notify(at, triggers)
+
+    def _notify(self, at: int, triggers: Sequence[Trigger]) -> None:
+        seat = self.world.seats[at]
+        watching, notices = seat.watching, seat.notices
+        for kind, path in triggers:
+            hit = ("child",) if kind == "CHILD" else ("data", "child")[: 1 + (kind == "DELETED")]
+            called = [w for w in watching if w[1] == path and w[0] in hit]
+            if called:
+                watching = tuple(w for w in watching if w not in called)
+                called.sort(key=lambda w: w[0] == "child")
+                notices = (*notices, (kind, path, tuple(w[2] for w in called)))
+        if watching is not seat.watching:
+            self.put(at, watching=watching, notices=notices)
+
+    def _catch_up(self, at: int, most: int | None = None) -> None:
+        """The follower applies what it has missed; when that is all, it lags no longer."""
+        seat = self.world.seats[at]
+        if seat.view is None:
+            return
+        now, later = seat.behind[:most], seat.behind[most:] if most else ()
+        for tree, triggers in now:
+            self.put(at, view=tree)
+            self._notify(at, triggers)
+        self.put(at, behind=later)
+        if not later:
+            self.put(at, view=None)
+
+    def _crash(self, at: int) -> None:
+        seat = self.world.seats[at]
+        if not seat.ended:
+            self.world.orphans = (*self.world.orphans, seat.session)
+        self.put(at, gone=True, watching=(), notices=(), timers=(), view=None, behind=())
+
+    def _restart(self, at: int) -> None:
+        seat = self.world.seats[at]
+        session = self._new_session(at)
+        life = seat.life + 1
+        self.put(at, gone=False, life=life, moment=self.rules.programs[at].asleep, connected=True)
+        self.tell(at, ("begin", session, life), ("begin", session, life))
+
+
+def _seen(value: Any, observed: Observed) -> Any:
+    """What of a reply the code can see, as far as it has ever looked: hashable."""
+    if isinstance(value, ZnodeStat):
+        return tuple((n, v) for n, v in zip(value._fields, value, strict=True) if n in observed)
+    if isinstance(value, list | tuple):
+        return tuple(_seen(part, observed) for part in value)
+    if isinstance(value, Exception):
+        return type(value).__name__
+    return value if isinstance(value, str | bytes | bool | int | None) else repr(value)
+
+
+def _shown(value: Any, observed: Observed) -> Any:
+    """A reply as the code is given it: lists are its own, stats know who looks."""
+    if isinstance(value, ZnodeStat):
+        return Stat(value, observed)
+    if isinstance(value, list):
+        return [_shown(part, observed) for part in value]
+    if type(value) is tuple:
+        return tuple(_shown(part, observed) for part in value)
+    return value
+
+
+__all__ = ["ALL_FAULTS", "FAULTS", "Body", "Choice", "Rules", "Seat", "View", "World", "begin"]
