@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labkit.course.page import pages
+from labkit.course.page import PATHS, pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,11 +124,13 @@ def test_the_plans_for_a_class_add_up() -> None:
         minutes[page.number] = int(card[1])
     plans = (ROOT / "docs/teaching.md").read_text()
     assert f"00 ({minutes['00']} min), 04 ({minutes['04']}), 06 ({minutes['06']})" in plans
-    afternoon = sum(minutes[number] for number in ("00", "02", "04", "05", "06", "07"))
+    afternoon = sum(minutes[number] for number in PATHS["an afternoon"])
+    assert f"{', '.join(PATHS['an afternoon'])} ({afternoon} min in all)" in plans
+    assert re.findall(r"(\d\d\w?) \(", plans.splitlines()[10]) == list(PATHS["one hour"])
     first = sum(minutes[number] for number in ("00", "01", "02", "03", "03b"))
     second = sum(minutes[number] for number in ("04", "05", "06", "07", "08"))
     third = sum(minutes[number] for number in ("09", "09b", "11", "13"))
-    for said in (afternoon, first, second, third):
+    for said in (first, second, third):
         assert f"({said} min" in plans
     asked = set(re.findall(r"^\| (\d\db?) \|", plans, re.MULTILINE))
     assert asked == minutes.keys() - {"00"}  # every page but the first has its tempting answer

@@ -31,7 +31,7 @@ _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 #: Ways through the course that are shorter than all of it: their pages, by number.
 PATHS: dict[str, tuple[str, ...]] = {
     "one hour": ("00", "04", "06"),
-    "an afternoon": ("00", "01", "02", "03", "03b", "04", "05", "06", "07", "08"),
+    "an afternoon": ("00", "01", "02", "04", "05", "06", "07"),
 }
 ALL = "all of it"  # the path with every page
 
