@@ -69,7 +69,7 @@ chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and j
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
 
 bench: .venv/tests zookeeper  ## Measure, and compare
-	$(BIN)/python -m benchmarks --readme
+	$(BIN)/python -m benchmarks --docs
 
 IMAGE ?= sequencelab
 image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper and Java
