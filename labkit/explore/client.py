@@ -179,6 +179,7 @@ class Client(KazooClient):
         done = self.handler.async_result()
         self._call(Close, done)
         done.get()
+        self._watching.clear()
         self._session_callback(KeeperState.CLOSED)
 
     def close(self) -> None: ...
