@@ -38,6 +38,7 @@ Progress = Callable[["Page", int, int], None]
 _SOCKETS = "labkit-page-"  # so begin the directories with a kernel's sockets
 _OWNER = "owner"  # the file in one of them that the process which runs the page holds
 _END = 1.5  # seconds in which those who have to do with a kernel notice its end
+_TIDY = 10.0  # seconds for what is cancelled then to let go of its sockets
 _CELL_TIMEOUT = 180  # seconds; a cell that waits longer waits for nothing
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -226,7 +227,7 @@ class _Run:
         finally:
             for task in (cells, end):
                 task.cancel()
-            await asyncio.wait({cells, end}, timeout=_END)
+            await asyncio.wait({cells, end}, timeout=_TIDY)
             self._kernels.remove(process.pid)
             process.kill()  # it has ended by now, unless its end has failed
             process.wait()
