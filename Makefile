@@ -78,7 +78,7 @@ image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper an
 	cp deploy/constraints.txt $(IMAGE_FILES) "$$context" && \
 	docker image build -t $(IMAGE) $(IMAGE_ARGS) -f deploy/Dockerfile.lab "$$context"
 
-img: .venv/ready  ## Draw the diagrams again
+img: .venv/tests  ## Draw the diagrams again
 	$(BIN)/python img/draw.py
 
 # uv takes seconds for what takes pip half a minute; it comes from the PATH, or as a wheel. Where it
