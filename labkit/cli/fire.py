@@ -34,7 +34,7 @@ def _faults_of_recipes() -> tuple[str, ...]:
     help="How long the servers are broken; starting and judging come on top.",
 )
 @click.option("--nodes", type=options.number(1, 1023), default=8, help="How many nodes, 1 to 1023.")
-@options.ensemble
+@options.ensemble(3)
 @options.claim
 @options.faults(_faults_of_chaos)
 @options.backend
@@ -93,7 +93,7 @@ def ladder(server: str, as_json: bool, **settings: Any) -> int:
     "--workers", type=options.number(2, 32), default=5, help="How many processes use it, 2 to 32."
 )
 @options.faults(_faults_of_recipes)
-@options.ensemble
+@options.ensemble()
 @options.backend
 @options.as_json
 def judge(kind: str, target: str, faults: list[str] | None, as_json: bool, **settings: Any) -> int:

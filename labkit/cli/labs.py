@@ -53,7 +53,7 @@ def tour(backend: str | None, as_json: bool) -> int:
 
 @click.command()
 @click.option("--nodes", type=options.number(1, 1023), default=4, help="How many nodes, 1 to 1023.")
-@options.ensemble
+@options.ensemble()
 @click.option(
     "--session-timeout",
     type=options.seconds(0.4, 600),

@@ -85,9 +85,18 @@ claim: Callable[[F], F] = click.option(
     metavar="NAME",
     help="lowest-free; original: the one with the bugs; or a server of yours, FILE.py:CLASS.",
 )
-ensemble: Callable[[F], F] = click.option(
-    "--ensemble", type=number(1, 5), default=1, help="How many ZooKeeper servers, 1 to 5."
-)
+
+
+def ensemble(default: int = 1) -> Callable[[F], F]:
+    """How many ZooKeeper servers there are."""
+    return click.option(
+        "--ensemble",
+        type=number(1, 5),
+        default=default,
+        help=f"How many ZooKeeper servers, 1 to 5; {default} by default.",
+    )
+
+
 seed: Callable[[F], F] = click.option(
     "--seed", type=number(), default=1, help="Draws the faults; the same seed, the same ones."
 )

@@ -9,14 +9,13 @@ one is, and then this actor alone, from its beginning, if it is not still waitin
 from __future__ import annotations
 
 import random
-import signal
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from greenlet import getcurrent
 
@@ -24,8 +23,6 @@ from labkit.explore.client import TIMEOUT, Client, Handler, Observed, Request, i
 from labkit.explore.strands import GreenletExit, Strand
 
 _MOST_RUNS = 1500  # actors that wait, for being told something new, before the oldest is given up
-_MOST_LEAVINGS = 50  # that the strands of an actor may catch
-_UNDYING: list[Any] = []  # kept, since Python would end what nobody holds
 _MOST_TURNS = 20_000  # of strands, between two moments
 
 
@@ -183,12 +180,8 @@ class _Completions:
 class Run:
     """An actor that runs: its strands, its client, its clock, its chance."""
 
-    #: Seconds that code may run without asking anything, where an alarm is set up for that.
-    patience = 0.0
-
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.name = program.name
         self.facts: dict[str, Any] = {}
         self.news: dict[str, Any] = {}
         self.chance = random.Random()
@@ -206,7 +199,6 @@ class Run:
         self._seconds: dict[int, float] = {}
         self._allowed = False
         self._ending = False
-        self._leaving = 0
         self._completions = _Completions()
         self._handler = Handler(self._completions)
         self._hub = getcurrent()
@@ -237,7 +229,7 @@ class Run:
         """Wait until `ready`, at most `timeout` seconds; whether it was. None: until it's told."""
         strand = getcurrent()
         if not isinstance(strand, Strand) or self._ending:
-            self._leave()
+            raise GreenletExit
         if ready is not None and timeout is not None and timeout <= 0 and not ready():
             return False
         strand.ready, strand.label, strand.over, strand.timer = ready, label, False, None
@@ -247,17 +239,9 @@ class Run:
             self._seconds[self._timers] = timeout
         self._hub.switch()
         if self._ending:
-            self._leave()
+            raise GreenletExit
         strand.ready, strand.timer = None, None
         return not strand.over
-
-    def _leave(self) -> NoReturn:
-        """End a strand; one that catches whatever would end it stays where it is, for ever."""
-        self._leaving += 1
-        if self._leaving > _MOST_LEAVINGS:
-            _UNDYING.append(getcurrent())
-            self._hub.switch()
-        raise GreenletExit
 
     def _guarded(self, function: Callable[[], object], strand: Strand) -> None:
         try:
@@ -310,13 +294,7 @@ class Run:
                 for strand in self._strands:
                     if strand.timer == timer:
                         strand.over, strand.ready = True, lambda: True
-        if self.patience:
-            signal.setitimer(signal.ITIMER_REAL, self.patience, self.patience / 4)
-        try:
-            self._turn()
-        finally:
-            if self.patience:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+        self._turn()
         return self._moment()
 
     def _begin(self, session: int, life: int) -> None:
@@ -410,7 +388,7 @@ class Run:
         self._hub = getcurrent()
         for strand in self._strands:
             for _ in range(3):  # code that catches everything is asked again
-                if strand and not strand.dead and strand not in _UNDYING:
+                if strand and not strand.dead:
                     strand.parent = self._hub
                     strand.throw(GreenletExit)
 

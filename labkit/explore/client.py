@@ -179,7 +179,6 @@ class Client(KazooClient):
         done = self.handler.async_result()
         self._call(Close, done)
         done.get()
-        self._watching.clear()
         self._session_callback(KeeperState.CLOSED)
 
     def close(self) -> None: ...

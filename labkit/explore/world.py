@@ -393,7 +393,6 @@ class _Step:
         try:
             if is_close(body):
                 self._end(seat.session)
-                self.put(at, ended=True, watching=(), notices=())
             elif isinstance(body, WRITES):
                 self._catch_up(at)
                 world.tree, value, triggers = world.tree.change(body, seat.session)

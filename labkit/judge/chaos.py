@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labkit.errors import ConfigError
 from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.judge.schedule import (
     ALL_KINDS,
     CUTS,
+    ENSEMBLE_FAULTS,
     LEADER,
     MACHINE_FAULTS,
     TAKEOVERS,
@@ -25,7 +27,7 @@ from labkit.judge.schedule import (
     is_zookeeper,
     schedule,
 )
-from labkit.judge.takeover import Takeover
+from labkit.judge.takeover import Stage, Stall, Takeover
 from labkit.judge.volleys import Volleys
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
@@ -103,7 +105,7 @@ def run_chaos(
     seed: int = 1,
     seconds: float = 20.0,
     nodes: int = 8,
-    ensemble: int = 1,
+    ensemble: int = 3,
     claim: str | Path | type = "lowest-free",
     faults: Sequence[FaultKind] = ALL_KINDS,
     backend: str | None = None,
@@ -159,8 +161,8 @@ def chaos(
     with (
         progress_bar("chaos") as report,
         lab.clients(nodes),
-        Volleys(lab, nodes) if ids else nullcontext(),
-        _Nemesis(lab, plan) as nemesis,
+        Volleys(lab, nodes) if ids else nullcontext() as volleys,
+        _Nemesis(lab, plan, volleys) as nemesis,
     ):
         nemesis.run(seconds, progress or report)
     end = lab.timeline.now()
@@ -180,8 +182,15 @@ def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
     """Those that the lab can have, if all are wanted; else those named, but for ZooKeeper's own
     faults where that is not the lab's.
     """
-    if not lab.machines and set(faults) == set(ALL_KINDS):
-        faults = [kind for kind in faults if kind not in MACHINE_FAULTS]
+    sleeps = Stall.is_possible(len(lab.zookeeper.servers), lab.session_timeout)
+    if set(faults) == set(ALL_KINDS):
+        without = (() if lab.machines else MACHINE_FAULTS) + (() if sleeps else ENSEMBLE_FAULTS)
+        faults = [kind for kind in faults if kind not in without]
+    elif not sleeps and set(ENSEMBLE_FAULTS) & set(faults):
+        raise ConfigError(
+            f"A lab of {len(lab.zookeeper.servers)} ZooKeeper servers with a session timeout of "
+            f"{lab.session_timeout:g} s can't have pause-leader: take 3 or more, and 2 s."
+        )
     if lab.zookeeper.is_own:
         return faults
     possible = {"kill", "pause", "pause-holder", "kill-machine"}
@@ -208,9 +217,12 @@ def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
 class _Nemesis:
     """Carries out a plan: every fault in a thread of its own, and all of them healed at the end."""
 
-    def __init__(self, lab: Lab, plan: Sequence[ScheduledFault]) -> None:
+    def __init__(
+        self, lab: Lab, plan: Sequence[ScheduledFault], volleys: Volleys | None = None
+    ) -> None:
         self._lab = lab
         self._plan = plan
+        self._volleys = volleys
         self._origin = 0.0
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(max_workers=max(len(plan), 1), thread_name_prefix="fault")
@@ -271,8 +283,8 @@ class _Nemesis:
                 due = max(due, done.end - self._origin + fault.begin - earlier.end)
         if self._stop.wait(max(0.0, self._origin + due - self._lab.timeline.now())):
             return None
-        takeover = Takeover(self._lab, self._stop) if fault.kind in TAKEOVERS else None
-        chosen = takeover.choose() if takeover is not None else map(self._server, fault.targets)
+        stage = self._stage(fault.kind)
+        chosen = stage.choose() if stage is not None else map(self._server, fault.targets)
         if chosen is None:
             return None  # too few hold a number: the judge says what was not tested
         servers: list[Node | ZooKeeperServer] = list(chosen)
@@ -281,18 +293,25 @@ class _Nemesis:
         event = FaultEvent(subject, fault=fault.kind, phase="begin", id=number, link=fault.link)
         begin = self._record(event)
         try:
-            if takeover is not None:
-                takeover.break_(frozen=fault.kind == "pause-holder")
+            if stage is not None:
+                stage.break_()
             else:
                 self._break(fault, servers)
                 self._stop.wait(fault.end - fault.begin)
         finally:
-            if takeover is not None:
-                takeover.mend()
+            if stage is not None:
+                stage.mend()
             else:
                 self._mend(fault, servers)
             end = self._record(replace(event, phase="end"))
         return replace(fault, begin=begin, end=end, targets=tuple(subject.split(",")))
+
+    def _stage(self, kind: FaultKind) -> Stage | None:
+        if kind == "pause-leader":
+            return Stall(self._lab, self._stop)
+        if kind in TAKEOVERS:
+            return Takeover(self._lab, self._stop, kind == "pause-holder", self._volleys)
+        return None
 
     def _record(self, event: FaultEvent) -> float:
         return round(self._lab.timeline.record(event).t, 3)

@@ -1,7 +1,9 @@
 """Which promises a run has put to the test: a green run says nothing of the others.
 
-The rules have a promise each, and the lease is one more: it has no rule of its own, since what it
-prevents breaks *answers* and *unheld*, but most runs that keep these never needed it.
+The rules have a promise each. Two more have no rule of their own, because a lease that is broken
+shows up as a violation of *answers* or *unheld*, and most runs that keep these never needed one:
+*lease* (it ends in time) and *renewal* (it is short enough, and one write does not begin it again).
+Only an ensemble can break the second: a single server ends no session early.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
+from labkit.story.event import is_zookeeper
 from labkit.story.facts import History, Life, Lives, grouped
 
 _Test: TypeAlias = Callable[[History], bool]
 
 
+_FIRST = "zookeeper1"  # which an ensemble has, and a single server is
 _LOG = "it can't be judged: the log of this ZooKeeper is not the lab's to read"
-_BY_LOG = ("unheld", "lowest-free", "tickets", "lease")
+_BY_LOG = ("unheld", "lowest-free", "tickets", "lease", "renewal")
 
 
 def untested(history: History, attached: bool) -> dict[str, str]:
@@ -43,8 +47,17 @@ def untested(history: History, attached: bool) -> dict[str, str]:
             "requests waiting for it",
         ),
     }
+    if any(is_zookeeper(name) and name != _FIRST for f in history.faults for name in f.targets):
+        tests["renewal"] = (
+            _written_for_in_vain,
+            "no session ended soon after a ZooKeeper server had slept, with requests waiting at "
+            "its node",
+        )
     if history.id_requests:
-        tests["ids"] = _shared_a_worker, "no two nodes made IDs as the same worker"
+        tests["ids"] = (
+            _shared_a_worker,
+            "no node was asked for IDs after another had made some as the same worker",
+        )
     missed = {name: why for name, (test, why) in tests.items() if not test(history)}
     return missed | dict.fromkeys(_BY_LOG if attached else (), _LOG)
 
@@ -79,6 +92,22 @@ def _claimed_in_trouble(history: History) -> bool:
     return any(history.in_trouble(ticket.begin, ticket.end) for ticket in history.tickets)
 
 
+def _written_for_in_vain(history: History) -> bool:
+    """Whether a node, awake when a leader woke up, slept through the end of its session after that.
+
+    What it wrote when the leader woke up was acknowledged, and did not keep the session alive.
+    """
+    heard, sleeps = history.heard, [fault for fault in history.faults if fault.what == "pause"]
+    woken = [sleep.end for sleep in sleeps if any(map(is_zookeeper, sleep.targets))]
+    return any(
+        any(0 <= sleep.begin - at < history.bound(life.owner) for at in woken)
+        and heard[life.owner].waiting(sleep.end) is not None
+        for sleep in sleeps
+        for life in history.claims
+        if life.owner in sleep.targets & heard.keys() and sleep.begin < life.end < sleep.end
+    )
+
+
 def _slept_past_a_rival(history: History) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
     heard = history.heard
@@ -111,9 +140,12 @@ def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
 
 
 def _shared_a_worker(history: History) -> bool:
+    """Whether a node was asked again that had made IDs as the worker that another is by now."""
     first: dict[int, str] = {}
-    return any(
-        first.setdefault(worker, request.node) != request.node
-        for request in history.id_requests
-        for worker in {run[0] >> 12 & 1023 for run in request.runs}
-    )
+    taken: dict[str, float] = {}  # the nodes whose worker another is, and since when
+    for request in sorted(history.id_requests, key=lambda request: request.done):
+        for worker in {run[0] >> 12 & 1023 for run in request.runs}:
+            before = first.setdefault(worker, request.node)
+            if before != request.node:
+                taken.setdefault(before, request.done)
+    return any(r.done > taken.get(r.node, math.inf) for r in history.id_requests)

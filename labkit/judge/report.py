@@ -94,8 +94,7 @@ class Report:
             for rule in RULES
             if rule != "ids" or self.judged.get(rule)
         ]
-        if "lease" in missed:
-            rows.append(("lease", "", []))
+        rows += [(promise, "", []) for promise in missed if promise not in RULES]
         body = "".join(
             f"<tr><td>{rule}</td><td style='text-align:right'>{judged}</td>"
             f"<td style='text-align:left'>"

@@ -18,6 +18,7 @@ FaultKind = Literal[
     "restart-zookeeper",
     "kill-leader",
     "pause-holder",
+    "pause-leader",
     "cut-holder",
     "kill-machine",
     "cut-machine",
@@ -28,11 +29,14 @@ ALL_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 #: Those of a whole machine, with all servers on it, in a lab on several.
 MACHINE_FAULTS: tuple[FaultKind, ...] = ("kill-machine", "cut-machine")
 
-#: Those that every lab can have.
-FAULT_KINDS = tuple(kind for kind in ALL_KINDS if kind not in MACHINE_FAULTS)
+#: Those of an ensemble.
+ENSEMBLE_FAULTS: tuple[FaultKind, ...] = ("pause-leader",)
 
-#: Those by which another node takes the number of a silent one; see `takeover`.
-TAKEOVERS: tuple[FaultKind, ...] = ("pause-holder", "cut-holder")
+#: Those that every lab can have.
+FAULT_KINDS = tuple(kind for kind in ALL_KINDS if kind not in MACHINE_FAULTS + ENSEMBLE_FAULTS)
+
+#: Those by which a silent node loses its number; see `takeover`.
+TAKEOVERS: tuple[FaultKind, ...] = ("pause-holder", "pause-leader", "cut-holder")
 
 #: The ways in which a partition can cut a link; containers know only the first.
 CUTS = (
@@ -55,8 +59,8 @@ class ScheduledFault:
     """What is to be broken, from `begin` to `end` in seconds from the start of the run.
 
     kill, restart-zookeeper, kill-leader and kill-machine end with a start, pause with a resume,
-    cut-machine and partition, which says by `link` what it is, with a heal. pause-holder and
-    cut-holder are takeovers.
+    cut-machine and partition, which says by `link` what it is, with a heal. pause-holder,
+    pause-leader and cut-holder are takeovers.
     """
 
     begin: float
@@ -93,7 +97,7 @@ def schedule(
     what must be true afterwards: a session timeout and two seconds before the end of the run.
 
     Takeovers need a while of their own, and two nodes. A run that is long enough for them and for
-    others has them among its first faults, pause-holder before cut-holder if only one fits. Raises
+    others has them among its first faults, in the order of `TAKEOVERS` if not all fit. Raises
     `ConfigError` when that leaves no time, or for an unknown kind.
     """
     _require_possible(kinds, machines)
@@ -154,7 +158,8 @@ def _draw(
     machines: Sequence[Sequence[str]],
 ) -> ScheduledFault:
     if kind in TAKEOVERS:
-        return ScheduledFault(begin, begin + _takeover(session_timeout), kind, (HOLDER,))
+        target = LEADER if kind in ENSEMBLE_FAULTS else HOLDER
+        return ScheduledFault(begin, begin + _takeover(session_timeout), kind, (target,))
     # A server that is alone has no link to the others that could be cut.
     hits_leader = ("pause", "partition")[: len(servers)]
     if kind == "kill-leader":
@@ -180,7 +185,7 @@ def _draw(
 
 def _takeover(session_timeout: float) -> float:
     """How long a takeover lasts, about: till the session is over, and the rival answers."""
-    return 1.25 * session_timeout + 0.75
+    return 1.25 * session_timeout + 1.25
 
 
 def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:

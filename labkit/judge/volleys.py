@@ -1,15 +1,17 @@
-"""IDs, asked of all nodes at the same moment: two that make the same do so in one millisecond."""
+"""IDs, asked of several nodes at once: two that make the same do so in one millisecond."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
+from labkit.errors import LabError
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
 from labkit.node.snowflake import PER_MS
@@ -19,6 +21,10 @@ _EVERY = 1.0  # seconds between two volleys
 # IDs of each node, in two requests: the second has to go on where the first stopped, often within
 # the same millisecond, and takes the node two more at least.
 _COUNTS = (100, 2 * PER_MS)
+_DUEL = (24 * PER_MS,)  # so long that two such answers meet
+_SLOW = 1 / 12  # of a session timeout: how long an answer takes to a node that comes back
+_BACK = 1.5  # session timeouts in which it has a number again
+_AGAIN = 0.005  # seconds between a refusal and the next question
 
 
 class Volleys:
@@ -28,6 +34,7 @@ class Volleys:
         self._lab = lab
         self._nodes = nodes
         self._stop = threading.Event()
+        self._free = threading.Lock()  # held while a volley is under way, or while it is quiet
         self._thread = threading.Thread(target=self._run, name="labkit-volleys", daemon=True)
 
     def __enter__(self) -> Volleys:
@@ -38,18 +45,53 @@ class Volleys:
         self._stop.set()
         self._thread.join()
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """No volley is fired while this context lasts."""
+        with self._free:
+            yield
+
+    def ask(self, node: Node, counts: Sequence[int] = _COUNTS) -> None:
+        """Ask one node."""
+        timeout = self._lab.request_deadline + 0.5
+        connection = HTTPConnection(node.endpoint.host, node.endpoint.port, timeout=timeout)
+        with closing(connection):
+            for count in counts:
+                self._ask_for(count, node, connection)
+
+    def duel(self, back: Node, rival: Node, stop: threading.Event) -> None:
+        """Heal a node's link, and ask it and the one that has its number, until it has another.
+
+        Where a link can be slow it heals slowly, so that there is time between its new session
+        and its new number.
+        """
+        self.ask(rival)
+        delay = _SLOW * self._lab.session_timeout
+        if self._lab.backend == "process":
+            self._lab.slow(back.name, delay=delay)
+        else:
+            self._lab.heal(back.name)
+        over = threading.Event()
+
+        def ask(node: Node) -> None:
+            while not (over.wait(_AGAIN) or stop.is_set()):
+                self.ask(node, _DUEL)
+
+        with ThreadPoolExecutor(4, thread_name_prefix="duel") as pool:
+            asking = [pool.submit(ask, node) for node in (back, rival) * 2]
+            for _ in range(round(_BACK * self._lab.session_timeout / _AGAIN / 10)):
+                if stop.wait(10 * _AGAIN) or _number(back):
+                    break
+            over.set()
+            for done in asking:
+                done.result()
+
     def _run(self) -> None:
         with ThreadPoolExecutor(max(len(self._nodes), 1), "volley") as pool:
             while not self._stop.wait(_EVERY):
                 # A node that does not answer is asked no more often than it can refuse.
-                list(pool.map(self._ask, self._nodes))
-
-    def _ask(self, node: Node) -> None:
-        timeout = self._lab.request_deadline + 0.5
-        connection = HTTPConnection(node.endpoint.host, node.endpoint.port, timeout=timeout)
-        with closing(connection):
-            for count in _COUNTS:
-                self._ask_for(count, node, connection)
+                with self._free:
+                    list(pool.map(self.ask, self._nodes))
 
     def _ask_for(self, count: int, node: Node, connection: HTTPConnection) -> None:
         record = self._lab.timeline.record
@@ -68,6 +110,12 @@ class Volleys:
             record(replace(invoke, phase="ok", runs=as_runs(json.loads(body))))
         else:
             record(replace(invoke, phase="fail", status=answer.status))
+
+
+def _number(node: Node) -> Any:
+    with suppress(LabError):
+        return node.status()["number"]
+    return None
 
 
 def as_runs(ids: Iterable[int]) -> tuple[tuple[int, int], ...]:

@@ -98,6 +98,11 @@ MUTANTS = (
         (("claim.py", "    for _ in range(rank + 1):\n", "    for _ in range(rank + 2):\n"),),
     ),
     Mutant(
+        "a number too low is claimed",
+        (("claim.py", "    for _ in range(rank + 1):\n", "    for _ in range(max(rank, 1)):\n"),),
+        missed_because="unique and dense all the same, but dear; the ladder's rung 11",
+    ),
+    Mutant(
         "the token does not grow",
         (("claim.py", "return Claim(number, stat.czxid,", "return Claim(number, number,"),),
     ),
@@ -200,7 +205,10 @@ MUTANTS = (
     Mutant(
         "the lease lasts T, not T/2",
         (("lease.py", "LEASE = 0.5\n", "LEASE = 1.0\n"),),
-        missed_because="a single server ends no session before T; tests/node/test_lease.py",
+    ),
+    Mutant(
+        "the lease lasts 0.9 T, not T/2",
+        (("lease.py", "LEASE = 0.5\n", "LEASE = 0.9\n"),),
     ),
     Mutant(
         "the lease counts from the answer, not from the sending",
@@ -216,7 +224,6 @@ MUTANTS = (
     Mutant(
         "one write is enough after a lapse",
         (("lease.py", "        if sent - self._since >= self._length:\n", "        if True:\n"),),
-        missed_because="a session that is being ended may hardly write; tests/node/test_lease.py",
     ),
     # --- IDs ---
     Mutant(
@@ -245,6 +252,21 @@ MUTANTS = (
                 "reservation.py",
                 "self._zk.set_async(self._path, ledger.to_bytes(), self._version), ledger)",
                 "self._zk.set_async(self._path, ledger.to_bytes()), ledger)",
+            ),
+        ),
+    ),
+    Mutant(
+        "a reservation of IDs is set without its version",
+        (
+            (
+                "reservation.py",
+                "self._zk.set_async(self._path, ledger.to_bytes(), self._version), ledger)",
+                "self._zk.set_async(self._path, ledger.to_bytes()), ledger)",
+            ),
+            (
+                "reservation.py",
+                "stat = zk.set_async(path, ledger.to_bytes(), version).get(timeout=left)",
+                "stat = zk.set_async(path, ledger.to_bytes()).get(timeout=left)",
             ),
         ),
     ),

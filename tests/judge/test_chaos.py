@@ -9,7 +9,7 @@ import pytest
 from labkit.errors import ConfigError
 from labkit.judge.chaos import chaos
 from labkit.judge.report import RULES
-from labkit.judge.schedule import FAULT_KINDS, TAKEOVERS, schedule
+from labkit.judge.schedule import ENSEMBLE_FAULTS, FAULT_KINDS, TAKEOVERS, schedule
 from labkit.lab.lab import Lab
 from labkit.see.verdict import verdict
 from labkit.servers.base import ServerState
@@ -84,9 +84,10 @@ def test_whatever_ends_a_run_everything_is_healed(target: Lab) -> None:
 
 @pytest.mark.long
 def test_takeovers_test_the_lease(target: Lab) -> None:
-    result = chaos(target, seed=1, seconds=13, faults=list(TAKEOVERS))
+    kinds = [kind for kind in TAKEOVERS if kind not in ENSEMBLE_FAULTS]
+    result = chaos(target, seed=1, seconds=13, faults=kinds)
     assert result.ok, str(result)
-    assert {fault.kind for fault in result.faults} == set(TAKEOVERS)
+    assert {fault.kind for fault in result.faults} == set(kinds)
     assert "lease" not in result.report.untested
     assert result.to_json()["untested"] == result.report.untested
     for fault in result.faults:
@@ -95,6 +96,11 @@ def test_takeovers_test_the_lease(target: Lab) -> None:
     assert {node.state for node in target.nodes} == {ServerState.RUNNING}
     # Not the numbers from before: after a fault, a node may hold a larger one than it would now.
     target.wait_until(lambda: len({node.sequence() for node in target.nodes}) == 4, 10)
+
+
+def test_a_single_server_has_no_leader_that_could_sleep(target: Lab) -> None:
+    with pytest.raises(ConfigError, match="can't have pause-leader: take 3 or more, and 2 s"):
+        chaos(target, seed=1, seconds=20, faults=["pause-leader"])
 
 
 def test_a_takeover_that_is_interrupted_is_healed(target: Lab) -> None:

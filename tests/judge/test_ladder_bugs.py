@@ -20,7 +20,11 @@ PLANTED = {
     "a lost connection counts as a lost session": 5,
     "a number is answered from memory after LOST": 7,
     "whether a claim was done whose reply was lost is not looked at": 8,
+    "a reservation of IDs is set without its version": 7,
     "the lease lasts T, not T/2": 9,
+    "the lease lasts 0.9 T, not T/2": 9,
+    "one write is enough after a lapse": 9,
+    "a number too low is claimed": 11,
 }
 
 

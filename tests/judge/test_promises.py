@@ -67,6 +67,38 @@ def test_who_never_woke_has_shown_nothing() -> None:
     assert "lease" in judge(silent).untested
 
 
+def a_stall(*, leader: bool = True, again: bool = True, queued: bool = True) -> list[Event]:
+    """The leader sleeps and wakes up; then node1 sleeps through the end of its session."""
+    run = HistoryBuilder()
+    run.settle("node1")
+    run.ask("node1")
+    run.verb("pause", "zookeeper3" if leader else "node3")
+    run.verb("resume", "zookeeper3" if leader else "node3")
+    run.verb("partition", "zookeeper2")
+    if again:
+        run.verb("pause", "node1")
+    run.leave("node1")
+    request = next(run.ids)
+    if queued:
+        run.invoke("node1", request)
+    if again:
+        run.verb("resume", "node1")
+    if not queued:
+        run.invoke("node1", request)
+    run.refuse("node1", request, "lease-lapsed")
+    run.verb("heal", "zookeeper2")
+    return run.end("node1")
+
+
+def test_a_renewal_is_not_tested_without_each_part_of_a_stall() -> None:
+    assert "renewal" not in judge(a_stall()).untested
+    for lacking in ("leader", "again", "queued"):
+        report = judge(a_stall(**{lacking: False}))
+        assert report.ok, lacking
+        assert "renewal" in report.untested, lacking
+        assert "<td>renewal</td>" in report._repr_html_()
+
+
 def test_a_quiet_run_has_tested_nothing() -> None:
     run = HistoryBuilder()
     for name in ("node1", "node2"):
@@ -135,9 +167,11 @@ def test_an_id_that_one_has_made_twice_is_told() -> None:
 
 def test_ids_of_one_worker_at_two_nodes_are_what_tests_them() -> None:
     worker = 5 << 12
-    apart = with_ids(("node1", [worker]), ("node2", [worker + 4096]))
+    apart = with_ids(("node1", [worker]), ("node2", [worker + 4096]), ("node1", [worker + 1]))
     assert "ids" in judge(apart).untested
-    same = with_ids(("node1", [worker]), ("node2", [worker + 1]))
+    not_again = with_ids(("node1", [worker]), ("node2", [worker + 1]))
+    assert "ids" in judge(not_again).untested
+    same = with_ids(("node1", [worker]), ("node2", [worker + 1]), ("node1", [worker + 8192]))
     assert "ids" not in judge(same).untested
     nobody = [e for e in apart if not (isinstance(e, RequestEvent) and e.path == IDS)]
     assert "ids" not in judge(nobody).untested  # nobody asked for any: nothing to say of them

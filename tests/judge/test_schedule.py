@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from labkit.errors import ConfigError
 from labkit.judge.schedule import (
+    ALL_KINDS,
+    ENSEMBLE_FAULTS,
     FAULT_KINDS,
     HOLDER,
     LEADER,
@@ -73,8 +75,18 @@ def test_thirty_seconds_are_enough_for_every_kind() -> None:
     assert sum(complete) >= 95
 
 
+def test_thirty_seconds_are_enough_for_every_takeover() -> None:
+    kinds = [kind for kind in ALL_KINDS if kind not in MACHINE_FAULTS]
+    drawn = [
+        {f.kind for f in schedule(seed, 30, NODES, THREE, kinds)} & set(TAKEOVERS)
+        for seed in range(100)
+    ]
+    assert sum(found == set(TAKEOVERS) for found in drawn) >= 99
+
+
 @pytest.mark.parametrize(
-    ("seconds", "takeovers"), [(11, set()), (13, {"pause-holder"}), (20, set(TAKEOVERS))]
+    ("seconds", "takeovers"),
+    [(11, set()), (13, {"pause-holder"}), (20, set(TAKEOVERS) - set(ENSEMBLE_FAULTS))],
 )
 def test_a_run_that_is_long_enough_has_takeovers(seconds: float, takeovers: set[str]) -> None:
     drawn = [{f.kind for f in schedule(seed, seconds, NODES, ONE)} for seed in range(100)]

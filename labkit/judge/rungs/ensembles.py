@@ -6,24 +6,23 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from kazoo.client import KazooClient
 
 from labkit.judge.chaos import chaos
-from labkit.judge.rungs.trial import TICK, Trial, listed
+from labkit.judge.rungs.trial import Trial, listed
+from labkit.judge.takeover import Stall
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
-from labkit.servers.base import each
 from labkit.story.event import CLAIMS, number_of
 
 _TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
 _RECOVERY = 5.0  # seconds, beside a timeout, in which an ensemble elects and everybody returns
 _FOLLOWERS = 2.0  # seconds for which a follower waits for its leader: ten ticks
 _ON_ITS_WAY = 0.015  # seconds in which an answer gets from a server to its client
+_TRIES, _WANTED = 4, 2  # how often a leader sleeps, and how often that has to end a session
 _SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 
 
@@ -37,10 +36,7 @@ def ensemble(trial: Trial) -> None:
             _leader_is_isolated(trial, lab)
         trial.judge(lab)
         _follower_is_isolated(trial, lab)
-    with trial.lab(8, session_timeout=6.0, ensemble=3) as lab:
-        trial.ask(lab, lab.nodes, _TIMEOUT)
-        for _ in range(2):
-            _rack_is_isolated(trial, lab)
+    _leader_sleeps(trial)
 
 
 def everything(trial: Trial) -> None:
@@ -97,45 +93,10 @@ def _leader_is_isolated(trial: Trial, lab: Lab) -> None:
 
 
 def _follower_is_isolated(trial: Trial, lab: Lab) -> None:
-    """A follower is cut off from the others: it serves on for a while, and knows of no ends."""
-    with _cut_follower(trial, lab) as cut:
-        trial.until(lambda: cut.number not in _numbers(cut.zk), _FOLLOWERS)
-        trial.ask(lab, cut.rivals, _TIMEOUT)
-        trial.pause(0.6)
+    """A follower is cut off from the others: it serves on for a while, and knows of no ends.
 
-
-def _rack_is_isolated(trial: Trial, lab: Lab) -> None:
-    """A follower and its clients are cut off, and the clients sleep until their numbers are taken.
-
-    What the follower had no time to pass on is that they are alive, so their sessions end early:
-    up to a tenth of a timeout and half a tick before a timeout has passed since their last write.
+    That happens right after the holder of a number, connected to it, has written something.
     """
-    with _cut_follower(trial, lab) as cut:
-        each(Node.pause, cut.victims)
-        each(lambda node: lab.partition(node.name), cut.victims)
-        trial.until(lambda: cut.number not in _numbers(cut.zk), lab.session_timeout + 4 * TICK)
-        new = trial.ask(lab, cut.rivals, _TIMEOUT)
-        queued = trial.ask_once(cut.victims, 4)
-        trial.pause(0.02)
-        each(Node.resume, cut.victims)
-        wait(queued)
-        if cut.number not in {answer.number for answer in new.values()}:
-            trial.untested.append("nobody else got the number of a server that was cut off")
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A follower that was cut off right after the holder of `number` had written something."""
-
-    number: int
-    victims: Sequence[Node]  # those connected to the follower
-    rivals: Sequence[Node]  # that have not claimed yet, and are connected to others
-    zk: KazooClient  # a client of the leader's
-
-
-@contextmanager
-def _cut_follower(trial: Trial, lab: Lab) -> Iterator[_Cut]:
-    """Cut a follower off, and heal it; then all have to answer, and the log has to agree."""
     holders = _answer_again(trial, lab, lab.nodes)
     _leader(trial, lab)
     follower = max(lab.zookeeper.followers, key=lambda s: len(_on(s, lab, holders)))
@@ -148,12 +109,37 @@ def _cut_follower(trial: Trial, lab: Lab) -> Iterator[_Cut]:
         _await_write(zk, number)
         trial.pause(_ON_ITS_WAY)
         lab.partition(follower.name)
-        yield _Cut(number, victims, rivals, zk)
+        trial.until(lambda: number not in _numbers(zk), _FOLLOWERS)
+        trial.ask(lab, rivals, _TIMEOUT)
+        trial.pause(0.6)
         lab.heal()
         _answer_again(trial, lab, lab.nodes)
     said = _answer_again(trial, lab, lab.nodes)
     trial.judge(lab)
     trial.require_no_leak(lab, said, lab.session_timeout + _RECOVERY)
+
+
+def _leader_sleeps(trial: Trial) -> None:
+    """The leader sleeps, and is told too late that some nodes live: their sessions end early."""
+    with trial.lab(8, session_timeout=2.0, ensemble=3) as lab:
+        shown = 0
+        for _ in range(_TRIES):
+            _answer_again(trial, lab, lab.nodes)
+            stall = Stall(lab, trial.stop)
+            with lab.clients(lab.nodes):
+                if chosen := stall.choose():
+                    trial.doing = f"{chosen[0].name}, which leads, sleeps"
+                    try:
+                        shown += stall.break_()
+                    finally:
+                        stall.mend()
+                said = _answer_again(trial, lab, lab.nodes)
+            trial.judge(lab)
+            if shown == _WANTED:
+                break
+        else:
+            trial.untested.append("no session ended early although the leader had slept")
+        trial.require_no_leak(lab, said, lab.session_timeout + _RECOVERY)
 
 
 def _on(server: ZooKeeperServer, lab: Lab, names: dict[str, Answer]) -> list[Node]:

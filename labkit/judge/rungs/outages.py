@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 
 from labkit.judge.rungs.trial import TICK, Trial, listed
+from labkit.judge.volleys import Volleys
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.servers.base import each
@@ -127,6 +128,10 @@ def cut_off(trial: Trial) -> None:
             cuts: list[tuple[Kind, Direction]] = [("drop", "both")] * 4
             if lab.backend == "process":
                 cuts[2:] = [("drop", "from"), ("refuse", "both")]
+            # One that comes back has reserved timestamps, as the worker that another is by then.
+            back, volleys = victims[1], Volleys(lab, lab.nodes)
+            volleys.ask(back)
+            number = said[back.name].number
             asleep.pause()
             for node, (kind, direction) in zip(victims, cuts, strict=True):
                 lab.partition(node.name, kind=kind, direction=direction)
@@ -136,6 +141,10 @@ def cut_off(trial: Trial) -> None:
             wait(queued)
             trial.pause(1.0)
             trial.judge(lab)
+            rivals = [name for name, answer in said.items() if answer.number == number]
+            if rivals:
+                trial.doing = f"asking {back.name}, which comes back, and {rivals[0]} for IDs"
+                volleys.duel(back, lab.node(rivals[0]), trial.stop)
             lab.heal()
             trial.doing = "the links are whole again"
             said |= trial.ask(lab, victims, _bound(lab))

@@ -77,7 +77,7 @@ class Trial:
         self.doing = "starting"
         self.where = ("", "")  # the backend's name and ZooKeeper's version
         self._labs: list[Lab] = []
-        self._cancelled = threading.Event()
+        self.stop = threading.Event()  # set when the climb is interrupted
 
     # --- the lab ------------------------------------------------------------------------------
 
@@ -112,13 +112,13 @@ class Trial:
 
     def cancel(self) -> None:
         """End the trial from another thread: its labs are closed, its waits end."""
-        self._cancelled.set()
+        self.stop.set()
         for lab in self._labs:
             lab.close()
 
     @property
     def cancelled(self) -> bool:
-        return self._cancelled.is_set()
+        return self.stop.is_set()
 
     def _stop_if_cancelled(self) -> None:
         if self.cancelled:
@@ -128,7 +128,7 @@ class Trial:
 
     def pause(self, seconds: float) -> None:
         """Let time pass."""
-        self._cancelled.wait(seconds)
+        self.stop.wait(seconds)
         self._stop_if_cancelled()
 
     def until(self, condition: Callable[[], object], timeout: float) -> bool:
