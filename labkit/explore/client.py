@@ -179,9 +179,15 @@ class Client(KazooClient):
         done = self.handler.async_result()
         self._call(Close, done)
         done.get()
+        self._watching.clear()
         self._session_callback(KeeperState.CLOSED)
 
     def close(self) -> None: ...
+
+    @property
+    def sent(self) -> int:
+        """How many requests it has sent."""
+        return self._numbers
 
     @property
     def timeout(self) -> float:
@@ -233,7 +239,7 @@ class Client(KazooClient):
         waiting = self._waiting.pop(number)
         if error is not None:
             self._watching.pop(number, None)
-            waiting.set_exception(error)
+            waiting.set_exception(type(error)())  # each with a traceback of its own
         else:
             waiting.set(value)
 

@@ -6,9 +6,11 @@ to look at something that was left out of the states (a zxid, the clock), the se
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,7 +93,7 @@ class Search:
         """Search for so many seconds at most."""
         began = time.perf_counter()
         found = Found(self.wanted.name, None, scope=self.wanted.scope)
-        with virtual(*self._modules()):
+        with virtual(*self._modules()), _few_collections():
             try:
                 while not self._once(found, began + seconds, progress):
                     self.rules.close()
@@ -115,21 +117,20 @@ class Search:
             return False
         came: list[tuple[int, Choice | None]] = [(-1, None)]  # from which state, by which choice
         seen = {first.key()}
-        queue = deque([(0, first)])
+        queue = deque([(0, first, first.choices())])
         self.states = 1
         judge = self.judge
-        choices = first.choices()
-        if wrong := judge(first, choices):
+        if wrong := judge(first, queue[0][2]):
             found.violation = wrong
             return True
         while queue:
-            at, world = queue.popleft()
+            at, world, choices = queue.popleft()
             if at % _EVERY == 0:
                 progress(self.states)
                 if time.perf_counter() > until:
                     found.note = "Time is up."
                     return True
-            for choice in world.choices():
+            for choice in choices:
                 after = world.after(choice)
                 self.taken += 1
                 key = after.key()
@@ -139,7 +140,8 @@ class Search:
                 seen.add(key)
                 came.append((at, choice))
                 self.states += new
-                wrong = judge(after, after.choices())
+                next_choices = after.choices()
+                wrong = judge(after, next_choices)
                 if len(self.observed) > observed:
                     return False
                 if wrong:
@@ -147,7 +149,7 @@ class Search:
                     found.plan = _way(came, len(came) - 1)
                     return True
                 if new:
-                    queue.append((len(came) - 1, after))
+                    queue.append((len(came) - 1, after, next_choices))
         found.complete = True
         return True
 
@@ -213,6 +215,17 @@ class Search:
     def close(self) -> None:
         """End what runs."""
         self.rules.close()
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let Python look for garbage seldom: a search keeps nearly all that it makes."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _way(came: list[tuple[int, Choice | None]], at: int) -> list[tuple[int, str, int]]:

@@ -26,6 +26,7 @@ from kazoo.retry import KazooRetry
 class Actor(Protocol):
     """What a strand needs of the actor that it belongs to."""
 
+    name: str
     chance: random.Random
 
     @property
