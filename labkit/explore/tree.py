@@ -80,7 +80,7 @@ class Znode(NamedTuple):
 class Tree:
     """All znodes at one moment, and the number of the last change."""
 
-    __slots__ = ("keys", "place", "zxid", "znodes")
+    __slots__ = ("keys", "place", "znodes", "zxid")
 
     def __init__(self, znodes: Mapping[str, Znode] | None = None, zxid: int = 0) -> None:
         self.znodes = dict(znodes) if znodes else {"/": Znode(b"", 0, 0, 0, 0, 0, 0, 0, 0)}
