@@ -114,7 +114,8 @@ def build_context() -> dict[str, bytes]:
     for name in ("__init__.py", "lazy.py", "fire.py"):  # a reader's server imports labkit.fire
         files[f"labkit/{name}"] = project.PACKAGE / name
     files |= {name: project.root() / name for name in ("Dockerfile.node", "deploy/constraints.txt")}
-    return {name: files[name].read_bytes() for name in sorted(files)}
+    # With the same line ends wherever they were checked out: so the image has the same name, too.
+    return {name: files[name].read_bytes().replace(b"\r\n", b"\n") for name in sorted(files)}
 
 
 def node_image(client: docker.DockerClient, progress: Progress) -> str:
