@@ -20,8 +20,9 @@ from labkit.see import style
 from labkit.see.chart import WIDTH, Chart
 from labkit.see.machines import by_machine, headings
 from labkit.story.bars import Bar, Stretch, Word
-from labkit.story.spans import Spans
-from labkit.story.stretches import Request, captions, silence
+from labkit.story.requests import Request
+from labkit.story.run import Story
+from labkit.story.stretches import captions, silence
 
 # Inches.
 _CAPTION = 0.19
@@ -80,7 +81,7 @@ class Lanes:
     def __init__(
         self,
         names: Sequence[str],
-        spans: Spans,
+        spans: Story,
         rows: Rows,
         title: str,
         since: float | None,
@@ -296,8 +297,9 @@ class Lanes:
         for mark in marks:
             axes.vlines(mark.t, lane + top, lane + bottom, color=style.INK, linewidth=1.3, zorder=3)
         written = -math.inf
-        for at, text in captions(marks, near=0.06 / self.inches(1)):
-            width = len(text) * _LETTER * 0.8 / self.inches(1)
+        letter = _LETTER * 0.8 / self.inches(1)
+        for at, text in captions(marks, near=0.06 / self.inches(1), letter=letter):
+            width = len(text) * letter
             flip = self.right - at < width  # too near the edge: write leftwards
             begin = at - width if flip else at
             if begin >= written:

@@ -15,7 +15,7 @@ from labkit.see.chart import Chart
 from labkit.see.lanes import Lanes, Rows, levels, unanswered
 from labkit.story.bars import Bar, Stretch
 from labkit.story.event import Event
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 
 def assignment(
@@ -35,7 +35,7 @@ def assignment(
     seconds since the timeline began. Of a crew (`lab.crew`), workers stand for nodes and what they
     work on for numbers.
     """
-    spans = Spans(_until(events, until))
+    spans = Story(_until(events, until))
     nodes = spans.nodes
     bars = {node: spans.bars(node, until, -1.0 if since is None else since) for node in nodes}
     rows = Rows.of(_levels(bars.values()), any(spans.requests(n, until, since or 0) for n in nodes))
@@ -72,7 +72,7 @@ def quorum(
 
     Where nobody led, and where a node's clients got no answer, it says for how long.
     """
-    spans = Spans(_until(events, until))
+    spans = Story(_until(events, until))
     ensemble = spans.zookeeper
     servers = ensemble.servers
     nodes = [node for node in spans.nodes if spans.requests(node, until, since or 0)]
@@ -116,7 +116,7 @@ def _modes(lanes: Lanes, server: str, lane: float) -> None:
             lanes.label([mode.what], start, end, middle, style.ink(shade))
 
 
-def _quorum_in_words(spans: Spans, nodes: Sequence[str], lanes: Lanes) -> str:
+def _quorum_in_words(spans: Story, nodes: Sequence[str], lanes: Lanes) -> str:
     modes = spans.zookeeper.modes
     led = sorted(
         (m.start, server)
@@ -134,7 +134,7 @@ def _quorum_in_words(spans: Spans, nodes: Sequence[str], lanes: Lanes) -> str:
     return said
 
 
-def _where(name: str, spans: Spans) -> str:
+def _where(name: str, spans: Story) -> str:
     """A server, and the machine that it is on if there are several."""
     several = len(set(spans.machines.values())) > 1 and name in spans.machines
     return f"{name} on machine {spans.machines[name]}" if several else name
@@ -150,7 +150,7 @@ def _levels(of_nodes: Iterable[Sequence[Bar]]) -> int:
     return max(found, default=-1) + 1
 
 
-def _in_words(node: str, bars: Sequence[Bar], spans: Spans, lanes: Lanes) -> str:
+def _in_words(node: str, bars: Sequence[Bar], spans: Story, lanes: Lanes) -> str:
     had = [
         f"{bar.number} from {bar.start:.1f} to {bar.end:.1f} s{spans.terms.how[bar.word]}"
         for bar in bars

@@ -19,7 +19,7 @@ from uuid import uuid4
 from labkit.see import plots, style, svg
 from labkit.story.bars import Bar, Word
 from labkit.story.event import Event
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 _uids = count(1)
 
@@ -36,7 +36,7 @@ def replay(
     events = list(events)
     if until is not None:
         events = [event for event in events if event.t <= until]
-    spans = Spans(events)
+    spans = Story(events)
     since = min(spans.start, spans.end) if since is None else since
     until = spans.end if until is None else until
     draw = plots.quorum if len(spans.zookeeper.servers) > 1 else plots.assignment
@@ -47,7 +47,7 @@ def replay(
 class Replay:
     """A run to watch again. A notebook shows it by itself; `html` is the piece of page it is."""
 
-    def __init__(self, spans: Spans, since: float, until: float, still: plots.Chart) -> None:
+    def __init__(self, spans: Story, since: float, until: float, still: plots.Chart) -> None:
         # Ids on one page, and of a page that is put together out of several runs, must not meet.
         uid = f"replay-{uuid4().hex[:8]}-{next(_uids)}"
         bars = {node: spans.bars(node, until) for node in spans.nodes}
@@ -101,7 +101,7 @@ def _said(bar: Bar) -> tuple[float, float, int, str]:
     return round(bar.start, 3), round(bar.end, 3), bar.number, bar.word.value
 
 
-def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
+def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:
     for name in [*spans.zookeeper.servers, *spans.nodes]:
         for mark in spans.marks(name, until):
             yield mark.t, f"{mark.verb} {name}"
@@ -113,7 +113,7 @@ def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
             if bar.word is Word.NODE:
                 yield bar.start, f"{node} {spans.terms.says[bar.word].format(bar.number)}"
     thing = spans.terms.thing
-    for claim in spans.claims(until):
+    for claim in spans.held_bars(until):
         yield claim.start, f"{claim.node} gets {thing}{claim.number}"
         if claim.end < until:
             yield claim.end, f"{thing}{claim.number} of {claim.node} is free"

@@ -12,7 +12,7 @@ from html import escape
 from labkit.see import style, svg
 from labkit.see.machines import by_machine
 from labkit.story.bars import Bar, Word
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 MANY = 16  # nodes: beyond that a lane each has no room
 
@@ -21,7 +21,7 @@ _HIGHEST, _LOWEST = 13.0, 5.0  # a strip's height
 _LEGIBLE = 9.0  # height of a strip that has room for a number, and for every name beside it
 
 
-def assignment(spans: Spans, *, since: float, until: float, uid: str, nodes: Sequence[str]) -> str:
+def assignment(spans: Story, *, since: float, until: float, uid: str, nodes: Sequence[str]) -> str:
     """Draw who had which number from `since` to `until`; see `svg.assignment` for `uid`."""
     lane = min(max(_TALL / max(len(nodes), 1), _LOWEST), _HIGHEST)
     frame = svg.Frame(by_machine(nodes, spans.machines), since, until, lane)
@@ -46,7 +46,7 @@ def assignment(spans: Spans, *, since: float, until: float, uid: str, nodes: Seq
     return "".join([*parts, "</svg>"])
 
 
-def _strip(spans: Spans, node: str, y: float, frame: svg.Frame, uid: str) -> Iterator[str]:
+def _strip(spans: Story, node: str, y: float, frame: svg.Frame, uid: str) -> Iterator[str]:
     for stretch in spans.up(node, frame.until):
         yield svg.line(frame.x(stretch.start), y, frame.x(stretch.end), y, opacity=0.4)
     for bar in spans.bars(node, frame.until, frame.since):
@@ -64,7 +64,7 @@ def _strip(spans: Spans, node: str, y: float, frame: svg.Frame, uid: str) -> Ite
             yield svg.line(x, y - frame.lane / 2, x, y + frame.lane / 2, opacity=1)
 
 
-def _bar(bar: Bar, spans: Spans, y: float, frame: svg.Frame, uid: str) -> Iterator[str]:
+def _bar(bar: Bar, spans: Story, y: float, frame: svg.Frame, uid: str) -> Iterator[str]:
     x, width = frame.x(bar.start), frame.x(bar.end) - frame.x(bar.start)
     height = frame.lane - 1.5
     box = f'x="{x:.1f}" y="{y - height / 2:.1f}" width="{width:.1f}" height="{height:.1f}"'

@@ -12,7 +12,7 @@ from html import escape
 from labkit.see import style
 from labkit.see.machines import Group, by_machine, headings
 from labkit.story.bars import Bar, Stretch, Terms, Word
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 from labkit.story.stretches import captions, silence
 
 WIDTH = 900.0  # units of the drawing; it is scaled to the room there is
@@ -59,7 +59,7 @@ class Frame:
 
 
 def assignment(
-    spans: Spans,
+    spans: Story,
     *,
     since: float,
     until: float,
@@ -96,7 +96,7 @@ def assignment(
     return "".join(parts)
 
 
-def frame_of(spans: Spans, since: float, until: float, nodes: Sequence[str] | None = None) -> Frame:
+def frame_of(spans: Story, since: float, until: float, nodes: Sequence[str] | None = None) -> Frame:
     """Where everything is that `assignment` draws."""
     servers = spans.zookeeper.servers if len(spans.zookeeper.servers) > 1 else []
     names = [*servers, *(spans.nodes if nodes is None else nodes)]
@@ -194,7 +194,7 @@ def axis(frame: Frame) -> Iterator[str]:
 _STEPS = [m * 10.0**e for e in range(-2, 7) for m in (1, 2, 5)]
 
 
-def outages(spans: Spans, frame: Frame) -> Iterator[str]:
+def outages(spans: Story, frame: Frame) -> Iterator[str]:
     """When ZooKeeper served nobody."""
     what = "ZooKeeper down" if len(spans.zookeeper.servers) < 2 else "no majority"
     downs = [down for down in spans.outages(frame.until) if down.end > frame.since]
@@ -209,7 +209,7 @@ def outages(spans: Spans, frame: Frame) -> Iterator[str]:
             yield f'<text x="{x + 3:.1f}" y="15" font-size="10">{what}</text>'
 
 
-def _server(spans: Spans, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+def _server(spans: Story, server: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     """One of ZooKeeper's servers: dark while it leads, light while it follows."""
     y = frame.y(lane)
     yield from cuts(spans, server, y, frame, uid)
@@ -237,7 +237,7 @@ def _server(spans: Spans, server: str, lane: int, frame: Frame, uid: str) -> Ite
     yield from _marks(spans, server, y, frame)
 
 
-def cuts(spans: Spans, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
+def cuts(spans: Story, name: str, y: float, frame: Frame, uid: str) -> Iterator[str]:
     """When the server's link was cut, slow or flaky."""
     for cut in spans.broken(name, frame.until):
         x, end = frame.x(cut.start), frame.x(cut.end)
@@ -248,7 +248,7 @@ def cuts(spans: Spans, name: str, y: float, frame: Frame, uid: str) -> Iterator[
             )
 
 
-def _lane(spans: Spans, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
+def _lane(spans: Story, node: str, lane: int, frame: Frame, uid: str) -> Iterator[str]:
     y = frame.y(lane)
     yield from cuts(spans, node, y, frame, uid)
     bars = spans.bars(node, frame.until, frame.since)
@@ -330,13 +330,13 @@ def says(bar: Bar, terms: Terms) -> str:
     return f"{bar.node} {says}{token}, {bar.start:.2f} to {bar.end:.2f} s"
 
 
-def _marks(spans: Spans, node: str, y: float, frame: Frame) -> Iterator[str]:
+def _marks(spans: Story, node: str, y: float, frame: Frame) -> Iterator[str]:
     marks = [mark for mark in spans.marks(node, frame.until) if mark.t >= frame.since]
     for mark in marks:
         x = frame.x(mark.t)
         yield line(x, y - 16, x, y + 12, opacity=1, extra='stroke-width="1.5"')
     written = 0.0
-    for at, text in captions(marks, near=frame.seconds(5)):
+    for at, text in captions(marks, near=frame.seconds(5), letter=frame.seconds(5.6)):
         x, width = frame.x(at), len(text) * 5.6
         if x >= written:
             anchor, shift = ("end", -3) if x + width > WIDTH else ("start", 3)

@@ -14,7 +14,7 @@ import runs
 from labkit.see import strips, svg
 from labkit.see.replay import replay
 from labkit.see.rows import ManyNodes
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 RUDE = '<!--<script>alert("&")</script>'
 
@@ -33,21 +33,21 @@ def rude() -> runs.Script:
 
 
 def test_what_events_say_is_escaped() -> None:
-    spans = Spans(rude().events)
+    spans = Story(rude().events)
     drawn = svg.assignment(spans, since=0.0, until=9.0, uid="u", label=RUDE)
     root = ElementTree.fromstring(drawn)
     assert "script" not in {element.tag.rpartition("}")[2] for element in root.iter()}
     assert root.attrib["aria-label"] == RUDE
     texts = [(element.get("class"), element.text) for element in root.iter()]
     assert (None, RUDE) in texts  # the node's name
-    assert ("mark", RUDE) in texts  # the verb
+    assert ("mark", f"{RUDE}, partition") in texts  # the verbs
     assert (None, "503 " + RUDE.replace("-", " ")) in texts  # why it gives no number
 
 
 def test_many_nodes_are_strips_with_the_same_words() -> None:
     run = rude()
     run.verb(2.0, "pause", "node2")
-    spans = Spans(run.events)
+    spans = Story(run.events)
     names = [RUDE, "node2", *(f"node{n}" for n in range(3, 129))]
     few, many = (
         ElementTree.fromstring(strips.assignment(spans, since=0, until=9, uid="u", nodes=nodes))
@@ -65,13 +65,13 @@ def test_many_nodes_are_strips_with_the_same_words() -> None:
     assert float(many.attrib["viewBox"].split()[-1]) < 750
 
 
-def drawn(spans: Spans, draw: Callable[..., str]) -> Element:
+def drawn(spans: Story, draw: Callable[..., str]) -> Element:
     return ElementTree.fromstring(draw(spans, since=0.0, until=12.0, uid="u", nodes=spans.nodes))
 
 
 @pytest.mark.parametrize("draw", [svg.assignment, strips.assignment])
 def test_rows_stand_by_machine(draw: Callable[..., str]) -> None:
-    root = drawn(Spans(runs.machines("b", "c<>", "a")), draw)
+    root = drawn(Story(runs.machines("b", "c<>", "a")), draw)
     rows = [name for e in root.iter() if (name := e.get("data-node"))]
     assert rows == ["node3", "node6", "node1", "node4", "node2", "node5"]
     groups = [e for e in root.iter() if e.get("class") == "machine"]
@@ -88,14 +88,14 @@ def test_rows_stand_by_machine(draw: Callable[..., str]) -> None:
 def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., str]) -> None:
     without, one = (
         draw(spans, since=0, until=12, uid="u", nodes=spans.nodes)
-        for spans in (Spans(runs.machines()), Spans(runs.machines("a", "a", "a")))
+        for spans in (Story(runs.machines()), Story(runs.machines("a", "a", "a")))
     )
     assert without == one
     assert "machine" not in without
 
 
 def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
-    spans = Spans(runs.machines("a", "b", "c"))
+    spans = Story(runs.machines("a", "b", "c"))
     frame = svg.frame_of(spans, 0.0, 12.0)
     assert frame.names[:4] == ["zookeeper1", "node1", "node4", "zookeeper2"]
     within, between = frame.y(2) - frame.y(1), frame.y(3) - frame.y(2)
@@ -104,7 +104,7 @@ def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
 
 
 def test_many_nodes_in_a_table_stand_by_machine() -> None:
-    spans = Spans(runs.machines("a", "b", "c"))
+    spans = Story(runs.machines("a", "b", "c"))
     many = ManyNodes(Mock())
     many.follow(spans, {name: Mock(name=name) for name in spans.nodes})
     said = re.findall(r'aria-label="([^"]*)"|</span>(node\d)', many.table.value)
