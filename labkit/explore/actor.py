@@ -426,7 +426,10 @@ def describe(error: BaseException) -> str:
     """Such as "raises NoNodeError in line 12"."""
     if isinstance(error, Endless):
         return f"does not come back{_line(error)}"
-    said = str(error)
+    try:
+        said = str(error)
+    except Exception:  # its own, which may do anything
+        said = ""
     what = f"raises {type(error).__name__}" + (f" ({said})" if said and len(said) < 90 else "")
     return what + _line(error)
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from labkit.explore.actor import NotRepeatable, Program
@@ -21,7 +21,7 @@ from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
 from labkit.explore.world import Choice, Rules, World, begin
 
-_EVERY = 512  # states, between two looks at the clock
+_EVERY = 512  # states, between two reports of progress
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(Found)}
 
     def __str__(self) -> str:
         if self.violation is None:
@@ -127,9 +127,9 @@ class Search:
             at, world, choices = queue.popleft()
             if at % _EVERY == 0:
                 progress(self.states)
-                if time.perf_counter() > until:
-                    found.note = "Time is up."
-                    return True
+            if time.perf_counter() > until:
+                found.note = "Time is up."
+                return True
             for choice in choices:
                 after = world.after(choice)
                 self.taken += 1

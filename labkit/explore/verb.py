@@ -6,21 +6,36 @@ import inspect
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from labkit.errors import ConfigError, LabError
 from labkit.explore import ready
 from labkit.explore.actor import Endless, Run, describe
 from labkit.explore.fork import Child, Fork
-from labkit.explore.search import Found, search
+from labkit.explore.real import Repeated, repeat
+from labkit.explore.search import Found, Search
 from labkit.explore.specification import Specification
 from labkit.explore.strands import here
+from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 
 _READY: dict[str, Callable[..., Specification]] = {"lock": ready.lock}
 _PATIENCE = 2.0  # seconds that code may run without asking anything
 _MOST_ALARMS = 4  # that code may catch, before the fork ends
 _GRACE = 0.6  # seconds after the deadline, for what is found in its last moment
+
+
+@dataclass
+class Explored(Found):
+    """What `explore` found, and of which specification."""
+
+    wanted: Specification | None = field(default=None, repr=False)
+
+    def on(self, lab: Lab) -> Repeated:
+        """Repeat the schedule on a lab's ZooKeeper: whether that confirms it."""
+        assert self.wanted is not None
+        return repeat(self, self.wanted, lab)
 
 
 def explore(
@@ -32,7 +47,7 @@ def explore(
     requests: int = 2,
     faults: int = 1,
     seconds: float = 60.0,
-) -> Found:
+) -> Explored:
     """The shortest schedule that breaks `code`, or that there is none.
 
     `code` is a server's class, a function that is a "lock" (`as_a`), or a specification. It has
@@ -54,15 +69,16 @@ def specify(
     return _READY[as_a](code, users, faults)
 
 
-def searched(wanted: Specification, seconds: float) -> Found:
+def searched(wanted: Specification, seconds: float) -> Explored:
     """Search in a fork. Raises `LabError` when a specification's own functions fail."""
-    found = Found(wanted.name, None, scope=wanted.scope)
+    found = Explored(wanted.name, None, scope=wanted.scope, wanted=wanted)
     failed = ""
 
     def work(child: Child) -> None:
         _guard(child)
         try:
-            result = search(wanted, seconds, lambda states: child.send("states", states))
+            looking = Search(wanted)  # nobody closes it: the fork ends as it is
+            result = looking.run(seconds, lambda states: child.send("states", states))
             child.send("found", result.as_json())
         except Exception as error:
             child.send("failed", describe(error))
@@ -79,7 +95,7 @@ def searched(wanted: Specification, seconds: float) -> Found:
                     found.states = value
                     report(f"{value:,} states", None)
                 case "found":
-                    found = Found(**value)
+                    found = Explored(**value, wanted=wanted)
                 case "failed":
                     failed = value
 

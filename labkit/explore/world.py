@@ -453,7 +453,7 @@ class _Step:
             if isinstance(body, WRITES):
                 after = Tree(before.znodes, before.zxid + 1)
         key = "reply", request.number, _seen(value, rules.observed), type(error).__name__
-        told = "reply", request.number, _shown(value, rules.observed), error
+        told = "reply", request.number, shown(value, rules.observed), error
         answer = rules.tree(after), tuple(triggers), key, told
         rules.answers[where] = answer
         return answer
@@ -557,14 +557,14 @@ def _seen(value: Any, observed: Observed) -> Any:
     return value if isinstance(value, str | bytes | bool | int | None) else repr(value)
 
 
-def _shown(value: Any, observed: Observed) -> Any:
+def shown(value: Any, observed: Observed) -> Any:
     """A reply as the code is given it: lists are its own, stats know who looks."""
     if isinstance(value, ZnodeStat):
         return Stat(value, observed)
     if isinstance(value, list):
-        return [_shown(part, observed) for part in value]
+        return [shown(part, observed) for part in value]
     if type(value) is tuple:
-        return tuple(_shown(part, observed) for part in value)
+        return tuple(shown(part, observed) for part in value)
     return value
 
 
