@@ -163,6 +163,9 @@ def export(
         )
     for failure in done.failures:
         terminal.say(f"{terminal.marks()[1]} {failure}\n{failure.traceback.rstrip()}\n", error=True)
+    if not done.files:
+        terminal.say(f"Nothing was written: {done.out} stays as it was.", error=True)
+        return 1
     size = sum(done.files.values())
     written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"
     terminal.say(f"Wrote {written}, {size / 1e6:.1f} MB: {done.first}")

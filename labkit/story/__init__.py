@@ -1,4 +1,4 @@
-"""What happened in a run: its events, and what they say of requests, faults and claims."""
+"""What happened in a run? Its events, and what they say of requests, faults and claims."""
 
 from labkit.story.run import silences as silences
 from labkit.story.timeline import Timeline as Timeline

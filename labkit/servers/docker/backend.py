@@ -32,7 +32,7 @@ from labkit.errors import (
     BackendUnavailable,
     UnsupportedFault,
 )
-from labkit.servers import registry, system
+from labkit.servers import memory, registry, system
 from labkit.servers.base import (
     LEFTOVERS,
     Endpoint,
@@ -137,13 +137,13 @@ class DockerBackend(OneMachine):
         what = f"{nodes} nodes" if nodes != 1 else "one node more"
         needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
         with explained():
-            system.require_memory(needed, what, self._free_memory())
+            memory.require(needed, what, self._free_memory())
 
     def _free_memory(self) -> int:
-        memory: int = self._api.info()["MemTotal"]
+        total: int = self._api.info()["MemTotal"]
         if is_elsewhere():
-            return memory
-        return min(memory, system.free_memory())  # a virtual machine's engine has a part of ours
+            return total
+        return min(total, memory.free())  # a virtual machine's engine has a part of ours
 
     @property
     def zookeeper_version(self) -> str:

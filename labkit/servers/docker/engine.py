@@ -22,6 +22,7 @@ from labkit.errors import (
     PortInUse,
     ServerNotFound,
 )
+from labkit.servers.proxies import reach_directly
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,6 +46,7 @@ def connect(engine: str | None = None) -> docker.DockerClient:
     names, if none is given.
     """
     url = urlsplit(engine or current_url())
+    reach_directly()
     # The system's ssh, because it knows the user's keys and aliases.
     settings: dict[str, Any] = {
         "timeout": 10,
