@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from labkit.errors import ConfigError, LabError
@@ -17,10 +18,16 @@ from labkit.explore.real import Repeated, repeat
 from labkit.explore.search import Found, Search
 from labkit.explore.specification import Specification
 from labkit.explore.strands import here
+from labkit.explore.world import World
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 
-_READY: dict[str, Callable[..., Specification]] = {"lock": ready.lock}
+_READY: dict[str, Callable[..., Specification]] = {
+    "lock": ready.lock,
+    "queue": ready.take,
+    "counter": ready.counter,
+    "election": ready.election,
+}
 _PATIENCE = 2.0  # seconds that code may run without asking anything
 _MOST_ALARMS = 4  # that code may catch, before the fork ends
 _GRACE = 0.6  # seconds after the deadline, for what is found in its last moment
@@ -47,12 +54,18 @@ def explore(
     requests: int = 2,
     faults: int = 1,
     seconds: float = 60.0,
+    invariant: Callable[[World], str | None] | None = None,
+    tree: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Explored:
     """The shortest schedule that breaks `code`, or that there is none.
 
-    `code` is a server's class, a function that is a "lock" (`as_a`), or a specification. It has
-    `seconds`; what is not seen by then is told. Raises `ConfigError` for anything else.
+    `code` is a server's class; or a function of `zk` and a path, `as_a` "lock", "queue", "counter"
+    or "election"; or a dictionary, name → function of `zk`, with an `invariant` of the world and a
+    `tree`, path → data; or a specification. It has `seconds`; what is not seen by then is told.
+    Raises `ConfigError` for anything else.
     """
+    if isinstance(code, Mapping) and invariant is not None:
+        code = ready.own(code, invariant, tree, faults)
     return searched(specify(code, as_a, users, nodes, requests, faults), seconds)
 
 

@@ -143,7 +143,9 @@ class World:
                     continue
                 fresh = True
             self._add(found, at, seat)
-        timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
+        timed = []
+        if not all(seat.moment.done for seat in self.seats):  # else it may go on for ever
+            timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
         if timed and (self.hurries or not found):
             _, at, timer = min(timed)
             found.append(Choice(at, "time passes", timer))
