@@ -100,13 +100,13 @@ def _token(history: Story, request: Request) -> int:
 def _older_after_newer(history: Story, answered: Sequence[Request]) -> Iterator[Violation]:
     completed = iter(sorted(answered, key=lambda r: r.done))
     following = next(completed, None)
-    newest: dict[int, tuple[int, Request]] = {}  # of each number: its token, and who told it
+    newest: dict[int, tuple[int, Request]] = {}  # of each number: its token, and the request
     late: dict[tuple[int, str, int], list[tuple[Request, Request]]] = defaultdict(list)
     for request in sorted(answered, key=lambda r: r.invoke):
         while following is not None and following.done < request.invoke:
-            told = _token(history, following)
-            if following.number not in newest or told > newest[following.number][0]:
-                newest[following.number] = told, following
+            token = _token(history, following)
+            if following.number not in newest or token > newest[following.number][0]:
+                newest[following.number] = token, following
             following = next(completed, None)
         token = _token(history, request)
         if request.number in newest and newest[request.number][0] > token:
@@ -353,7 +353,7 @@ def _asked(history: Story, node: str) -> list[Request]:
 
 
 def _counts_at(request: Request) -> float:
-    """An answer is there when it comes; a refusal or silence was due when the node was asked."""
+    """An answer counts from its arrival, a refusal or a timeout from when it was asked for."""
     return request.done if request.phase == "ok" else request.invoke
 
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 G = TypeVar("G")
 
-_LAG = 0.15  # seconds by which the watch may be late
+_LAG = 0.15  # seconds by which a watch may be late that does not say when it looked before
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class Znode:
     """A number or a ticket from creation to end, in seconds; `born`, `died`: which changes.
 
     `lag` is how late its creation may have been seen. It was `gone` when the watch saw it so, and
-    the log does not reach as far.
+    the log does not reach as far; that may have been seen late by `gone_lag`.
     """
 
     name: str  # its path
@@ -57,6 +57,7 @@ class Znode:
     ticket: Znode | None = None
     lag: float = 0.0
     gone: float = math.inf
+    gone_lag: float = 0.0
 
     @property
     def over(self) -> float:
@@ -65,7 +66,7 @@ class Znode:
 
     def span(self) -> Span:
         """The same, with what is doubtful about its beginning and end."""
-        before = self.end if self.end <= self.gone else max(self.gone - _LAG, self.begin)
+        before = self.end if self.end <= self.gone else max(self.gone - self.gone_lag, self.begin)
         return Span(
             self.owner,
             self.order,
@@ -283,18 +284,19 @@ class Claims:
 
     def _look(self, event: HoldersEvent) -> None:
         """What the watch saw that the log does not tell."""
+        since = event.t - _LAG if event.previous_until is None else event.previous_until
         held = {znode.order: znode for znode in self._held()}
         for number, znode in held.items():
             holder = event.numbers.get(number)
             if holder is None or holder.token != znode.zxid:
-                znode.gone = event.t
+                znode.gone, znode.gone_lag = event.t, event.t - since
                 self._seen_now.pop(number, None)
         for number, holder in event.numbers.items():
             if number in held and held[number].zxid == holder.token:
                 continue
             path, session, t = f"{self.root}/{number}", holder.session or "", event.t
             first = (path, holder.token, session, holder.owner, number, t, event, len(self.times))
-            self._seen_now[number] = Znode(*first, lag=_LAG)
+            self._seen_now[number] = Znode(*first, lag=t - since)
             self._seen.put(self._seen_now[number])
 
     def _name_owners(self) -> None:

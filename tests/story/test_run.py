@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import runs
 
+import labkit
 from labkit.story.bars import Bar, Word
-from labkit.story.event import CrewEvent
+from labkit.story.event import KINDS, CrewEvent, Holder, HoldersEvent
 from labkit.story.run import Story
 from labkit.story.stretches import Mark, captions
 
@@ -356,3 +360,30 @@ def test_a_node_answers_one_number_at_a_time() -> None:
         (1, 2.5, 4.0, "zookeeper"),
         (5, 2.5, 4.0, "both"),
     ]
+
+
+def test_a_watch_that_says_when_it_looked_before_makes_nobody_a_zombie() -> None:
+    run = runs.Script()
+    run.add(0.5, CrewEvent("lab", root="/jobs", names=("ann",)))
+    run.says(1.0, "ann", 27, seen=0)
+    held = {27: Holder(None, "0xann", 101)}
+    # It looked at 0.9 and only then at 1.3: the mark was there before the work began.
+    run.add(
+        1.3, HoldersEvent("zookeeper", root="/jobs", numbers=held, zxid=101, previous_until=0.9)
+    )
+    run.says(2.0, "ann", None, seen=0)
+    run.add(2.4, HoldersEvent("zookeeper", root="/jobs", numbers={}, zxid=102, previous_until=1.9))
+    (bar,) = Story(run.in_order()).bars("ann")
+    assert said([bar]) == [(27, 1.0, 2.0, "both")]
+
+
+def test_pictures_and_judges_ask_the_story_and_read_no_events() -> None:
+    kinds = "|".join(kind.__name__ for kind in KINDS.values())
+    reads = re.compile(rf"isinstance\([^)]*\b({kinds})|case ({kinds})\(")
+    found = {
+        str(path): match[0]
+        for room in ("see", "judge")
+        for path in (Path(labkit.__file__).parent / room).rglob("*.py")
+        if (match := reads.search(path.read_text()))
+    }
+    assert found == {}
