@@ -23,8 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 from docker.types import EndpointConfig, LogConfig
 
 from labkit.errors import (
@@ -54,6 +53,7 @@ from labkit.servers.base import (
 from labkit.servers.docker.engine import (
     HOST,
     LOOPBACK,
+    RAISED,
     address_from_inside,
     connect,
     explained,
@@ -256,7 +256,7 @@ class DockerBackend(OneMachine):
 
     def _abandon(self, server: Server) -> None:
         """Remove what could not be made: on the engine, unless that is what failed."""
-        with suppress(BackendError, DockerException, requests.RequestException):
+        with suppress(BackendError, *RAISED):
             server.api.remove_container(server.container, v=True, force=True)
         self._forget(server)
 
