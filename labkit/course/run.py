@@ -212,9 +212,9 @@ class _Run:
         asked just before its end comes never, and not every wait looks for that.
         """
         environ = os.environ | {VARIABLE: ""} | ({"LABKIT_BACKEND": backend} if backend else {})
-        manager = self._client.create_kernel_manager()
+        manager = cast(Any, self._client.create_kernel_manager())
         await self._client.async_start_new_kernel(env=environ)
-        process = cast(Any, manager).provisioner.process
+        process = manager.provisioner.process
         self._kernels.add(process.pid)
         cells = asyncio.ensure_future(self._cells())
         end = asyncio.ensure_future(_has_ended(process))
@@ -231,6 +231,10 @@ class _Run:
             self._kernels.remove(process.pid)
             process.kill()  # it has ended by now, unless its end has failed
             process.wait()
+            if self._client.km is not None:  # nbclient lets go of its sockets, unless cancelled
+                if self._client.kc is not None:
+                    self._client.kc.stop_channels()
+                await manager.cleanup_resources()
 
     async def _cells(self) -> None:
         recordings = list(_recordings(self._notebook))
