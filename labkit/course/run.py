@@ -7,15 +7,10 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, cast
 
@@ -27,6 +22,7 @@ from traitlets.config import Config
 
 from labkit.course.page import Page, calls, tags
 from labkit.course.record import VARIABLE
+from labkit.course.workers import Children, side_by_side
 from labkit.errors import LabError
 from labkit.progressbar import PROGRESS
 from labkit.servers import owner
@@ -76,42 +72,19 @@ def run(
     """
     asked_for(backend)
     _remove_leftovers()
-    kernels = _Kernels()
-    todo = iter(list(enumerate(wanted)))
-    results: SimpleQueue[tuple[Page, NotebookNode | PageFailed | BaseException]] = SimpleQueue()
-
-    def work(sockets: str) -> None:
-        while not kernels.ended and (found := next(todo, None)) is not None:
-            number, page = found
-            setting = _Setting(kernels, progress, timeout, f"{sockets}/{number}")
-            try:
-                results.put((page, _run_one(page, backend, setting)))
-            except BaseException as error:
-                results.put((page, error))
-
+    kernels = Children()
     with (
         TemporaryDirectory(prefix=_SOCKETS, ignore_cleanup_errors=True) as sockets,
         owner.held(Path(sockets) / _OWNER),
     ):
-        # Daemons: neither an early end nor Python's own waits for a thread that never ends.
-        threads = [
-            threading.Thread(target=work, args=(sockets,), name="labkit-page", daemon=True)
-            for _ in range(min(jobs, len(wanted)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for _ in wanted:
-                page, result = results.get()
-                if isinstance(result, BaseException) and not isinstance(result, PageFailed):
-                    raise result
-                yield page, result
-        finally:
-            kernels.end()
-            deadline = time.monotonic() + _END
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join(max(0.0, deadline - time.monotonic()))
+
+        def work(numbered: tuple[int, Page]) -> NotebookNode | PageFailed:
+            number, page = numbered
+            setting = _Setting(kernels, progress, timeout, f"{sockets}/{number}")
+            return _run_one(page, backend, setting)
+
+        for (_, page), result in side_by_side(list(enumerate(wanted)), work, jobs, kernels):
+            yield page, result
 
 
 def _remove_leftovers() -> None:
@@ -121,38 +94,11 @@ def _remove_leftovers() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-class _Kernels:
-    """The kernels at work, to be ended when nobody waits for them any more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pids: set[int] = set()
-        self.ended = False
-
-    def add(self, pid: int) -> None:
-        with self._lock:
-            self._pids.add(pid)
-        if self.ended:
-            self.end()
-
-    def remove(self, pid: int) -> None:
-        with self._lock:
-            self._pids.discard(pid)
-
-    def end(self) -> None:
-        """SIGKILL what is left; a killed kernel's lab is removed by its watchdog."""
-        with self._lock:
-            self.ended = True
-            for pid in self._pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-
 @dataclass(frozen=True)
 class _Setting:
     """What a page's run is given."""
 
-    kernels: _Kernels
+    kernels: Children
     progress: Progress | None
     timeout: int  # seconds for a cell
     sockets: str  # so begin their paths

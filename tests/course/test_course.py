@@ -17,7 +17,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.course import page as course
-from labkit.course import run
+from labkit.course import run, workers
 from labkit.course.page import Page
 from labkit.course.run import PageFailed
 from labkit.servers import owner
@@ -144,7 +144,7 @@ def test_an_early_end_waits_for_no_page_that_hangs(
         never.wait()
 
     monkeypatch.setattr(run, "_run_one", hang)
-    monkeypatch.setattr(run, "_END", 0.1)
+    monkeypatch.setattr(workers, "_END", 0.1)
     results = run.run([page(tmp_path, "1")])
     waiter = threading.Thread(target=lambda: (begun.wait(60), signal.raise_signal(signal.SIGINT)))
     waiter.start()
