@@ -130,6 +130,16 @@ class Handler:
         self.notices.append(lambda: callback.func(*callback.args))
 
 
+class _InOrder(dict[Any, None]):
+    """A set that keeps the order in which things came."""
+
+    def add(self, thing: Any) -> None:
+        self[thing] = None
+
+    def discard(self, thing: Any) -> None:
+        self.pop(thing, None)
+
+
 class Client(KazooClient):
     """A `KazooClient` whose requests are handed to `send`."""
 
@@ -148,6 +158,7 @@ class Client(KazooClient):
         self._watching: dict[int, Any] = {}  # a request's number → its watch function
         super().__init__(handler=handler, timeout=timeout, logger=LOG)
         handler.calm = False
+        self.state_listeners: Any = _InOrder()  # a set's order is another in each process
 
     # --- kazoo's ------------------------------------------------------------------------------
 

@@ -229,6 +229,7 @@ def numbers(server: type[Any], nodes: int = 2, requests: int = 2, faults: int = 
         znodes=[("/sequence", b"")],
         faults=faults,
         alike=True,
+        hurries=1,  # threads that keep a lease alive let time pass without end
         truth=answers_its_number,
         what="node",
     )

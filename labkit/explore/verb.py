@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import signal
@@ -89,6 +90,7 @@ def searched(wanted: Specification, seconds: float) -> Explored:
 
     def work(child: Child) -> None:
         _guard(child)
+        gc.set_threshold(100_000, 20, 100)  # a look at all that a search keeps takes seconds
         try:
             looking = Search(wanted)  # nobody closes it: the fork ends as it is
             result = looking.run(seconds, lambda states: child.send("states", states))
@@ -117,7 +119,10 @@ def searched(wanted: Specification, seconds: float) -> Explored:
         raise LabError(f"The specification {wanted.name} {failed}.")
     if not found.seconds:
         found.seconds = seconds
-        found.violation, found.note = _ended(wanted.name, status, fork.killed)
+        if fork.killed and found.states > 1:
+            found.note = "Time is up."
+        else:
+            found.violation, found.note = _ended(wanted.name, status, fork.killed)
     return found
 
 
