@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a section of docs/measurements.md."""
+"""What was measured, as a table, as JSON and as a section of the README."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from labkit.see import style
+from labkit.see.charts import Chart
+from labkit.see.picture import as_file
 
 T = TypeVar("T")
 
@@ -111,7 +110,7 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """For docs/measurements.md: what has a bar, and folded below it the rest."""
+        """For the README: what has a bar, and folded below it the rest."""
         skipped = [f"{name}: {r.skipped}" for name, r in self.results.items() if r.skipped]
         return "\n".join(
             [
@@ -139,8 +138,8 @@ class Report:
         text = json.dumps(document, indent=1, ensure_ascii=False)
         path.write_text(_LIST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
 
-    def write_page(self, path: Path) -> None:
-        """Put the table between the page's markers; raises ValueError if it has none."""
+    def write_readme(self, path: Path) -> None:
+        """Put the table between the README's markers; raises ValueError if it has none."""
         text = path.read_text()
         before, begin, rest = text.partition(_BEGIN)
         _, end, after = rest.partition(_END)
@@ -181,10 +180,9 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def save(chart: Figure, path: Path) -> None:
+def save(chart: Chart, path: Path) -> None:
     """Write a picture, the same bytes for the same figures."""
-    with mpl.rc_context({**style.SETTINGS, "svg.hashsalt": path.name}):
-        chart.savefig(path, metadata={"Date": None})
+    path.write_text(as_file(chart.svg()))
 
 
 def rotated(items: Iterable[T], by: int) -> list[T]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from labkit.judge.rules import check as check
     from labkit.lab.lab import Lab as Lab
     from labkit.see.controls import controls as controls
-    from labkit.see.plots import assignment as assignment
+    from labkit.see.picture import assignment as assignment
     from labkit.see.replay import replay as replay
     from labkit.see.verdict import verdict as verdict
 

@@ -67,7 +67,7 @@ def ladder(server: str, as_json: bool, **settings: Any) -> int:
     lowest-free, or original. Ends with 1 below the top, or below the rung asked for.
     """
     from labkit.judge.ladder import climb
-    from labkit.see.ladder import as_table
+    from labkit.see.verdict import as_table
 
     with terminal.progress(as_json) as report:
         result = climb(server, **settings, progress=report)

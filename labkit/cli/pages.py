@@ -97,22 +97,12 @@ def grade(
         def progress(path: Path, done: int, total: int) -> None:
             report(f"graded {path.stem}, {done} of {total}", done / total)
 
-        interrupt = None
-        try:
-            grades = grading.grade(notebooks, rung=rung, jobs=jobs, progress=progress)
-        except grading.Interrupted as error:
-            grades, interrupt = error.grades, error
+        grades = grading.grade(notebooks, rung=rung, jobs=jobs, progress=progress)
     if as_json or as_csv:
         terminal.say((grading.as_json if as_json else grading.as_csv)(grades).rstrip())
-    elif grades:
+    else:
         terminal.show(grading.as_table(grades))
-    unread = [(g.learner, name, why) for g in grades for name, why in g.unread.items()]
-    for learner, name, why in unread:
-        terminal.say(f"labkit: {learner}: {name} was not graded. {why}.", error=True)
-    if interrupt is not None:
-        terminal.say(f"labkit: {interrupt.missing} more were not graded.", error=True)
-        raise interrupt
-    return 1 if unread else 0
+    return 0
 
 
 @click.command()
@@ -173,9 +163,6 @@ def export(
         )
     for failure in done.failures:
         terminal.say(f"{terminal.marks()[1]} {failure}\n{failure.traceback.rstrip()}\n", error=True)
-    if not done.files:
-        terminal.say(f"Nothing was written: {done.out} stays as it was.", error=True)
-        return 1
     size = sum(done.files.values())
     written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"
     terminal.say(f"Wrote {written}, {size / 1e6:.1f} MB: {done.first}")

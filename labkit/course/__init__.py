@@ -1,1 +1,1 @@
-"""How is it taught? Pages, predictions, tasks, exercises, export."""
+"""How it is taught: pages, predictions, tasks, exercises, export."""

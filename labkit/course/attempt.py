@@ -20,7 +20,7 @@ from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
-from labkit.see.chart import Chart
+from labkit.see.charts import Chart
 
 
 def judge(

@@ -16,10 +16,9 @@ import matplotlib as mpl
 from labkit.course.markup import plain
 from labkit.errors import ConfigError
 from labkit.see import style
-from labkit.see.chart import Chart
+from labkit.see.charts import DASHES, Chart, beside
 
 _WIDTH = 6.0  # inches
-_DASHES = (0, (2.5, 1.5))
 
 
 class Rating(Enum):
@@ -182,7 +181,7 @@ class Amount:
                     (0, 9 if above else 24),
                     textcoords="offset points",
                 )
-                label.set(color=shade, ha=_side(value, low, high), va="bottom")
+                label.set(color=shade, ha=beside(value, low, high), va="bottom")
         chart.alt = f"You said {self.text(answer)}; the run gave {self.text(truth)}."
         return chart
 
@@ -265,7 +264,7 @@ class Order:
                     right = there == at
                     (line,) = axes.plot([0.42, 0.58], [at, there], "o", linewidth=2, markersize=4)
                     line.set_color(style.INK if right else style.PALETTE[4])
-                    line.set_linestyle("-" if right else _DASHES)
+                    line.set_linestyle("-" if right else DASHES)
         chart.alt = f"You said {self.text(answer)}; the run gave {self.text(truth)}."
         return chart
 
@@ -282,28 +281,3 @@ def form(
     if options is not None:
         return Choice(options)
     return Amount(number, unit) if order is None else Order(order)
-
-
-def draw_guess(chart: Chart, guess: float, axis: str, text: str) -> Chart:
-    """A dashed line through the chart's first axes, where the guess is. Returns the chart."""
-    axes = chart.axes[0]
-    low, high = sorted(axes.get_xlim() if axis == "x" else axes.get_ylim())
-    at = min(max(guess, low), high)
-    beyond = "" if at == guess else " (outside)"
-    with mpl.rc_context(style.SETTINGS):
-        line = axes.axvline if axis == "x" else axes.axhline
-        line(at, color=style.INK, linewidth=1.2, linestyle=_DASHES, zorder=5)
-        label = axes.text(*((at, 1.0) if axis == "x" else (1.0, at)), f"you: {text}{beyond}")
-        if axis == "x":
-            label.set(transform=axes.get_xaxis_transform(), va="top", ha=_side(at, low, high))
-        else:
-            label.set(transform=axes.get_yaxis_transform(), va="center", ha="right")
-        label.set(zorder=6, bbox={"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"})
-    chart.alt = f"{chart.alt} You said {text}.".strip()
-    return chart
-
-
-def _side(value: float, low: float, high: float) -> str:
-    """Where a label has room beside its mark."""
-    share = (value - low) / (high - low or 1.0)
-    return "left" if share < 0.15 else "right" if share > 0.85 else "center"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from labkit.course.guess import Form, Rating, draw_guess, form
+from labkit.course.guess import Form, Rating, form
 from labkit.course.markup import Note
 from labkit.course.standing import standing
 from labkit.lab.lab import Lab
-from labkit.see.chart import Chart
+from labkit.see.picture import Shown
 from labkit.story.event import PredictionEvent
 from labkit.story.timeline import Timeline
+
+_Figure = TypeVar("_Figure", bound=Shown)
 
 
 def predict(
@@ -79,15 +81,15 @@ class Prediction:
         if picture is not None:
             display(picture)
 
-    def mark(self, chart: Chart, axis: Literal["x", "y"] = "y", since: float = 0.0) -> Chart:
+    def mark(self, figure: _Figure, axis: Literal["x", "y"] = "y", since: float = 0.0) -> _Figure:
         """Draw the guess into a figure, as a dashed line at that number of the axis.
 
         `since` is where the axis has what the guess counts from: for "how many seconds after the
         kill?" the second of the kill. Without a guess the figure stays as it is. Returns it.
         """
-        if not isinstance(self.answer, int | float):
-            return chart
-        return draw_guess(chart, self.answer + since, axis, self.form.text(self.answer))
+        if isinstance(self.answer, int | float):
+            figure.mark(self.answer + since, axis, f"you: {self.form.text(self.answer)}")
+        return figure
 
     def _words(self, answer: Any, truth: Any, rating: Rating | None) -> str:
         true = self.form.text(truth)

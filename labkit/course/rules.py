@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from labkit.course.cells import generated
 from labkit.course.page import Page, alternative, tags
 from labkit.course.pictures import contradictions
+from labkit.see.scene import MIME
 
 _MAX_LINES = 15  # of a code cell
 _MAX_MEDIAN = 4
@@ -189,8 +190,11 @@ def _pictures(page: Page) -> Found:
             if not shown:
                 yield at, "forbids something in a picture, and shows none"
             for output in shown:
-                for problem in contradictions(alternative(output), forbids):
-                    yield at, f"the picture {problem}"
+                if MIME not in output.data:
+                    yield at, "the picture was saved without its data: run the page again"
+                else:
+                    for problem in contradictions(output.data[MIME], forbids):
+                        yield at, f"the picture {problem}"
 
 
 def _fresh(page: Page) -> Found:

@@ -6,12 +6,10 @@ to look at something that was left out of the states (a zxid, the clock), the se
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labkit.explore.actor import NotRepeatable, Program
@@ -21,7 +19,7 @@ from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
 from labkit.explore.world import Choice, Rules, World, begin
 
-_EVERY = 512  # states, between two reports of progress
+_EVERY = 512  # states, between two looks at the clock
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return {field.name: getattr(self, field.name) for field in fields(Found)}
+        return asdict(self)
 
     def __str__(self) -> str:
         if self.violation is None:
@@ -93,7 +91,7 @@ class Search:
         """Search for so many seconds at most."""
         began = time.perf_counter()
         found = Found(self.wanted.name, None, scope=self.wanted.scope)
-        with virtual(*self._modules()), _few_collections():
+        with virtual(*self._modules()):
             try:
                 while not self._once(found, began + seconds, progress):
                     self.rules.close()
@@ -117,20 +115,21 @@ class Search:
             return False
         came: list[tuple[int, Choice | None]] = [(-1, None)]  # from which state, by which choice
         seen = {first.key()}
-        queue = deque([(0, first, first.choices())])
+        queue = deque([(0, first)])
         self.states = 1
         judge = self.judge
-        if wrong := judge(first, queue[0][2]):
+        choices = first.choices()
+        if wrong := judge(first, choices):
             found.violation = wrong
             return True
         while queue:
-            at, world, choices = queue.popleft()
+            at, world = queue.popleft()
             if at % _EVERY == 0:
                 progress(self.states)
-            if time.perf_counter() > until:
-                found.note = "Time is up."
-                return True
-            for choice in choices:
+                if time.perf_counter() > until:
+                    found.note = "Time is up."
+                    return True
+            for choice in world.choices():
                 after = world.after(choice)
                 self.taken += 1
                 key = after.key()
@@ -140,8 +139,7 @@ class Search:
                 seen.add(key)
                 came.append((at, choice))
                 self.states += new
-                next_choices = after.choices()
-                wrong = judge(after, next_choices)
+                wrong = judge(after, after.choices())
                 if len(self.observed) > observed:
                     return False
                 if wrong:
@@ -149,7 +147,7 @@ class Search:
                     found.plan = _way(came, len(came) - 1)
                     return True
                 if new:
-                    queue.append((len(came) - 1, after, next_choices))
+                    queue.append((len(came) - 1, after))
         found.complete = True
         return True
 
@@ -215,17 +213,6 @@ class Search:
     def close(self) -> None:
         """End what runs."""
         self.rules.close()
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Let Python look for garbage seldom: a search keeps nearly all that it makes."""
-    usual = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def _way(came: list[tuple[int, Choice | None]], at: int) -> list[tuple[int, str, int]]:

@@ -15,7 +15,7 @@ from kazoo.protocol.serialization import GetChildren, GetChildren2, Sync
 from kazoo.protocol.states import ZnodeStat
 
 from labkit.explore.actor import Body, Moment, Program
-from labkit.explore.client import Observed, Request, Stat, is_close
+from labkit.explore.client import Observed, Stat, is_close
 from labkit.explore.tree import WRITES, Tree, Trigger, planted
 
 REQUEST_LOST, REPLY_LOST, SESSION_ENDS = "request lost", "reply lost", "session ends"
@@ -55,21 +55,11 @@ class Seat(NamedTuple):
     view: Tree | None = None  # what its follower shows, if that lags
     behind: tuple[tuple[Tree, tuple[Trigger, ...]], ...] = ()
 
-    def key(self, now: float, zxids: bool) -> Any:
-        """Equal for seats of one actor that go on alike."""
-        timers = tuple((t, round(end - now, 6)) for t, end in self.timers) if self.timers else ()
-        late = self.view and (self.view.key(zxids), tuple(t.key(zxids) for t, _ in self.behind))
-        state = self.ended, self.connected, self.gone
-        return self.moment.number, self.session, state, self.watching, self.notices, timers, late
-
-
-_PLACES = {name: place for place, name in enumerate(Seat._fields)}
-
 
 class World:
     """One state. What an invariant looks at: `actors`, `tree`, `owner(path)`, `alive(session)`."""
 
-    __slots__ = ("_views", "faults", "hurries", "last", "now", "orphans", "rules", "seats", "tree")
+    __slots__ = ("faults", "hurries", "last", "now", "orphans", "rules", "seats", "tree")
 
     def __init__(
         self,
@@ -88,7 +78,6 @@ class World:
         self.hurries = hurries
         self.now = now
         self.orphans = orphans
-        self._views: list[View] | None = None
         self.last = -1  # the actor that the last step has told something
 
     # --- what an invariant looks at -----------------------------------------------------------
@@ -96,9 +85,7 @@ class World:
     @property
     def actors(self) -> list[View]:
         """The actors, and what is true of them."""
-        if self._views is None:
-            self._views = [View(self, at) for at in range(len(self.seats))]
-        return self._views
+        return [View(self, at) for at in range(len(self.seats))]
 
     def owner(self, path: str) -> int | None:
         """The session that an ephemeral belongs to, 0 for another znode, None if there is none."""
@@ -122,14 +109,23 @@ class World:
     def key(self) -> Any:
         """Equal for worlds that go on alike, whatever anybody does."""
         rules = self.rules
-        places = rules.places
         zxids = rules.zxids
-        key = [self.faults, self.hurries, self.now if rules.clock else 0, self.orphans]
-        key.append(rules.tree(self.tree).place)
-        for seat in self.seats:
-            short = seat.key(self.now, zxids)
-            key.append(places.setdefault(short, len(places)))
-        return tuple(key)
+        seats = tuple(
+            (
+                s.moment.number,
+                s.session,
+                s.ended,
+                s.connected,
+                s.gone,
+                s.watching,
+                s.notices,
+                tuple((t, round(end - self.now, 6)) for t, end in s.timers),
+                s.view and (s.view.key(zxids), tuple(t.key(zxids) for t, _ in s.behind)),
+            )
+            for s in self.seats
+        )
+        now = self.now if "clock" in rules.observed else 0
+        return self.tree.key(zxids), seats, self.faults, self.hurries, now, self.orphans
 
     # --- what may happen ----------------------------------------------------------------------
 
@@ -143,9 +139,7 @@ class World:
                     continue
                 fresh = True
             self._add(found, at, seat)
-        timed = []
-        if not all(seat.moment.done for seat in self.seats):  # else it may go on for ever
-            timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
+        timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
         if timed and (self.hurries or not found):
             _, at, timer = min(timed)
             found.append(Choice(at, "time passes", timer))
@@ -259,11 +253,6 @@ class View:
         return self._seat.gone
 
     @property
-    def asked(self) -> int:
-        """How many requests its code has sent in this life."""
-        return self._seat.moment.asked
-
-    @property
     def done(self) -> bool:
         """Whether its code has come to its end."""
         return self._seat.moment.done
@@ -290,24 +279,6 @@ class Rules:
     alike: bool = False
     timeout: float = 10.0  # of a session, in seconds
     outlives: Callable[[World, int], bool] = field(default=lambda world, at: False)
-    #: Long keys → short ones; trees by their key; what a call has led to, by all it depends on.
-    places: dict[Any, int] = field(default_factory=dict)
-    trees: dict[Any, Tree] = field(default_factory=dict)
-    answers: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
-
-    def tree(self, tree: Tree) -> Tree:
-        """The first one of all trees that nobody can tell apart."""
-        if tree.place < 0:
-            first = self.trees.setdefault(tree.key(self.zxids), tree)
-            if first.place < 0:
-                first.place = len(self.trees)
-            tree.place = first.place
-        return tree
-
-    @property
-    def clock(self) -> bool:
-        """Whether states differ by the time, since somebody has looked at a clock."""
-        return "clock" in self.observed
 
     @property
     def zxids(self) -> bool:
@@ -361,7 +332,8 @@ class _Step:
             case "notice":
                 assert seat is not None
                 notice = ("notice", *seat.notices[0])
-                self.tell(at, notice, notice, notices=seat.notices[1:])
+                self.put(at, notices=seat.notices[1:])
+                self.tell(at, notice, notice)
             case "hears":
                 self._hear(at)
             case "session ends":
@@ -385,23 +357,21 @@ class _Step:
     # --- an actor is told something -----------------------------------------------------------
 
     def put(self, at: int, **changes: Any) -> None:
-        seats = self.world.seats
-        fields = list(seats[at])
-        for name, value in changes.items():
-            fields[_PLACES[name]] = value
-        self.world.seats = (*seats[:at], Seat._make(fields), *seats[at + 1 :])
+        seats = list(self.world.seats)
+        seats[at] = seats[at]._replace(**changes)
+        self.world.seats = tuple(seats)
 
-    def tell(self, at: int, key: Any, told: tuple[Any, ...], **changes: Any) -> None:
+    def tell(self, at: int, key: Any, told: tuple[Any, ...]) -> None:
         """Let an actor go on with what it is told."""
         world, seat = self.world, self.world.seats[at]
-        if self.rules.clock:
+        if "clock" in self.rules.observed:
             key = key, world.now
         moment = self.rules.programs[at].after(seat.moment, key, told, world.now)
         timers: tuple[tuple[int, float], ...] = ()
         if moment.timers:
             ends = dict(seat.timers)
             timers = tuple((t, ends.get(t, world.now + s)) for t, s, _ in moment.timers)
-        self.put(at, moment=moment, begun=True, timers=timers, **changes)
+        self.put(at, moment=moment, begun=True, timers=timers)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -417,55 +387,43 @@ class _Step:
         if seat.ended:
             self._hear(at)
             return
-        if is_close(body):
-            self._end(seat.session)
-            self.put(at, ended=True, watching=(), notices=())
-        elif isinstance(body, (*WRITES, Sync)):
-            self._catch_up(at)
-        tree, triggers, key, told = self._carried_out(at, request)
-        world.tree = tree
-        self._fire(triggers)
-        if lost:
-            self._lose(at)
-            return
-        changes: dict[str, Any] = {}
-        if told[-1] is None and getattr(body, "watcher", None):
-            kind = "child" if isinstance(body, GetChildren | GetChildren2) else "data"
-            changes = {"watching": (*world.seats[at].watching, (kind, body.path, request.number))}
-        self.tell(at, key, told, **changes)
-
-    def _carried_out(self, at: int, request: Request) -> tuple[Any, ...]:
-        """The tree after a request, what it triggers, and the reply: as seen, and as told."""
-        rules, seat, body = self.rules, self.world.seats[at], request.body
-        before = rules.tree(self.world.tree)
-        shows = seat.view and rules.tree(seat.view).place
-        where = before.place, shows, at, seat.moment.number, seat.session
-        known = rules.answers.get(where)
-        if known is not None:
-            return known
-        after, value, error = before, None, None
+        value: Any = None
+        error: KazooException | None = None
         triggers: list[Trigger] = []
         try:
-            if isinstance(body, WRITES):
-                after, value, triggers = before.change(body, seat.session)
-            elif not is_close(body):
-                value = (seat.view or before).read(body)
+            if is_close(body):
+                self._end(seat.session)
+            elif isinstance(body, WRITES):
+                self._catch_up(at)
+                world.tree, value, triggers = world.tree.change(body, seat.session)
+                self._fire(triggers)
+            else:
+                if isinstance(body, Sync):
+                    self._catch_up(at)
+                value = (world.seats[at].view or world.tree).read(body)
         except KazooException as refused:
             error = refused
             if isinstance(body, WRITES):
-                after = Tree(before.znodes, before.zxid + 1)
-        key = "reply", request.number, _seen(value, rules.observed), type(error).__name__
-        told = "reply", request.number, shown(value, rules.observed), error
-        answer = rules.tree(after), tuple(triggers), key, told
-        rules.answers[where] = answer
-        return answer
+                world.tree = Tree(world.tree.znodes, world.tree.zxid + 1)
+        if lost:
+            self._lose(at)
+            return
+        if error is None and getattr(body, "watcher", None):
+            kind = "child" if isinstance(body, GetChildren | GetChildren2) else "data"
+            watching = (*world.seats[at].watching, (kind, body.path, request.number))
+            self.put(at, watching=watching)
+        key = ("reply", request.number, _seen(value, self.rules.observed), type(error).__name__)
+        shown = _shown(value, self.rules.observed)
+        self.tell(at, key, ("reply", request.number, shown, error))
 
     def _lose(self, at: int) -> None:
         """The connection breaks; unless the code looks at its state, it is back at once."""
         self._forget(at)
         back = "connection" not in self.rules.observed
-        late = {} if back else {"view": None, "behind": ()}
-        self.tell(at, ("lost", back), ("lost", back), connected=back, **late)
+        self.put(at, connected=back)
+        if not back:
+            self.put(at, view=None, behind=())
+        self.tell(at, ("lost", back), ("lost", back))
 
     def _hear(self, at: int) -> None:
         """The connection is back: with the session, or with a new one."""
@@ -499,8 +457,6 @@ class _Step:
 
     def _fire(self, triggers: Sequence[Trigger], without: int = 0) -> None:
         """Send each watcher its notice; a follower that lags does so when it is there."""
-        if not triggers:
-            return
         for at, seat in enumerate(self.world.seats):
             if seat.view is not None:
                 change = (self.world.tree, tuple(triggers))
@@ -559,14 +515,14 @@ def _seen(value: Any, observed: Observed) -> Any:
     return value if isinstance(value, str | bytes | bool | int | None) else repr(value)
 
 
-def shown(value: Any, observed: Observed) -> Any:
+def _shown(value: Any, observed: Observed) -> Any:
     """A reply as the code is given it: lists are its own, stats know who looks."""
     if isinstance(value, ZnodeStat):
         return Stat(value, observed)
     if isinstance(value, list):
-        return [shown(part, observed) for part in value]
+        return [_shown(part, observed) for part in value]
     if type(value) is tuple:
-        return tuple(shown(part, observed) for part in value)
+        return tuple(_shown(part, observed) for part in value)
     return value
 
 

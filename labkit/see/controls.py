@@ -19,9 +19,11 @@ import ipywidgets as widgets
 from labkit.errors import LabError, NoAnswer, NodeUnreachable
 from labkit.lab.clients import Clients
 from labkit.lab.lab import Lab
-from labkit.see import strips, svg
+from labkit.see import style
+from labkit.see.drawing import MANY, Look, draw
 from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
-from labkit.story.run import Story
+from labkit.see.scene import Scene
+from labkit.story.spans import Spans
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows
@@ -170,7 +172,7 @@ class Controls(widgets.VBox):
         """Show the lab, which runs, from now on."""
         self._timeline = self.lab.timeline
         self._tail = self._timeline.tail()
-        self._spans = Story(forgets=True)
+        self._spans = Spans()
         self.rows.children = ()
         self._forget_rows(self._rows)
         self.again.layout.display = "none"
@@ -363,7 +365,7 @@ class Controls(widgets.VBox):
     def _draw(self) -> None:
         events, anew = self._tail.read()
         if anew:
-            self._spans = Story(forgets=True)
+            self._spans = Spans()
         spans = self._spans
         for event in events:
             spans.add(event)
@@ -371,10 +373,8 @@ class Controls(widgets.VBox):
         spans.end = max(spans.end, now)
         since = max(min(spans.start, now), now - _WINDOW)
         shown = [node for node in spans.nodes if self._shows(node, since)]
-        words = {bar.word for node in shown for bar in spans.bars(node, now, since)}
-        draw = strips.assignment if len(shown) > strips.MANY else svg.assignment
-        drawn = draw(spans, since=since, until=now, uid=self._uid, nodes=shown)
-        self.picture.value = drawn + svg.key(words, self._uid, spans.terms)
+        scene = Scene.of(spans, since, now, shown)
+        self.picture.value = draw(scene, Look(self._uid, whole_key=True))
         self.tree.value = _tree(spans) if spans.nodes else ""
         self._follow(spans)
         self.pictures += 1
@@ -385,7 +385,7 @@ class Controls(widgets.VBox):
             return True
         return bool(spans.bars(node, None, since)) or any(m.t > since for m in spans.marks(node))
 
-    def _follow(self, spans: Story) -> None:
+    def _follow(self, spans: Spans) -> None:
         """Set every control to what is true, unless it is being used."""
         nodes = {node.name: node for node in self.lab.nodes}
         if not self._is_running():
@@ -394,7 +394,7 @@ class Controls(widgets.VBox):
         servers = self.lab.zookeeper.servers
         is_ensemble = len(servers) > 1 and self.lab.zookeeper.is_own
         shown = {name: node for name, node in nodes.items() if name not in dead[:-_FORGOTTEN]}
-        fold = len(shown) > strips.MANY
+        fold = len(shown) > MANY
         rows: dict[str, Callable[[], Row]] = {
             **{s.name: partial(ZooKeeperRow, self, s) for s in servers if is_ensemble},
             **{worker.name: partial(WorkerRow, self, worker) for worker in self.lab.workers},
@@ -428,16 +428,16 @@ class Controls(widgets.VBox):
         return f"Controls of {len(self.lab.nodes)} nodes; they need a running notebook."
 
 
-def _tree(spans: Story) -> str:
+def _tree(spans: Spans) -> str:
     """What is held, as the watch last saw it."""
     lines = []
     for claim, session in spans.held():
         who = escape(claim.node)
         lines.append(
-            f"<div>    {svg.chip(claim.number)} {who}, ephemeral of session {session}, "
+            f"<div>    {style.chip(claim.number)} {who}, ephemeral of session {session}, "
             f"token {claim.token}</div>"
         )
-    lines += [f"<div>    {escape(ticket)}</div>" for ticket in spans.queue]
+    lines += [f"<div>    {escape(ticket)}</div>" for ticket in spans.tickets]
     stale = spans.zookeeper.is_down or spans.session not in ("CONNECTED", "")
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (

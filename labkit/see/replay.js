@@ -22,6 +22,8 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   const picture = one(".picture svg"), time = one(".picture .time");
   const slider = one("input"), output = one("output"), play = one(".play");
   const span = data.until - data.since;
+  const { left, right, bottom } = Object.fromEntries(
+    ["left", "right", "bottom"].map((name) => [name, Number(picture.dataset[name])]));
   const svgElement = (name, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -31,7 +33,7 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   // The whole run is drawn already; what lies in the future is cut off.
   const height = picture.viewBox.baseVal.height;
   const clip = svgElement("clipPath", { id: `${uid}-clip` });
-  const past = svgElement("rect", { x: 0, y: 0, width: data.right, height });
+  const past = svgElement("rect", { x: 0, y: 0, width: right, height });
   clip.append(past);
   picture.append(clip);
   time.setAttribute("clip-path", `url(#${uid}-clip)`);
@@ -51,9 +53,9 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
   let now = data.until, playing = null;
   function show(t) {
     now = Math.min(Math.max(t, data.since), data.until);
-    const x = data.left + ((now - data.since) / span) * (data.right - data.left);
+    const x = left + ((now - data.since) / span) * (right - left);
     past.setAttribute("width", x);
-    head.setAttribute("d", `M${x} 16V${height - 34}`);
+    head.setAttribute("d", `M${x} 16V${bottom}`);
     slider.value = now;
     output.textContent = `${now.toFixed(2)} s`;
     slider.setAttribute("aria-valuetext", `${now.toFixed(1)} seconds`);
@@ -65,7 +67,7 @@ for (const host of document.querySelectorAll(`[data-replay="${data.uid}"]:not([d
       chip.style.background = word === "both" ? colour : "transparent";
       chip.style.color = word === "both" ? ink : "inherit";
       chip.style.borderStyle = word === "zookeeper" ? "dashed" : "solid";
-      chip.style.outline = word === "node" ? "2px solid #C4123A" : "none";
+      chip.style.outline = word === "node" ? "2px solid #E2244F" : "none";
       item.title = { both: "answers it and holds it", zookeeper: "ZooKeeper holds it, no answer",
         node: "answers it, does not hold it", none: "no number" }[word];
       item.dataset.word = word;

@@ -1,7 +1,7 @@
 """The run again, under a time slider and a play button.
 
 A replay is a piece of HTML that needs neither a kernel nor a network. Without a script (GitHub, an
-untrusted notebook, paper) what is left of it is the static figure.
+untrusted notebook, paper) what is left of it is the picture of the whole run.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from itertools import count
 from typing import Any
-from uuid import uuid4
 
-from labkit.see import plots, style, svg
-from labkit.story.bars import Bar, Word
+from labkit.see import style
+from labkit.see.drawing import Look, draw
+from labkit.see.picture import Picture, new_id, scene_of
+from labkit.see.scene import MIME, Scene
+from labkit.story.bars import Word
 from labkit.story.event import Event
-from labkit.story.run import Story
-
-_uids = count(1)
+from labkit.story.spans import Spans
 
 
 def replay(
@@ -33,44 +32,43 @@ def replay(
 
     `since` and `until` choose a part, in seconds since the timeline began.
     """
-    events = list(events)
-    if until is not None:
-        events = [event for event in events if event.t <= until]
-    spans = Story(events)
-    since = min(spans.start, spans.end) if since is None else since
-    until = spans.end if until is None else until
-    draw = plots.quorum if len(spans.zookeeper.servers) > 1 else plots.assignment
-    chart = draw(events, since=since, until=until)
-    return Replay(spans, since, max(until, since + 0.1), chart)
+    events = [event for event in events if until is None or event.t <= until]
+    scene = scene_of(events, since, until)
+    captions = [said for said in _captions(Spans(events), scene.until) if said[0] >= scene.since]
+    return Replay(scene, sorted(captions))
 
 
 class Replay:
     """A run to watch again. A notebook shows it by itself; `html` is the piece of page it is."""
 
-    def __init__(self, spans: Story, since: float, until: float, still: plots.Chart) -> None:
-        # Ids on one page, and of a page that is put together out of several runs, must not meet.
-        uid = f"replay-{uuid4().hex[:8]}-{next(_uids)}"
-        bars = {node: spans.bars(node, until) for node in spans.nodes}
-        words = {bar.word for of_node in bars.values() for bar in of_node}
-        data = {
-            "uid": uid,
-            "since": since,
-            "until": round(until, 3),  # as the ends of the bars are
-            "left": svg.frame_of(spans, since, until).left,
-            "right": svg.WIDTH - svg.RIGHT,
-            "svg": svg.assignment(spans, since=since, until=until, uid=uid, label=still.alt)
-            + svg.key(words, uid, spans.terms),
-            "now": {
-                node: [_said(bar) for bar in of_node if not bar.beside]
-                for node, of_node in bars.items()
-            },
-            "colours": {n: [style.colour(n), style.ink(style.colour(n))] for n in spans.numbers},
-            "captions": sorted(said for said in _captions(spans, until) if said[0] >= since),
-        }
+    def __init__(self, scene: Scene, captions: Sequence[tuple[float, str]]) -> None:
+        look = Look(new_id(), scene.says())
+        still = Picture(scene, look)
         self.alt = still.alt
-        self.still = b64encode(still.png(dpi=110)).decode()
+        self.data = still.data()
+        self.still = b64encode(still.png()).decode()
+        data = {
+            "uid": look.uid,
+            "since": scene.since,
+            "until": round(scene.until, 3),  # as the ends of the bars are
+            "svg": draw(scene, look),
+            "now": {
+                lane.name: [
+                    (round(bar.start, 3), round(bar.end, 3), bar.number, bar.word.value)
+                    for bar in lane.bars
+                    if not bar.beside
+                ]
+                for lane in scene.lanes
+                if not lane.is_server
+            },
+            "colours": {
+                n: [style.colour(n), style.ink(style.colour(n))]
+                for n in {bar.number for lane in scene.lanes for bar in lane.bars}
+            },
+            "captions": captions,
+        }
         self.html = _PAGE.format(
-            uid=uid,
+            uid=look.uid,
             alt=escape(self.alt),
             png=self.still,
             data=_in_script(data),
@@ -78,7 +76,12 @@ class Replay:
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self.html, "image/png": self.still, "text/plain": self.alt}
+        return {
+            "text/html": self.html,
+            "image/png": self.still,
+            "text/plain": self.alt,
+            MIME: self.data,
+        }
 
 
 _PAGE = """<div class="labkit-replay" data-replay="{uid}" data-lm-suppress-shortcuts="true">
@@ -97,11 +100,7 @@ def _in_script(data: dict[str, Any]) -> str:
     return re.sub(r"<(?=!|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _said(bar: Bar) -> tuple[float, float, int, str]:
-    return round(bar.start, 3), round(bar.end, 3), bar.number, bar.word.value
-
-
-def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:
+def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
     for name in [*spans.zookeeper.servers, *spans.nodes]:
         for mark in spans.marks(name, until):
             yield mark.t, f"{mark.verb} {name}"
@@ -113,7 +112,7 @@ def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:
             if bar.word is Word.NODE:
                 yield bar.start, f"{node} {spans.terms.says[bar.word].format(bar.number)}"
     thing = spans.terms.thing
-    for claim in spans.held_bars(until):
+    for claim in spans.claims(until):
         yield claim.start, f"{claim.node} gets {thing}{claim.number}"
         if claim.end < until:
             yield claim.end, f"{thing}{claim.number} of {claim.node} is free"

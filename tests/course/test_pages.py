@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -15,6 +16,7 @@ from labkit.course import cells, exercises, rules
 from labkit.course import page as course
 from labkit.course.page import PATHS, Page, calls, exercise_calls, minutes
 from labkit.errors import ConfigError
+from labkit.see.scene import MIME
 
 SAMPLES = Path(__file__).parent / "export" / "pages"
 COURSE = course.pages()
@@ -115,15 +117,25 @@ def code(source: str, count: int = 1) -> Breaker:
     return lambda notebook: [notebook.cells.insert(-1, new_code_cell(source)) for _ in range(count)]
 
 
-def pictured(said: str, forbidden: str) -> Breaker:
-    """Let the first code cell show a picture with these words, and forbid something in it."""
+def pictured(forbidden: str, *lanes: dict[str, Any], down: tuple[float, float] = (9, 9)) -> Breaker:
+    """Let the first code cell show a picture with these lanes, and forbid something in it."""
 
     def paint(notebook: NotebookNode) -> None:
-        alt = {"image/png": {"alt": f"Numbers of each node over time. {said}"}}
-        shows("image/png", "AAAA", **alt)(notebook)
+        shows("image/png", "AAAA", **{"image/png": {"alt": "A picture."}})(notebook)
+        cell("code")(notebook).outputs[-1].data[MIME] = {"lanes": lanes, "down": [down]}
         cell("code")(notebook).metadata.update(labkit={"forbids": [forbidden]})
 
     return paint
+
+
+def lane(name: str, *bars: tuple[float, float, str], **marks: float) -> dict[str, Any]:
+    """A lane of a picture's data: bars from, to and by whose word; verbs and when."""
+    return {
+        "name": name,
+        "modes": [],
+        "bars": [[start, end, 1, word, None] for start, end, word in bars],
+        "marks": [[t, verb] for verb, t in marks.items()],
+    }
 
 
 BREAKERS: dict[str, Breaker] = {
@@ -164,23 +176,28 @@ BREAKERS: dict[str, Breaker] = {
     "of the machine it ran on: ' at 0x7f0c1a2b>'": shows("text/plain", "<object at 0x7f0c1a2b>"),
     "its outputs are not of one clean run": lambda nb: cell("code")(nb).update(execution_count=9),
     "its outputs are of another source": lambda nb: cell("code")(nb).update(source="other"),
-    "the picture shows an answer while ZooKeeper is down: node1, 1 to 4.5 s": pictured(
-        "node1: 1 from 1.0 to 4.5 s, 1 from 4.5 to 5.0 s (held, not answered). "
-        "node2: 2 from 1.0 to 3.2 s, 2 from 3.2 to 5.0 s (held, not answered). "
-        "ZooKeeper down from 3.0 to 4.9 s.",
+    "the picture shows an answer while ZooKeeper is down: node1, 1.0 to 4.5 s": pictured(
         "an answer while ZooKeeper is down",
+        lane("node1", (1.0, 4.5, "both"), (4.5, 5.0, "zookeeper")),
+        lane("node2", (1.0, 3.2, "both"), (3.2, 5.0, "zookeeper")),
+        down=(3.0, 4.9),
     ),
-    "the picture shows silence without a fault: node2, 2 to 3 s": pictured(
-        "node1: 1 from 1.0 to 2.0 s, 1 from 2.0 to 3.0 s (held, not answered); kill at 2.0 s. "
-        "node2: 2 from 1.0 to 2.0 s, 2 from 2.0 to 3.0 s (held, not answered); start at 0.9 s.",
+    "the picture shows silence without a fault: node2, 2.0 to 3.0 s": pictured(
         "silence without a fault",
+        lane("node1", (1.0, 2.0, "both"), (2.0, 3.0, "zookeeper"), kill=2.0),
+        lane("node2", (1.0, 2.0, "both"), (2.0, 3.0, "zookeeper"), start=0.9),
     ),
-    "the picture shows an answer that is not held: node1, 2 to 3 s": pictured(
-        "node1: 1 from 1.0 to 2.0 s, 1 from 2.0 to 3.0 s (answered, not held). node2: no number.",
+    "the picture shows an answer that is not held: node1, 2.0 to 3.0 s": pictured(
         "an answer that is not held",
+        lane("node1", (1.0, 2.0, "both"), (2.0, 3.0, "node")),
+        lane("node2"),
     ),
-    "the picture has no words that a check could read": pictured("", "silence without a fault"),
-    "the picture forbids 'rain', which nobody checks": pictured("node1: no number.", "rain"),
+    "the picture shows no node": pictured("silence without a fault"),
+    "the picture forbids 'rain', which nobody checks": pictured("rain", lane("node1")),
+    "the picture was saved without its data": lambda nb: (
+        pictured("silence without a fault", lane("node1"))(nb),
+        cell("code")(nb).outputs[-1].data.pop(MIME),
+    ),
     "forbids something in a picture, and shows none": lambda nb: cell("code")(nb).metadata.update(
         labkit={"forbids": ["silence without a fault"]}
     ),

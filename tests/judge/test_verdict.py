@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 from history import HistoryBuilder
 from test_rules import NODES, judge, three_nodes
@@ -24,17 +26,20 @@ def _zombie() -> HistoryBuilder:
 def test_the_moment_of_a_violation_is_marked() -> None:
     events = _zombie().end(*NODES)
     report = judge(events)
-    chart = verdict(events, report, around=0.5)
-    (axes,) = chart.axes
+    picture = verdict(events, report, around=0.5)
     violation = report.violations[0]
-    assert axes.get_xlim() == pytest.approx((violation.begin - 0.5, violation.end + 0.51), abs=0.02)
-    assert {line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"} >= {
-        violation.begin
-    }
-    blamed = [t.get_text() for t in axes.get_yticklabels() if t.get_color() == style.ALARM]
-    assert blamed == ["node1"]
-    assert axes.get_title(loc="left").replace("\n", " ") == f"answers: {violation.message}"
-    assert chart.alt.startswith(violation.message)
+    scene = picture.scene
+    assert (scene.since, scene.until) == pytest.approx(
+        (violation.begin - 0.5, violation.end + 0.51), abs=0.02
+    )
+    assert picture.look.focus == pytest.approx((violation.begin, violation.end), abs=0.02)
+    assert picture.look.blamed == ["node1"]
+    assert picture.look.title == f"answers: {violation.message}"
+    assert picture.alt.startswith(violation.message)
+    root = ElementTree.fromstring(picture.svg())
+    red = [e.text for e in root.iter() if e.get("fill") == style.ALARM and e.text]
+    assert red == ["node1"]
+    assert sum(e.get("stroke-dasharray") == "5 3" for e in root.iter()) == 2
     assert verdict(events, report, which=1).alt.startswith(report.violations[1].message)
 
 
@@ -51,15 +56,16 @@ def test_of_a_violation_that_goes_on_the_beginning_is_shown() -> None:
     report = judge(events)
     violation = report.violations[0]
     assert violation.end - violation.begin > 15
-    (axes,) = verdict(events, report, around=0.5).axes
-    left, right = axes.get_xlim()
-    assert (left, right) == pytest.approx((violation.begin - 0.5, violation.begin + 1), abs=0.02)
-    (marked,) = (patch for patch in axes.patches if patch.get_alpha() == 0.12)
-    assert marked.get_window_extent().x1 >= axes.bbox.x1 - 0.5, "it does not seem to end there"
+    picture = verdict(events, report, around=0.5)
+    assert (picture.scene.since, picture.scene.until) == pytest.approx(
+        (violation.begin - 0.5, violation.begin + 1), abs=0.02
+    )
+    assert picture.look.focus is not None
+    assert picture.look.focus[1] >= picture.scene.until, "it does not seem to end there"
 
 
 def test_a_clean_run_is_shown_whole() -> None:
     events = three_nodes().end(*NODES[:3])
-    chart = verdict(events, judge(events))
-    assert "No rule was broken; 9 answers" in chart.axes[0].get_title(loc="left")
-    assert chart.axes[0].get_xlim()[1] == pytest.approx(max(event.t for event in events))
+    picture = verdict(events, judge(events))
+    assert "No rule was broken; 9 answers" in picture.look.title
+    assert picture.scene.until == pytest.approx(max(event.t for event in events))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 
 import pytest
-from matplotlib.text import Text
 
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Fact
 from labkit.judge.recipes.trial import Broken, Judgement
 from labkit.judge.recipes.verdicts import Violation
-from labkit.see.recipes import moment, under_fire
+from labkit.see.verdict import late_write, under_fire
 
 
 def judgement(*rules: str) -> Judgement:
@@ -43,17 +43,17 @@ def judgement(*rules: str) -> Judgement:
 
 
 def test_the_turns_around_a_late_write_are_drawn() -> None:
-    chart = moment(judgement("exclusion"))
-    assert "Turns: ann 10.0 to 12.1 s; bob 11.5 to 11.7 s." in chart.alt
-    assert "The late write was at 12.0 s." in chart.alt
-    words = {text.get_text() for text in chart.findobj(Text)}
-    assert {"ann", "bob", "ann wrote after bob."} <= words
-    assert "cleo" not in words
-    (cross,) = (line for line in chart.axes[0].lines if line.get_marker() == "X")
-    assert list(cross.get_xdata()) == [12.0]
-    low, high = chart.axes[0].get_xlim()
-    assert low == pytest.approx(9.5)
-    assert high == pytest.approx(13.0)
+    picture = late_write(judgement("exclusion"))
+    assert "ann: 1 from 10.0 to 12.1 s; pause at 10.2 s." in picture.alt
+    assert "bob: 2 from 11.5 to 11.7 s." in picture.alt
+    assert "The late write was at 12.0 s." in picture.alt
+    data = picture.data()
+    assert (data["since"], data["until"]) == pytest.approx((9.5, 13.0))
+    assert [lane["name"] for lane in data["lanes"]] == ["ann", "bob"], "cleo had no turn then"
+    assert data["lanes"][0]["asked"] == [[10.1, "ok"], [12.0, "fail"]]
+    assert {"ann wrote after bob.", "a write that came too late", "pause", "frozen"} <= set(
+        re.findall(r">([^<>]+)</text>", picture.svg())
+    )
 
 
 def test_a_recipe_under_fire_shows_its_verdict_and_the_moment() -> None:

@@ -68,6 +68,14 @@ def test_text_on_every_colour_is_readable() -> None:
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, n
 
 
-def test_pale_goes_towards_white() -> None:
-    assert style.pale("#000000", 0.25) == "#BFBFBF"
-    assert style.pale("#0072B2", 1.0) == "#0072B2"
+def test_what_stands_on_no_known_ground_is_seen_on_white_and_on_dark() -> None:
+    dark = style.luminance("#111111")
+    for shade, wanted in ((style.MIDDLE, 4.1), (style.QUIET, 4.1), (style.ALARM, 4.0)):
+        light = style.luminance(shade)
+        assert 1.05 / (light + 0.05) >= wanted
+        assert (light + 0.05) / (dark + 0.05) >= wanted
+
+
+def test_the_ground_is_seen_through_what_is_pale() -> None:
+    assert style.pale("#000000", 0.25) == "#00000040"
+    assert style.pale("#0072B2", 1.0) == "#0072B2FF"

@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from labkit.course import exercises
 from labkit.course.exercises.exercise import Exercise
 from labkit.course.page import Page, alternative, calls, exercise_calls, tags
+from labkit.see.picture import PICTURES
 
 
 def prepared(page: Page) -> NotebookNode:
@@ -78,7 +79,7 @@ def _plain(
             output.metadata["alt"] = alternative(output)
     code, shown = _part(cell, outputs=False), _part(cell, source=False)
     if calls(cell, "controls"):
-        shown.outputs = [o for o in shown.outputs if _is_recording(o)]
+        shown.outputs = [o for o in shown.outputs if _is_picture(o)]
         yield code
         yield _text(
             "*In the notebook, this is a panel of sliders and buttons over the running servers. "
@@ -113,9 +114,11 @@ def _plain(
         yield shown
 
 
-def _is_recording(output: NotebookNode) -> bool:
-    """Whether it is the controls' recording; what was printed beside it has no metadata."""
-    return bool(output.get("metadata", {}).get("labkit") == "recording")
+def _is_picture(output: NotebookNode) -> bool:
+    """Whether it is what the controls showed last, or their recording, and no words about them."""
+    html = output.get("data", {}).get("text/html", "")
+    recorded = output.get("metadata", {}).get("labkit") == "recording"
+    return recorded or any(mark in html for mark in PICTURES)
 
 
 def _questions(cell: NotebookNode) -> list[ast.Call]:

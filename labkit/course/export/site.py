@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -20,6 +19,7 @@ from labkit.course.export.sheets import sheets
 from labkit.course.export.writer import TEMPLATES, Writer
 from labkit.course.page import ALL, PATHS, ROOT, Page, minutes
 from labkit.course.run import PageFailed
+from labkit.see.picture import frame, from_file, without_scripts
 
 _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."
 _SITE = "ZooKeeper Sequence Lab"
@@ -34,13 +34,9 @@ class Site(Writer):
     """Every page an HTML file, and an index with the map."""
 
     def __init__(
-        self,
-        pages: Sequence[Page],
-        failures: Sequence[PageFailed] = (),
-        address: str = "",
-        only: Collection[Path] | None = None,
+        self, pages: Sequence[Page], failures: Sequence[PageFailed] = (), address: str = ""
     ) -> None:
-        super().__init__(pages, ".html", only)
+        super().__init__(pages, ".html")
         self._failures = {failure.page.path: failure for failure in failures}
         kinds = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
         self._exporter = _Cells(  # type: ignore[no-untyped-call]  # nbconvert's
@@ -63,7 +59,7 @@ class Site(Writer):
         files = {
             name: (TEMPLATES / "site" / name).read_bytes() for name in ("style.css", "icon.svg")
         } | {"title.png": (ROOT / "img" / "logo.png").read_bytes()}
-        for page in self.written:
+        for page in self.pages:
             text, figures = self._page(page)
             files[page.path.stem + ".html"] = text.encode()
             files |= figures
@@ -78,10 +74,9 @@ class Site(Writer):
         for cell in notebook.cells:
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
-                if "labkit-replay" in data.get("text/html", ""):
-                    data.pop("image/png", None)  # it carries its own
-                elif "text/html" in data:
-                    data["text/html"] = _LOCAL.sub(r"\1", data["text/html"])
+                if "text/html" in data:
+                    data["text/html"] = without_scripts(_LOCAL.sub(r"\1", data["text/html"]))
+                    data.pop("image/png", None)  # it is there as SVG, or in a replay
         headings: list[_Heading] = []
         cells, resources = self._exporter.convert(
             notebook, page.path.stem, lambda **options: _Renderer(self, page, headings, **options)
@@ -156,7 +151,7 @@ class _Cells(HTMLExporter):
 
 
 def _figure(source: str, alt: str, width: int | None) -> str:
-    """A picture on white paper, which scrolls inside its frame where it would get too small."""
+    """A picture, which scrolls inside its frame where it would get too small."""
     size = f' style="--width: {width}px"' if width else ""
     return (
         f'<span class="figure" tabindex="0" role="group" aria-label="Figure"{size}>'
@@ -189,6 +184,8 @@ class _Renderer(IPythonRenderer):
     def image(self, text: str, url: str, title: str | None = None) -> str:
         if url.startswith("attachment:"):
             return super().image(text, url, title)
+        if url.endswith(".svg"):
+            return frame(from_file(self._site.source(self._page, url).decode()))
         name = self._site.picture(self._page, url)
         return _figure(name, text, self._site.width(name))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,17 +27,11 @@ class Writer(ABC):
 
     pages: Sequence[Page]
     suffix: str = ""
-    only: Collection[Path] | None = None  # the pages to write; the others are linked to
     _pictures: dict[str, bytes] = field(default_factory=dict)
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """All files, by their path below the target directory."""
-
-    @property
-    def written(self) -> list[Page]:
-        """The pages that get a file."""
-        return [page for page in self.pages if self.only is None or page.path in self.only]
 
     def link(self, page: Page, target: str) -> str | None:
         """Where a link leads in the export; None if to a page that is not in it."""
@@ -54,13 +48,16 @@ class Writer(ABC):
         url = urlsplit(target)
         if url.scheme:
             return target
-        path = page.path.parent / unquote(url.path)
-        name = f"{page.path.stem}_files/{path.name}"
+        name = f"{page.path.stem}_files/{Path(unquote(url.path)).name}"
+        self._pictures[name] = self.source(page, target)
+        return name
+
+    def source(self, page: Page, target: str) -> bytes:
+        """A picture beside the page. Raises `ConfigError` if there is none."""
         try:
-            self._pictures[name] = path.read_bytes()
+            return (page.path.parent / unquote(urlsplit(target).path)).read_bytes()
         except OSError:
             raise ConfigError(f"{page.path.name} shows {target}, which is not there.") from None
-        return name
 
     def width(self, name: str) -> int | None:
         """How wide a picture is by itself, in pixels; None if it does not say."""
@@ -94,8 +91,8 @@ _LINK = re.compile(r"(!?)\[((?:[^\]\\]|\\.)*)\]\(([^)\s]+)\)")
 class Files(Writer):
     """Every page a Markdown file, with its pictures beside it."""
 
-    def __init__(self, pages: Sequence[Page], only: Collection[Path] | None = None) -> None:
-        super().__init__(pages, ".md", only)
+    def __init__(self, pages: Sequence[Page]) -> None:
+        super().__init__(pages, ".md")
         kinds = ["image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
         self._exporter = MarkdownExporter(
             config=self.config([*kinds, "text/html"]),
@@ -105,7 +102,7 @@ class Files(Writer):
 
     def files(self) -> dict[str, bytes]:
         files = {}
-        for page in self.written:
+        for page in self.pages:
             notebook = prepared(page)
             moved = partial(self._moved, page)
             for cell in notebook.cells:

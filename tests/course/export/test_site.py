@@ -22,7 +22,7 @@ from labkit.course import page
 pytestmark = pytest.mark.browser
 
 SAMPLES = ["index", *(path.stem for path in (Path(__file__).parent / "pages").glob("*.ipynb"))]
-SHEETS = ["glossary", "cheat-sheet", "not-promised", "reference"]
+SHEETS = ["glossary", "cheat-sheet", "not-promised"]
 COURSE = [page.path.stem for page in page.pages()]
 EVERY = [("samples", name) for name in SAMPLES]
 EVERY += [("site", name) for name in ("index", *SHEETS, *COURSE)]
@@ -111,15 +111,20 @@ def violations(
     return [(v["id"], [node["html"] for node in v["nodes"]]) for v in found["violations"]]
 
 
-def test_figures_are_on_white_paper_in_the_dark(chromium: Browser, samples: Path) -> None:
+def test_figures_take_the_pages_colours_in_the_dark(chromium: Browser, samples: Path) -> None:
     address = (samples / "02-break-it.html").as_uri()
     with opened(chromium, address, color_scheme="dark") as page:
-        colours = "of => of.map(one => getComputedStyle(one).backgroundColor)"
-        figures = page.locator(".figure").evaluate_all(colours)
-        assert len(figures) >= 3
-        assert set(figures) == {"rgb(255, 255, 255)"}
-        (body,) = page.locator("body").evaluate_all(colours)
+        grounds = "of => of.map(one => getComputedStyle(one).backgroundColor)"
+        figures = page.locator(".figure, .figure svg, .labkit-replay, .output, img")
+        assert figures.count() >= 5
+        assert set(figures.evaluate_all(grounds)) == {"rgba(0, 0, 0, 0)"}
+        (body,) = page.locator("body").evaluate_all(grounds)
         assert max(int(channel) for channel in re.findall(r"\d+", body)) < 60
+        inks = page.locator(".labkit-replay svg text:not([fill])").evaluate_all(
+            "of => of.map(one => getComputedStyle(one).fill)"
+        )
+        assert len(inks) >= 3
+        assert set(inks) == {"rgb(228, 231, 235)"}
 
 
 def test_a_replay_moves(chromium: Browser, samples: Path) -> None:

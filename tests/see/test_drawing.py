@@ -1,9 +1,8 @@
-"""The picture as SVG: what events say is text in it, whatever they say."""
+"""The drawing: what events say is text in it, whatever they say; many lanes are strips."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from unittest.mock import Mock
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,10 +10,11 @@ from xml.etree.ElementTree import Element
 import pytest
 import runs
 
-from labkit.see import strips, svg
+from labkit.see.drawing import LANE, Frame, Look, draw
 from labkit.see.replay import replay
 from labkit.see.rows import ManyNodes
-from labkit.story.run import Story
+from labkit.see.scene import Scene
+from labkit.story.spans import Spans
 
 RUDE = '<!--<script>alert("&")</script>'
 
@@ -33,24 +33,24 @@ def rude() -> runs.Script:
 
 
 def test_what_events_say_is_escaped() -> None:
-    spans = Story(rude().events)
-    drawn = svg.assignment(spans, since=0.0, until=9.0, uid="u", label=RUDE)
+    spans = Spans(rude().events)
+    drawn = draw(Scene.of(spans, 0.0, 9.0), Look("u", label=RUDE))
     root = ElementTree.fromstring(drawn)
     assert "script" not in {element.tag.rpartition("}")[2] for element in root.iter()}
     assert root.attrib["aria-label"] == RUDE
     texts = [(element.get("class"), element.text) for element in root.iter()]
     assert (None, RUDE) in texts  # the node's name
-    assert ("mark", f"{RUDE}, partition") in texts  # the verbs
+    assert ("mark", RUDE) in texts  # the verb
     assert (None, "503 " + RUDE.replace("-", " ")) in texts  # why it gives no number
 
 
 def test_many_nodes_are_strips_with_the_same_words() -> None:
     run = rude()
     run.verb(2.0, "pause", "node2")
-    spans = Story(run.events)
+    spans = Spans(run.events)
     names = [RUDE, "node2", *(f"node{n}" for n in range(3, 129))]
     few, many = (
-        ElementTree.fromstring(strips.assignment(spans, since=0, until=9, uid="u", nodes=nodes))
+        ElementTree.fromstring(draw(Scene.of(spans, 0, 9, nodes), Look("u")))
         for nodes in (names[:20], names)
     )
     for root in (few, many):
@@ -65,46 +65,58 @@ def test_many_nodes_are_strips_with_the_same_words() -> None:
     assert float(many.attrib["viewBox"].split()[-1]) < 750
 
 
-def drawn(spans: Story, draw: Callable[..., str]) -> Element:
-    return ElementTree.fromstring(draw(spans, since=0.0, until=12.0, uid="u", nodes=spans.nodes))
+def drawn(spans: Spans, more: int = 0) -> Element:
+    nodes = [*spans.nodes, *(f"node{n}" for n in range(100, 100 + more))]
+    return ElementTree.fromstring(draw(Scene.of(spans, 0.0, 12.0, nodes), Look("u")))
 
 
-@pytest.mark.parametrize("draw", [svg.assignment, strips.assignment])
-def test_rows_stand_by_machine(draw: Callable[..., str]) -> None:
-    root = drawn(Story(runs.machines("b", "c<>", "a")), draw)
+@pytest.mark.parametrize("more", [0, 60])
+def test_rows_stand_by_machine(more: int) -> None:
+    root = drawn(Spans(runs.machines("b", "c<>", "a")), more)
     rows = [name for e in root.iter() if (name := e.get("data-node"))]
-    assert rows == ["node3", "node6", "node1", "node4", "node2", "node5"]
+    kept = [name for name in rows if name.startswith("node") and len(name) < 6]
+    assert kept == ["node3", "node6", "node1", "node4", "node2", "node5"]
     groups = [e for e in root.iter() if e.get("class") == "machine"]
     assert [e.get("data-machine") for e in groups] == ["a", "b", "c<>"]
     for group in groups:
         (title, text) = (e.text for e in group.iter() if e.text)
         assert title == f"machine {group.get('data-machine')}"
         assert text in title
-    names = [e.text for e in root.iter() if e.get("text-anchor") == "end" and e.text in rows]
-    assert names == rows
-
-
-@pytest.mark.parametrize("draw", [svg.assignment, strips.assignment])
-def test_on_one_machine_nothing_is_said_of_it(draw: Callable[..., str]) -> None:
-    without, one = (
-        draw(spans, since=0, until=12, uid="u", nodes=spans.nodes)
-        for spans in (Story(runs.machines()), Story(runs.machines("a", "a", "a")))
-    )
-    assert without == one
-    assert "machine" not in without
 
 
 def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
-    spans = Story(runs.machines("a", "b", "c"))
-    frame = svg.frame_of(spans, 0.0, 12.0)
-    assert frame.names[:4] == ["zookeeper1", "node1", "node4", "zookeeper2"]
+    scene = Scene.of(Spans(runs.machines("a", "b", "c")), 0.0, 12.0)
+    frame = Frame(scene, Look("u"))
+    assert [lane.name for lane in scene.lanes][:4] == ["zookeeper1", "node1", "node4", "zookeeper2"]
     within, between = frame.y(2) - frame.y(1), frame.y(3) - frame.y(2)
-    assert within == svg.LANE < between
-    assert f'"left": {frame.left}' in replay(runs.machines("a", "b", "c")).html
+    assert within == LANE < between
+    assert f'data-left=\\"{frame.left:g}\\"' in replay(runs.machines("a", "b", "c")).html
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_nothing_moves_while_things_happen(count: int) -> None:
+    """Of a live picture every lane is as high as before, and the key is there from the start."""
+    nodes = [f"node{i}" for i in range(1, count + 1)]
+    before, after = (
+        ElementTree.fromstring(
+            draw(Scene.of(Spans(events), until - 30, until, nodes), Look("u", whole_key=True))
+        )
+        for events, until in ((runs.outage()[:4], 0.5), (runs.outage(), 12.0))
+    )
+    for name in ("viewBox", "data-left", "data-bottom"):
+        assert before.get(name) == after.get(name)
+    keys = [
+        [e.text for group in root if group.get("transform") for e in group.iter() if e.text]
+        for root in (before, after)
+    ]
+    assert keys[0] == keys[1]
+    assert "asked: no answer" in keys[0]
+    ticks = [e.text for e in before.iter() if e.get("text-anchor") == "middle" and e.text]
+    assert not any(text.startswith("-") for text in ticks), "there was no time before the lab's"
 
 
 def test_many_nodes_in_a_table_stand_by_machine() -> None:
-    spans = Story(runs.machines("a", "b", "c"))
+    spans = Spans(runs.machines("a", "b", "c"))
     many = ManyNodes(Mock())
     many.follow(spans, {name: Mock(name=name) for name in spans.nodes})
     said = re.findall(r'aria-label="([^"]*)"|</span>(node\d)', many.table.value)

@@ -1,19 +1,68 @@
-"""Numbers → figures: how a cost grows, and how long something takes."""
+"""Charts, by matplotlib: how a cost grows, how often what came out, what a client was told.
+
+They are drawn for no paper in particular: each is shown in the colours of the page around it.
+"""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2s
 from itertools import pairwise
+from typing import Literal
 
 import matplotlib as mpl
+from kazoo.protocol.states import KazooState
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from labkit.lab.lossy import LossyClient
 from labkit.see import style
-from labkit.see.chart import WIDTH, Chart
+from labkit.see.picture import Shown, themed
+
+WIDTH = 9.0  # inches: a notebook's column
+DASHES = (0, (2.5, 1.5))
+PLATE = {"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"}  # behind words
 
 _GAP = 0.25  # seconds without a read that a reader's line has a gap for
+
+
+class Chart(Figure, Shown):
+    """A figure of matplotlib's that shows itself in a notebook, and says in words what it shows."""
+
+    def svg(self) -> str:
+        with mpl.rc_context(style.SETTINGS):
+            buffer = io.StringIO()
+            self.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator")))
+        drawn = buffer.getvalue()
+        return themed(
+            drawn, f"chart-{blake2s(drawn.encode(), digest_size=4).hexdigest()}", self.alt
+        )
+
+    def mark(self, at: float, axis: Literal["x", "y"], text: str) -> None:
+        axes = self.axes[0]
+        low, high = sorted(axes.get_xlim() if axis == "x" else axes.get_ylim())
+        here = min(max(at, low), high)
+        words = text if at == here else f"{text} (outside)"
+        with mpl.rc_context(style.SETTINGS):
+            line = axes.axvline if axis == "x" else axes.axhline
+            line(here, color=style.INK, linewidth=1.2, linestyle=DASHES, zorder=5)
+            label = axes.text(*((here, 1.0) if axis == "x" else (1.0, here)), words)
+            if axis == "x":
+                side = beside(here, low, high)
+                label.set(transform=axes.get_xaxis_transform(), va="top", ha=side)
+            else:
+                label.set(transform=axes.get_yaxis_transform(), va="center", ha="right")
+            label.set(zorder=6, bbox=PLATE)
+        self.alt = f"{self.alt} {text}.".strip()
+
+
+def beside(value: float, low: float, high: float) -> str:
+    """On which side of its mark a label has room."""
+    share = (value - low) / (high - low or 1.0)
+    return "left" if share < 0.15 else "right" if share > 0.85 else "center"
 
 
 def storm(
@@ -198,3 +247,115 @@ def _places(heights: Sequence[float], low: float, high: float) -> list[float]:
         highest = places[i + 1] - _ROW if i + 1 < len(places) else 1.0
         places[i] = min(highest, places[i])
     return places
+
+
+_SHARES = (style.PALETTE[2], style.PALETTE[4], style.PALETTE[0], style.PALETTE[1])
+_HATCHES = ("", "xxx", "///", "...")
+
+
+def shares(ways: Mapping[str, Mapping[str, int]], title: str) -> Chart:
+    """A bar for each way, cut into how often each outcome came: `{way: {outcome: times}}`.
+
+    `shares({"set": {"done": 9, "refused": 1}}, "Ten writes")`
+
+    Outcomes have the same colour and hatch in all bars, in the order in which they come first.
+    """
+    outcomes = list(dict.fromkeys(name for counts in ways.values() for name in counts))
+    looks = {
+        name: (
+            _SHARES[i % len(_SHARES)],
+            _HATCHES[i % len(_HATCHES)],
+        )
+        for i, name in enumerate(outcomes)
+    }
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 1.3 + 0.5 * len(ways)), layout="constrained")
+        axes = chart.add_subplot()
+        axes.set_title(title)
+        axes.set_yticks(range(len(ways)), list(ways))
+        axes.set_ylim(len(ways) - 0.5, -0.5)
+        axes.set_xlim(0, max(sum(counts.values()) for counts in ways.values()))
+        axes.tick_params(axis="y", length=0)
+        for row, counts in enumerate(ways.values()):
+            left = 0
+            for name, times in counts.items():
+                shade, hatch = looks[name]
+                axes.barh(row, times, 0.62, left, color=shade, hatch=hatch, edgecolor=style.PAPER)
+                if times:
+                    axes.text(
+                        left + times / 2,
+                        row,
+                        str(times),
+                        ha="center",
+                        va="center",
+                        fontweight="bold",
+                        bbox={"boxstyle": "square,pad=0.2", "fc": style.PAPER, "ec": "none"},
+                    )
+                left += times
+        for name, (shade, hatch) in looks.items():
+            axes.bar(0, 0, 0, color=shade, hatch=hatch, edgecolor=style.PAPER, label=name)
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+            ncols=len(outcomes),
+            frameon=False,
+        )
+    chart.alt = f"{title}. " + " ".join(
+        f"{way}: {', '.join(f'{times} {name}' for name, times in counts.items())}."
+        for way, counts in ways.items()
+    )
+    return chart
+
+
+_LEVELS = (KazooState.LOST, KazooState.SUSPENDED, KazooState.CONNECTED)
+_SHADES = {
+    KazooState.CONNECTED: style.PALETTE[2],
+    KazooState.SUSPENDED: style.PALETTE[1],
+    KazooState.LOST: style.ALARM,
+}
+
+
+def states(client: LossyClient, since: float = 0.0, until: float | None = None) -> Chart:
+    """The states that kazoo has told a client, from `since` to `until` on the lab's timeline.
+
+    `states(lab.client("you"))`
+
+    A grey band is a time in which the client's link was cut. Seconds count from `since`.
+    """
+    end = client.clock() if until is None else until
+    told = [(at, state) for at, state in client.told if at <= end]
+    before = [state for at, state in told if at <= since]
+    steps = [(since, before[-1]), *(s for s in told if s[0] > since)] if before else told
+    with mpl.rc_context(style.SETTINGS):
+        chart = Chart(figsize=(WIDTH, 2.3), layout="constrained")
+        axes = chart.add_subplot()
+        axes.set(xlim=(0, end - since), ylim=(-0.5, 2.7), xlabel="seconds")
+        axes.set_yticks(range(3), _LEVELS)
+        axes.set_title(f"What kazoo told {client.name!r} of its connection")
+        for begin, healed in client.cuts:
+            stop = end if healed is None else min(healed, end)
+            if stop > since:
+                axes.axvspan(max(begin - since, 0), stop - since, color=style.BAND, zorder=0)
+                axes.text((max(begin, since) + stop) / 2 - since, 2.45, "link cut", ha="center")
+        for (at, state), (then, next_state) in pairwise([*steps, (end, "")]):
+            level = _LEVELS.index(state)
+            axes.plot(
+                (at - since, then - since),
+                (level, level),
+                color=_SHADES[state],
+                linewidth=6,
+                solid_capstyle="butt",
+            )
+            if next_state:
+                levels = (level, _LEVELS.index(next_state))
+                axes.plot((then - since,) * 2, levels, color=style.QUIET, linewidth=1)
+                axes.annotate(
+                    f"{then - since:.1f} s",
+                    (then - since, levels[1]),
+                    xytext=(3, 7),
+                    textcoords="offset points",
+                    fontsize=8.5,
+                )
+    words = (f"{state} at {at - since:.1f} s" for at, state in steps)
+    chart.alt = f"What the client was told of its connection: {', '.join(words)}."
+    return chart
