@@ -6,8 +6,10 @@ and is not green. A climb ends at the first rung that is not green, unless it is
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,8 @@ from labkit.servers.base import Progress
 from labkit.story.event import Event
 
 TOP = len(RUNGS)
+_ROOM = 5  # labs, about, that trials side by side may have
+_BUSY = 2  # the same on a machine that has other work for all its cores
 _LOOK = 0.1  # seconds between two reports of progress
 _LEAVE = 5.0  # seconds for an interrupted trial to leave
 
@@ -145,22 +149,18 @@ def climb(
     """Climb from rung 1 to `rung` (the top, if None), until the first rung that is not green.
 
     `claim` is a class, a file's path or `path:Class`, or the name of an algorithm, as for `Lab`;
-    with `every`, all rungs are tried. An interrupt ends it within two seconds, and leaves nothing.
+    with `every`, all rungs are tried. Trials go on side by side, each in labs of its own, but for
+    those that measure; what has begun above the rung that is not green is ended and not told. An
+    interrupt ends it within two seconds, and leaves nothing.
     Raises `ConfigError` for a rung that there is not, and whatever keeps a lab from starting.
     """
     goal = TOP if rung is None else rung
     if not 1 <= goal <= TOP:
         raise ConfigError(f"There are rungs 1 to {TOP}, and not {goal}.")
-    steps: list[Step] = []
     with progress_bar("ladder") as report:
-
-        def told(what: str, fraction: float | None) -> None:
-            (progress or report)(what, len(steps) / goal)
-
-        for number in range(1, goal + 1):
-            steps.append(attempt(number, claim, seed=seed, backend=backend, progress=told))
-            if not (steps[-1].ok or every):
-                break
+        rungs = sorted(RUNGS[:goal], key=lambda one: (one.measures, one.number > 4, -one.seconds))
+        side = SideBySide([Attempt(one, Trial(claim, seed, one.number, backend)) for one in rungs])
+        steps = side.run(every, progress or report)
     return Climb(named(claim), seed, goal, tuple(steps))
 
 
@@ -177,46 +177,127 @@ def attempt(
     backend: str | None = None,
     progress: Progress = lambda what, fraction: None,
 ) -> Step:
-    """Try one rung alone.
-
-    The trial runs in a thread of its own, so that an interrupt need not wait for it.
-    """
+    """Try one rung alone."""
     one = RUNGS[rung - 1]
-    trial = Trial(claim, seed, rung, backend)
-    outcome: list[BaseException | None] = []
-    over = threading.Event()  # an interrupted join() takes the thread for ended, also while it runs
+    side = SideBySide([Attempt(one, Trial(claim, seed, rung, backend))])
+    return side.run(False, progress)[0]
 
-    def work() -> None:
+
+class Attempt:
+    """One rung's trial, in a thread of its own, so that an interrupt need not wait for it."""
+
+    def __init__(self, rung: Rung, trial: Trial) -> None:
+        self.rung = rung
+        self.trial = trial
+        self.error: BaseException | None = None
+        # An interrupted join() takes the thread for ended, also while it runs.
+        self.over = threading.Event()
+        self._began = self._seconds = 0.0
+
+    def start(self) -> None:
+        self._began = time.monotonic()
+        threading.Thread(target=self._work, name="labkit-ladder", daemon=True).start()
+
+    def _work(self) -> None:
         try:
-            one.trial(trial)
+            self.rung.trial(self.trial)
         except BaseException as error:
-            outcome.append(error)
-        else:
-            outcome.append(None)
+            self.error = error
         finally:
-            over.set()
+            self._seconds = time.monotonic() - self._began
+            self.over.set()
 
-    thread = threading.Thread(target=work, name="labkit-ladder", daemon=True)
-    began = time.monotonic()
-    thread.start()
-    try:
-        while not over.wait(_LOOK):
-            progress(f"{rung} {one.name}: {trial.doing}", None)
-    except BaseException:
-        trial.cancel()
-        over.wait(_LEAVE)
-        raise
-    thread.join()
-    error = outcome[0]
-    if error is not None and not isinstance(error, Red):
-        raise error
-    finding = error.finding if error is not None else None
-    return Step(
-        one,
-        time.monotonic() - began,
-        finding,
-        tuple(trial.untested),
-        trial.figures,
-        *trial.where,
-        trial.events,
-    )
+    @property
+    def ok(self) -> bool:
+        """It is over, and is green."""
+        return self.over.is_set() and self.error is None and not self.trial.untested
+
+    @property
+    def broke(self) -> bool:
+        """Something else than a finding has ended it."""
+        return self.error is not None and not isinstance(self.error, Red)
+
+    def step(self) -> Step:
+        """What came of it. Raises what else than a finding has ended it."""
+        if self.error is not None and not isinstance(self.error, Red):
+            raise self.error
+        return Step(
+            self.rung,
+            self._seconds,
+            self.error.finding if self.error is not None else None,
+            tuple(self.trial.untested),
+            self.trial.figures,
+            *self.trial.where,
+            self.trial.events,
+        )
+
+
+class SideBySide:
+    """Attempts, some of them at a time: most of a trial is waiting. Those that measure are alone.
+
+    They begin in the order given.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self._waiting = list(attempts)
+        self._running: list[Attempt] = []
+        self._over: list[Attempt] = []
+        is_busy = os.getloadavg()[0] > (os.cpu_count() or 1) + 1
+        self.room = _BUSY if is_busy else _ROOM
+
+    def run(self, every: bool, progress: Progress) -> list[Step]:
+        """The steps up to the lowest rung that is not green, or of all rungs, in their order.
+
+        What is above a rung that is not green is cancelled, unless `every` rung is wanted.
+        """
+        total = len(self._waiting)
+        try:
+            while self._waiting or self._running:
+                self._begin()
+                self._running[0].over.wait(_LOOK)
+                self._collect()
+                if not every or any(one.broke for one in self._over):
+                    self._leave_out_what_is_above()
+                if self._running:
+                    one = min(self._running, key=lambda attempt: attempt.rung.number)
+                    what = f"{one.rung.number} {one.rung.name}: {one.trial.doing}"
+                    progress(what, len(self._over) / total)
+        except BaseException:
+            self._cancel(self._running)
+            raise
+        return [one.step() for one in sorted(self._over, key=lambda one: one.rung.number)]
+
+    def _begin(self) -> None:
+        while self._waiting:
+            new = self._waiting[0].rung
+            taken = sum(one.rung.labs for one in self._running)
+            alone = new.measures or any(one.rung.measures for one in self._running)
+            if self._running and (alone or taken + new.labs > self.room):
+                return
+            self._running.append(self._waiting.pop(0))
+            self._running[-1].start()
+
+    def _collect(self) -> None:
+        self._over += [one for one in self._running if one.over.is_set()]
+        self._running = [one for one in self._running if one not in self._over]
+
+    def _leave_out_what_is_above(self) -> None:
+        lowest = min((one.rung.number for one in self._over if not one.ok), default=TOP)
+        self._waiting, above = _split(self._waiting, lowest)
+        self._running, above = _split(self._running, lowest)
+        self._cancel(above)
+        self._over, _ = _split(self._over, lowest)
+
+    @staticmethod
+    def _cancel(attempts: Sequence[Attempt]) -> None:
+        for one in attempts:
+            one.trial.cancel()
+        end = time.monotonic() + _LEAVE
+        for one in attempts:
+            one.over.wait(max(0.0, end - time.monotonic()))
+
+
+def _split(attempts: Sequence[Attempt], rung: int) -> tuple[list[Attempt], list[Attempt]]:
+    """The attempts up to a rung, and those above it."""
+    upto = [one for one in attempts if one.rung.number <= rung]
+    return upto, [one for one in attempts if one not in upto]

@@ -21,7 +21,8 @@ _EVERY = 1.0  # seconds between two volleys
 # IDs of each node, in two requests: the second has to go on where the first stopped, often within
 # the same millisecond, and takes the node two more at least.
 _COUNTS = (100, 2 * PER_MS)
-_DUEL = (24 * PER_MS,)  # so long that two such answers meet
+# A duel is all IDs of many milliseconds against one ID in as many as possible.
+_ALL, _ONES = (24 * PER_MS,), (1,) * 50
 _SLOW = 1 / 12  # of a session timeout: how long an answer takes to a node that comes back
 _BACK = 1.5  # session timeouts in which it has a number again
 _AGAIN = 0.005  # seconds between a refusal and the next question
@@ -75,7 +76,7 @@ class Volleys:
 
         def ask(node: Node) -> None:
             while not (over.wait(_AGAIN) or stop.is_set()):
-                self.ask(node, _DUEL)
+                self.ask(node, _ALL if node is back else _ONES)
 
         with ThreadPoolExecutor(4, thread_name_prefix="duel") as pool:
             asking = [pool.submit(ask, node) for node in (back, rival) * 2]

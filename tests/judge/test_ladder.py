@@ -18,7 +18,7 @@ from left import labs_of, processes_of
 from labkit.course import climbs
 from labkit.errors import ConfigError, StartTimeout
 from labkit.fire import ladder
-from labkit.judge.ladder import TOP, Climb, Step, attempt, climb
+from labkit.judge.ladder import TOP, Attempt, Climb, SideBySide, Step, attempt, climb
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Finding, Rung, Trial
 from labkit.servers import registry
@@ -233,6 +233,78 @@ def test_an_interrupt_waits_until_the_trial_has_left(monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         attempt(1, "lowest-free")
     assert left.is_set()
+
+
+class Rungs:
+    """Rungs of a test's own: each is over when it is told to, or when it is cancelled."""
+
+    def __init__(self, count: int, red: set[int], measures: set[int]) -> None:
+        self.red, self.began, self.cancelled = red, list[int](), set[int]()
+        self.finish = {number: threading.Event() for number in range(1, count + 1)}
+        self.all = tuple(
+            Rung(n, f"rung {n}", "", "04", self.trial, measures=n in measures) for n in self.finish
+        )
+        self.most = self.at_once = 0
+
+    def trial(self, trial: Trial) -> None:
+        number = int(trial.claim)  # type: ignore[arg-type]
+        self.began.append(number)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            while not self.finish[number].wait(0.01):
+                if trial.stop.is_set():
+                    self.cancelled.add(number)
+                    return
+        finally:
+            self.at_once -= 1
+        if number in self.red:
+            trial.fall(f"{number} fell.")
+
+    def run(self, every: bool = False) -> list[Step]:
+        side = SideBySide([Attempt(rung, Trial(str(rung.number), 1, 1, None)) for rung in self.all])
+        side.room = 3
+        return side.run(every, lambda what, fraction: None)
+
+
+def _after(seconds: float, *events: threading.Event) -> None:
+    timer = threading.Timer(seconds, lambda: [event.set() for event in events])
+    timer.daemon = True
+    timer.start()
+
+
+def test_the_answer_is_the_lowest_red_rung_also_if_a_higher_one_was_first() -> None:
+    rungs = Rungs(5, red={2, 3}, measures=set())
+    _after(0.05, rungs.finish[3])
+    _after(0.3, rungs.finish[2])
+    _after(0.5, rungs.finish[1])
+    steps = rungs.run()
+    assert [step.rung.number for step in steps] == [1, 2]
+    assert [step.ok for step in steps] == [True, False]
+    assert steps[1].verdict == "2 fell."
+    assert rungs.cancelled <= {4, 5}
+    assert 5 not in rungs.began
+
+
+def test_what_is_above_a_red_rung_is_cancelled() -> None:
+    rungs = Rungs(3, red={1}, measures=set())
+    _after(0.1, rungs.finish[1])
+    assert [step.rung.number for step in rungs.run()] == [1]
+    assert rungs.cancelled == {2, 3}
+
+
+def test_all_are_told_if_all_are_wanted_and_what_measures_is_alone() -> None:
+    rungs = Rungs(5, red={1}, measures={5})
+    for number, event in rungs.finish.items():
+        _after(0.05 * number, event)
+    steps = rungs.run(every=True)
+    assert [step.ok for step in steps] == [False, True, True, True, True]
+    assert rungs.most == 3
+    assert rungs.began[-1] == 5
+    alone = Rungs(2, red=set(), measures={1, 2})
+    _after(0.05, *alone.finish.values())
+    assert len(alone.run()) == 2
+    assert alone.most == 1
 
 
 @pytest.mark.alone
