@@ -34,7 +34,8 @@ def judge(
     if other := _other(exercise, function):
         return Verdict(
             Outcome.NOT_ATTEMPTED,
-            f"This is the exercise *{exercise.title}*, and `{function.__name__}` is for *{other}*. "
+            f"This is the exercise *{exercise.title}*, and *{other}* asks for "
+            f"`{function.__name__}`. "
             "Run the cell that shows that exercise, and then this one again.",
         )
     if _is_blank(function):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from html import escape
 from math import isfinite
 from typing import Any, Protocol
 
@@ -106,7 +107,7 @@ class Amount:
         self.unit = unit
         self._entry = widgets.Text(placeholder=self._wanted(), layout={"width": "160px"})
         self._entry.continuous_update = False
-        self._said = widgets.Label(unit)
+        self._said = widgets.HTML(escape(unit))
         self._entry.observe(self._check, "value")
         self.widget = widgets.HBox([self._entry, self._said])
 
@@ -117,8 +118,13 @@ class Amount:
 
     def _check(self, _: Any) -> None:
         typed = self._entry.value.strip()
-        fine = not typed or self.answer is not None
-        self._said.value = self.unit if fine else f"{self.unit} (asked for: {self._wanted()})"
+        sign, shade = "", style.INK
+        if typed and self.answer is not None:
+            sign, shade = "✓ noted", style.PALETTE[2]
+        elif typed:
+            sign, shade = f"✗ asked for: {self._wanted()}", style.ALARM
+        said = f'<b style="color:{shade}">{escape(sign)}</b>' if sign else ""
+        self._said.value = f"{escape(self.unit)} {said}".strip()
 
     @property
     def answer(self) -> float | None:

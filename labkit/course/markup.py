@@ -18,7 +18,7 @@ class Note:
         self.shade = {True: style.PALETTE[2], False: style.ALARM, None: style.QUIET}[good]
 
     def __repr__(self) -> str:
-        return f"{self.mark} {self.text}"
+        return f"{self.mark} {without_marks(self.text)}"
 
     def _repr_html_(self) -> str:
         return (

@@ -79,7 +79,7 @@ class Spot:
 
     def _text(self) -> str:
         return (
-            f"**Spot the bug: {self._exercise.title}.** {self._exercise.question}\n\n"
+            f"**Spot the bug: {self._exercise.heading}** {self._exercise.question}\n\n"
             "Only one of these does it. Which one?"
         )
 

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import ClassVar, TypeVar, cast
 
 from labkit.errors import ConfigError, InvalidTransition, LabError, WaitTimeout
@@ -143,7 +144,12 @@ class Core:
                 self.timeline.record(replace(event, phase="end", error=error))
 
 
-def require_between(what: str, value: float, lowest: float, highest: float) -> None:
-    """Raise `ConfigError` for a setting that no lab can have."""
-    if not lowest <= value <= highest:
+def require_between(what: str, value: object, lowest: float, highest: float) -> None:
+    """Raise `ConfigError` for what no lab can have. If `lowest` is an int, it must be whole."""
+    whole = isinstance(lowest, int)
+    kind: type = Integral if whole else Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        number = "a whole number" if whole else "a number"
+        raise ConfigError(f"{what} is {value!r}; it must be {number} from {lowest} to {highest}.")
+    if not lowest <= cast(float, value) <= highest:
         raise ConfigError(f"{what} is {value}; it must be from {lowest} to {highest}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class Table:
 
     def html(self) -> str:
         """The same, as HTML; a node's address leads to its Swagger page."""
-        note = f"<br><small>{escape(self.note)}</small>" if self.note else ""
+        said = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(self.note))
+        note = f"<br><small>{said}</small>" if said else ""
         first, *servers = self._rows()
         head = "".join(f"<th>{name}</th>" for name in first)
         rows = "".join(

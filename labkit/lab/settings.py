@@ -14,6 +14,7 @@ from labkit.lab.claim import claim_environment
 from labkit.lab.core import Backup, require_between
 from labkit.lab.nodes import MAX_NODES
 from labkit.servers.base import Backend, ZooKeeperSettings
+from labkit.servers.choice import asked_for
 from labkit.servers.zookeeper.attached import Attached
 
 P = ParamSpec("P")
@@ -49,6 +50,19 @@ class Settings:
             "session_timeout", self.session_timeout, 0.4, 600
         )  # ZooKeeper's bounds here
         require_between("request_deadline", self.request_deadline, 0.01, 600)
+        require_between("max_number", self.max_number, 1, 2**31 - 1)
+        if isinstance(self.backend, str):
+            asked_for(self.backend)
+        for what, value, kind, wanted in (
+            ("backend", self.backend, str | None, "a name such as 'process'"),
+            ("engines", self.engines, list | tuple, "a list of URLs"),
+            ("zoo_cfg", self.zoo_cfg, Mapping | None, "a dict of lines of zoo.cfg"),
+            ("env", self.env, Mapping | None, "a dict of environment variables"),
+            ("kazoo", self.kazoo, Mapping | None, "a dict of a kazoo client's settings"),
+            ("zookeeper", self.zookeeper, str | None, "a text such as 'zk1:2181,zk2:2181'"),
+        ):
+            if not isinstance(value, kind) and not hasattr(value, "prepare"):
+                raise ConfigError(f"{what} is {value!r}; it must be {wanted}.")
 
     def attached(self) -> Attached | None:
         """The ensemble of others, if one is named. Raises `ConfigError`."""

@@ -8,12 +8,14 @@ here has to be cleaned up.
 
 from __future__ import annotations
 
+import dis
 import inspect
 import linecache
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NoReturn
 
 from kazoo.client import KazooClient
@@ -346,8 +348,9 @@ class Run:
         if self._value is ...:
             raise NotAttempted
         if kind is not None and type(self._value) is not kind:
-            got = "nothing" if self._value is None else self._harness.show(self._value)
-            hint = " Is a `return` missing?" if self._value is None else ""
+            nothing = self._value is None and not _returns(self._function)
+            got = "nothing" if nothing else self._harness.show(self._value)
+            hint = " Is a `return` missing?" if nothing else ""
             odd = isinstance(self._value, kind)
             what = f" (a {type(self._value).__name__})" if odd and kind is not int else ""
             self._harness.fail(
@@ -416,3 +419,13 @@ def _article(noun: str) -> str:
 
 def _whose(who: str) -> str:
     return "your" if who == YOU else f"{who}'s"
+
+
+def _returns(function: Callable[..., Any]) -> bool:
+    """Whether it says `return` with something behind it, even if that is None when it runs."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    steps = list(dis.get_instructions(code)) if code is not None else []
+    if any(step.opname == "RETURN_CONST" and step.argval is not None for step in steps):
+        return True
+    ends = (before for before, step in pairwise(steps) if step.opname == "RETURN_VALUE")
+    return any(before.opname != "LOAD_CONST" or before.argval is not None for before in ends)
