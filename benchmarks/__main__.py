@@ -31,6 +31,7 @@ NAMES = (
     "freed",
     "storm",
     "checker",
+    "explore",
     "redraw",
     "containers",
     "engines",

@@ -9,13 +9,14 @@ one is, and then this actor alone, from its beginning, if it is not still waitin
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
@@ -23,6 +24,8 @@ from labkit.explore.client import TIMEOUT, Client, Handler, Observed, Request, i
 from labkit.explore.strands import GreenletExit, Strand
 
 _MOST_RUNS = 1500  # actors that wait, for being told something new, before the oldest is given up
+_MOST_LEAVINGS = 50  # that the strands of an actor may catch
+_UNDYING: list[Any] = []  # kept, since Python would end what nobody holds
 _MOST_TURNS = 20_000  # of strands, between two moments
 
 
@@ -88,6 +91,7 @@ class Moment:
     done: bool = False  # its main strand has ended
     error: str = ""  # by which exception
     remarks: tuple[str, ...] = ()
+    asked: int = 0  # requests that it has sent
     sworn: int = 0  # the session in which it has last said what it believes
     facts: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     news: Mapping[str, Any] = field(default_factory=dict)  # what it said on coming here
@@ -180,8 +184,12 @@ class _Completions:
 class Run:
     """An actor that runs: its strands, its client, its clock, its chance."""
 
+    #: Seconds that code may run without asking anything, where an alarm is set up for that.
+    patience = 0.0
+
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.name = program.name
         self.facts: dict[str, Any] = {}
         self.news: dict[str, Any] = {}
         self.chance = random.Random()
@@ -199,6 +207,7 @@ class Run:
         self._seconds: dict[int, float] = {}
         self._allowed = False
         self._ending = False
+        self._leaving = 0
         self._completions = _Completions()
         self._handler = Handler(self._completions)
         self._hub = getcurrent()
@@ -229,7 +238,7 @@ class Run:
         """Wait until `ready`, at most `timeout` seconds; whether it was. None: until it's told."""
         strand = getcurrent()
         if not isinstance(strand, Strand) or self._ending:
-            raise GreenletExit
+            self._leave()
         if ready is not None and timeout is not None and timeout <= 0 and not ready():
             return False
         strand.ready, strand.label, strand.over, strand.timer = ready, label, False, None
@@ -239,9 +248,17 @@ class Run:
             self._seconds[self._timers] = timeout
         self._hub.switch()
         if self._ending:
-            raise GreenletExit
+            self._leave()
         strand.ready, strand.timer = None, None
         return not strand.over
+
+    def _leave(self) -> NoReturn:
+        """End a strand; one that catches whatever would end it stays where it is, for ever."""
+        self._leaving += 1
+        if self._leaving > _MOST_LEAVINGS:
+            _UNDYING.append(getcurrent())
+            self._hub.switch()
+        raise GreenletExit
 
     def _guarded(self, function: Callable[[], object], strand: Strand) -> None:
         try:
@@ -294,7 +311,13 @@ class Run:
                 for strand in self._strands:
                     if strand.timer == timer:
                         strand.over, strand.ready = True, lambda: True
-        self._turn()
+        if self.patience:
+            signal.setitimer(signal.ITIMER_REAL, self.patience, self.patience / 4)
+        try:
+            self._turn()
+        finally:
+            if self.patience:
+                signal.setitimer(signal.ITIMER_REAL, 0)
         return self._moment()
 
     def _begin(self, session: int, life: int) -> None:
@@ -377,6 +400,7 @@ class Run:
             done=main is not None and main.dead,
             error=self.error,
             remarks=tuple(self.remarks),
+            asked=self.client.sent,
             sworn=self.sworn,
             news=self.news,
             facts=MappingProxyType({k: v for k, v in self.facts.items() if v is not None}),
@@ -388,7 +412,7 @@ class Run:
         self._hub = getcurrent()
         for strand in self._strands:
             for _ in range(3):  # code that catches everything is asked again
-                if strand and not strand.dead:
+                if strand and not strand.dead and strand not in _UNDYING:
                     strand.parent = self._hub
                     strand.throw(GreenletExit)
 
@@ -402,7 +426,10 @@ def describe(error: BaseException) -> str:
     """Such as "raises NoNodeError in line 12"."""
     if isinstance(error, Endless):
         return f"does not come back{_line(error)}"
-    said = str(error)
+    try:
+        said = str(error)
+    except Exception:  # its own, which may do anything
+        said = ""
     what = f"raises {type(error).__name__}" + (f" ({said})" if said and len(said) < 90 else "")
     return what + _line(error)
 

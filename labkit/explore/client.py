@@ -130,6 +130,16 @@ class Handler:
         self.notices.append(lambda: callback.func(*callback.args))
 
 
+class _InOrder(dict[Any, None]):
+    """A set that keeps the order in which things came."""
+
+    def add(self, thing: Any) -> None:
+        self[thing] = None
+
+    def discard(self, thing: Any) -> None:
+        self.pop(thing, None)
+
+
 class Client(KazooClient):
     """A `KazooClient` whose requests are handed to `send`."""
 
@@ -148,6 +158,7 @@ class Client(KazooClient):
         self._watching: dict[int, Any] = {}  # a request's number → its watch function
         super().__init__(handler=handler, timeout=timeout, logger=LOG)
         handler.calm = False
+        self.state_listeners: Any = _InOrder()  # a set's order is another in each process
 
     # --- kazoo's ------------------------------------------------------------------------------
 
@@ -179,9 +190,15 @@ class Client(KazooClient):
         done = self.handler.async_result()
         self._call(Close, done)
         done.get()
+        self._watching.clear()
         self._session_callback(KeeperState.CLOSED)
 
     def close(self) -> None: ...
+
+    @property
+    def sent(self) -> int:
+        """How many requests it has sent."""
+        return self._numbers
 
     @property
     def timeout(self) -> float:
@@ -233,7 +250,7 @@ class Client(KazooClient):
         waiting = self._waiting.pop(number)
         if error is not None:
             self._watching.pop(number, None)
-            waiting.set_exception(error)
+            waiting.set_exception(type(error)())  # each with a traceback of its own
         else:
             waiting.set(value)
 

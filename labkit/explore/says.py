@@ -94,8 +94,8 @@ def state(wanted: Specification, world: World) -> dict[str, Any]:
 
 def _actor(wanted: Specification, world: World, at: int) -> dict[str, Any]:
     actor = world.actors[at]
-    believes = {} if actor.gone else {k: _plain(v) for k, v in actor.facts.items()}
-    truth = {k: _plain(v) for k, v in wanted.truth(world, actor).items()}
+    believes = {} if actor.gone else {k: plain(v) for k, v in actor.facts.items()}
+    truth = {k: plain(v) for k, v in wanted.truth(world, actor).items()}
     return {
         "name": actor.name,
         "believes": believes,
@@ -133,7 +133,7 @@ def _request(body: Any) -> dict[str, Any]:
     if getattr(body, "version", -1) != -1:
         args["version"] = body.version
     if getattr(body, "data", None):
-        args["data"] = _plain(body.data)
+        args["data"] = plain(body.data)
     if getattr(body, "watcher", None):
         args["watch"] = True
     return {"verb": _VERBS[type(body)][0], "path": body.path, "args": args}
@@ -146,7 +146,7 @@ def _told(before: World, after: World, choice: Choice) -> Any:
         return None
     match now.told:
         case ("reply", _, value, error):
-            return _plain(error if error is not None else value)
+            return plain(error if error is not None else value)
         case ("lost", _):
             return "ConnectionLoss"
         case ("expired", _):
@@ -156,7 +156,8 @@ def _told(before: World, after: World, choice: Choice) -> Any:
     return None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
     if isinstance(value, ZnodeStat):
         fields = tuple.__iter__(value)
         return dict(zip(ZnodeStat._fields, fields, strict=True))
@@ -165,9 +166,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Exception):
         return type(value).__name__
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 

@@ -6,10 +6,12 @@ to look at something that was left out of the states (a zxid, the clock), the se
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from labkit.explore.actor import NotRepeatable, Program
@@ -19,7 +21,7 @@ from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
 from labkit.explore.world import Choice, Rules, World, begin
 
-_EVERY = 512  # states, between two looks at the clock
+_EVERY = 512  # states, between two reports of progress
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(Found)}
 
     def __str__(self) -> str:
         if self.violation is None:
@@ -79,11 +81,12 @@ class Search:
 
     def judge(self, world: World, choices: list[Choice]) -> str | None:
         """What is wrong with a world, in one sentence."""
-        for actor in world.actors:
-            if actor.error and not any(name in actor.error for name in self.wanted.raises):
-                return f"{actor.name} {actor.error}"
+        for seat, program in zip(world.seats, self.rules.programs, strict=True):
+            error = seat.moment.error
+            if error and not any(name in error for name in self.wanted.raises):
+                return f"{program.name} {error}"
         wrong = self.wanted.invariant(world)
-        if wrong is None and all(choice.fault for choice in choices):
+        if wrong is None and (not choices or choices[0].fault):
             wrong = self.wanted.final(world)
         return wrong
 
@@ -91,7 +94,7 @@ class Search:
         """Search for so many seconds at most."""
         began = time.perf_counter()
         found = Found(self.wanted.name, None, scope=self.wanted.scope)
-        with virtual(*self._modules()):
+        with virtual(*self._modules()), _few_collections():
             try:
                 while not self._once(found, began + seconds, progress):
                     self.rules.close()
@@ -115,21 +118,20 @@ class Search:
             return False
         came: list[tuple[int, Choice | None]] = [(-1, None)]  # from which state, by which choice
         seen = {first.key()}
-        queue = deque([(0, first)])
+        queue = deque([(0, first, first.choices())])
         self.states = 1
         judge = self.judge
-        choices = first.choices()
-        if wrong := judge(first, choices):
+        if wrong := judge(first, queue[0][2]):
             found.violation = wrong
             return True
         while queue:
-            at, world = queue.popleft()
+            at, world, choices = queue.popleft()
             if at % _EVERY == 0:
                 progress(self.states)
-                if time.perf_counter() > until:
-                    found.note = "Time is up."
-                    return True
-            for choice in world.choices():
+            if time.perf_counter() > until:
+                found.note = "Time is up."
+                return True
+            for choice in choices:
                 after = world.after(choice)
                 self.taken += 1
                 key = after.key()
@@ -139,7 +141,8 @@ class Search:
                 seen.add(key)
                 came.append((at, choice))
                 self.states += new
-                wrong = judge(after, after.choices())
+                next_choices = after.choices()
+                wrong = judge(after, next_choices)
                 if len(self.observed) > observed:
                     return False
                 if wrong:
@@ -147,7 +150,7 @@ class Search:
                     found.plan = _way(came, len(came) - 1)
                     return True
                 if new:
-                    queue.append((len(came) - 1, after))
+                    queue.append((len(came) - 1, after, next_choices))
         found.complete = True
         return True
 
@@ -213,6 +216,17 @@ class Search:
     def close(self) -> None:
         """End what runs."""
         self.rules.close()
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let Python look for garbage seldom: a search keeps nearly all that it makes."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _way(came: list[tuple[int, Choice | None]], at: int) -> list[tuple[int, str, int]]:

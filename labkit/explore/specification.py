@@ -67,13 +67,14 @@ class Specification:
     @property
     def scope(self) -> str:
         """What was explored, in one sentence."""
-        many = len(self.bodies)
-        who = f"{many} {self.what}{'s' if many > 1 else ''}"
-        if not self.faults:
-            return f"{who}, no fault"
-        kinds = ", ".join(self.kinds[:-1]) + f" or {self.kinds[-1]}" if len(self.kinds) > 1 else ""
-        faults = "one fault" if self.faults == 1 else f"up to {self.faults} faults"
-        return f"{who}, {faults} ({kinds or self.kinds[0]})"
+        number = len(self.bodies)
+        who = f"{number} {self.what}{'s' if number > 1 else ''}"
+        kinds = " or ".join(self.kinds)
+        many = "one fault" if self.faults == 1 else f"up to {self.faults} faults"
+        faults = f"{many} ({kinds})" if self.faults else "no fault"
+        often = "once" if self.hurries == 1 else f"{self.hurries} times"
+        hurry = f"at most {often}" if self.hurries else "never"
+        return f"{who}, {faults}; time passes {hurry} while somebody could act"
 
 
 def like(body: Body, many: int, name: str) -> dict[str, Body]:

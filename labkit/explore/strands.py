@@ -26,6 +26,7 @@ from kazoo.retry import KazooRetry
 class Actor(Protocol):
     """What a strand needs of the actor that it belongs to."""
 
+    name: str
     chance: random.Random
 
     @property
@@ -123,30 +124,30 @@ class _Events:
         def __init__(event: Any) -> None:
             event.actor = here()
             event.told = event.calm = False
-            if event.actor is None:
+            if getattr(event, "actor", None) is None:
                 self._init(event)
 
         def set(event: Any) -> None:
             event.told = True
-            if event.actor is None:
+            if getattr(event, "actor", None) is None:
                 self._set(event)
 
         def clear(event: Any) -> None:
-            if event.actor is None:
+            if getattr(event, "actor", None) is None:
                 self._clear(event)
             elif not event.calm:
                 _pause(event.actor, "is about to clear its event")
             event.told = False
 
         def is_set(event: Any) -> bool:
-            if event.actor is None:
+            if getattr(event, "actor", None) is None:
                 return bool(self._is_set(event))
             if not event.calm:
                 _pause(event.actor, "is about to look at its event")
             return bool(event.told)
 
         def wait(event: Any, timeout: float | None = None) -> bool:
-            if event.actor is None:
+            if getattr(event, "actor", None) is None:
                 return bool(self._wait(event, timeout))
             waits = event.actor.block
             return bool(event.told or waits(lambda: event.told, "waits for its event", timeout))

@@ -80,11 +80,12 @@ class Znode(NamedTuple):
 class Tree:
     """All znodes at one moment, and the number of the last change."""
 
-    __slots__ = ("keys", "znodes", "zxid")
+    __slots__ = ("keys", "place", "znodes", "zxid")
 
     def __init__(self, znodes: Mapping[str, Znode] | None = None, zxid: int = 0) -> None:
         self.znodes = dict(znodes) if znodes else {"/": Znode(b"", 0, 0, 0, 0, 0, 0, 0, 0)}
         self.zxid = zxid
+        self.place = -1  # among all trees of a search
         self.keys: dict[bool, Any] = {}  # what tells it from another tree, by whether zxids count
 
     def key(self, zxids: bool) -> Any:

@@ -6,7 +6,7 @@ pauses, or a fault. The world before a step stays as it was, so a search goes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from kazoo.protocol.serialization import GetChildren, GetChildren2, Sync
 from kazoo.protocol.states import ZnodeStat
 
 from labkit.explore.actor import Body, Moment, Program
-from labkit.explore.client import Observed, Stat, is_close
+from labkit.explore.client import Observed, Request, Stat, is_close
 from labkit.explore.tree import WRITES, Tree, Trigger, planted
 
 REQUEST_LOST, REPLY_LOST, SESSION_ENDS = "request lost", "reply lost", "session ends"
@@ -39,9 +39,7 @@ class Choice(NamedTuple):
         return self.kind in ALL_FAULTS
 
 
-class Seat(NamedTuple):
-    """An actor's place in the world."""
-
+class _Seat(NamedTuple):
     moment: Moment
     session: int
     life: int = 0
@@ -56,10 +54,27 @@ class Seat(NamedTuple):
     behind: tuple[tuple[Tree, tuple[Trigger, ...]], ...] = ()
 
 
+class Seat(_Seat):
+    """An actor's place in the world."""
+
+    place = -1  # the short key, once it is known and does not depend on the time
+    options: tuple[list[Choice], list[Choice]] | None = None  # what may happen to it
+
+    def key(self, now: float, zxids: bool) -> Any:
+        """Equal for seats of one actor that go on alike."""
+        timers = tuple((t, round(end - now, 6)) for t, end in self.timers) if self.timers else ()
+        late = self.view and (self.view.key(zxids), tuple(t.key(zxids) for t, _ in self.behind))
+        state = self.ended, self.connected, self.gone
+        return self.moment.number, self.session, state, self.watching, self.notices, timers, late
+
+
+_PLACES = {name: place for place, name in enumerate(Seat._fields)}
+
+
 class World:
     """One state. What an invariant looks at: `actors`, `tree`, `owner(path)`, `alive(session)`."""
 
-    __slots__ = ("faults", "hurries", "last", "now", "orphans", "rules", "seats", "tree")
+    __slots__ = ("_views", "faults", "hurries", "last", "now", "orphans", "rules", "seats", "tree")
 
     def __init__(
         self,
@@ -78,6 +93,7 @@ class World:
         self.hurries = hurries
         self.now = now
         self.orphans = orphans
+        self._views: list[View] | None = None
         self.last = -1  # the actor that the last step has told something
 
     # --- what an invariant looks at -----------------------------------------------------------
@@ -85,7 +101,9 @@ class World:
     @property
     def actors(self) -> list[View]:
         """The actors, and what is true of them."""
-        return [View(self, at) for at in range(len(self.seats))]
+        if self._views is None:
+            self._views = [View(self, at) for at in range(len(self.seats))]
+        return self._views
 
     def owner(self, path: str) -> int | None:
         """The session that an ephemeral belongs to, 0 for another znode, None if there is none."""
@@ -109,85 +127,42 @@ class World:
     def key(self) -> Any:
         """Equal for worlds that go on alike, whatever anybody does."""
         rules = self.rules
-        zxids = rules.zxids
-        seats = tuple(
-            (
-                s.moment.number,
-                s.session,
-                s.ended,
-                s.connected,
-                s.gone,
-                s.watching,
-                s.notices,
-                tuple((t, round(end - self.now, 6)) for t, end in s.timers),
-                s.view and (s.view.key(zxids), tuple(t.key(zxids) for t, _ in s.behind)),
-            )
-            for s in self.seats
-        )
-        now = self.now if "clock" in rules.observed else 0
-        return self.tree.key(zxids), seats, self.faults, self.hurries, now, self.orphans
+        places = rules.places
+        key = [self.faults, self.hurries, self.now if rules.clock else 0, self.orphans]
+        key.append(rules.tree(self.tree).place)
+        for seat in self.seats:
+            place = seat.place
+            if place < 0:
+                place = places.setdefault(seat.key(self.now, rules.zxids), len(places))
+                if not seat.timers:
+                    seat.place = place
+            key.append(place)
+        return tuple(key)
 
     # --- what may happen ----------------------------------------------------------------------
 
     def choices(self) -> list[Choice]:
-        """What may happen next, without faults first."""
+        """What may happen next: first what happens by itself, then the faults."""
         found: list[Choice] = []
-        fresh = False  # of actors that are alike, the first begins first
+        faults: list[Choice] = []
+        timed: list[tuple[float, int, int]] = []
+        waits = fresh = False  # somebody has not come to an end; somebody has not begun
         for at, seat in enumerate(self.seats):
             if self.rules.alike and not seat.begun:
                 if fresh:
-                    continue
+                    continue  # of actors that are alike, the first begins first
                 fresh = True
-            self._add(found, at, seat)
-        timed = [(end, at, timer) for at, s in enumerate(self.seats) for timer, end in s.timers]
-        if timed and (self.hurries or not found):
+            if seat.options is None:
+                seat.options = _free(at, seat), _faults(at, seat, self.rules)
+            found += seat.options[0]
+            faults += seat.options[1]
+            waits = waits or not seat.moment.done
+            timed += [(end, at, timer) for timer, end in seat.timers]
+        if timed and waits and (self.hurries or not found):  # else time may pass for ever
             _, at, timer = min(timed)
             found.append(Choice(at, "time passes", timer))
         found += [Choice(at, "an old session ends") for at in range(len(self.orphans))]
-        if self.faults:
-            fresh = False
-            for at, seat in enumerate(self.seats):
-                if self.rules.alike and not seat.begun:
-                    if fresh:
-                        continue
-                    fresh = True
-                self._add_faults(found, at, seat)
-        return found
-
-    def _add(self, found: list[Choice], at: int, seat: Seat) -> None:
-        moment = seat.moment
-        if seat.gone:
-            found.append(Choice(at, "restarts"))
-            return
-        if not seat.connected or (seat.ended and not moment.calls):
-            found.append(Choice(at, "hears"))
-        if moment.calls and seat.connected:
-            found.append(Choice(at, "call"))
-        found += [Choice(at, "turn", strand) for strand, _ in moment.pauses]
-        if seat.notices and not moment.busy:
-            found.append(Choice(at, "notice"))
-        if seat.behind:
-            found.append(Choice(at, "catches up"))
-
-    def _add_faults(self, found: list[Choice], at: int, seat: Seat) -> None:
-        allowed = self.rules.faults
-        moment = seat.moment
-        if seat.gone or (moment.done and not moment.calls and not self.rules.outlives(self, at)):
-            return
-        if seat.connected and not seat.ended:
-            if moment.calls and moment.calls[0].body != "connect":
-                if REQUEST_LOST in allowed and isinstance(moment.calls[0].body, WRITES):
-                    found.append(Choice(at, REQUEST_LOST))
-                if REPLY_LOST in allowed:
-                    found.append(Choice(at, REPLY_LOST))
-            elif MOVES in allowed or "connection" in self.rules.observed:
-                found.append(Choice(at, MOVES))
-            if LAGS in allowed and seat.view is None:
-                found.append(Choice(at, LAGS))
-        if SESSION_ENDS in allowed and not seat.ended:
-            found.append(Choice(at, SESSION_ENDS))
-        if CRASHES in allowed:
-            found.append(Choice(at, CRASHES))
+        return found + faults if self.faults else found
 
     # --- what does ----------------------------------------------------------------------------
 
@@ -206,6 +181,42 @@ class World:
         at = choice.actor
         world.last = -1 if world.seats[at].moment is self.seats[at].moment else at
         return world
+
+
+def _free(at: int, seat: Seat) -> list[Choice]:
+    """What may happen to an actor by itself."""
+    moment = seat.moment
+    if seat.gone:
+        return [Choice(at, "restarts")]
+    found = [Choice(at, "turn", strand) for strand, _ in moment.pauses]
+    if not seat.connected or (seat.ended and not moment.calls):
+        found.insert(0, Choice(at, "hears"))
+    elif moment.calls:
+        found.insert(0, Choice(at, "call"))
+    if seat.notices and not moment.busy:
+        found.append(Choice(at, "notice"))
+    if seat.behind:
+        found.append(Choice(at, "catches up"))
+    return found
+
+
+def _faults(at: int, seat: Seat, rules: Rules) -> list[Choice]:
+    """Which faults may hit an actor. One that has come to its end is left alone."""
+    moment = seat.moment
+    if seat.gone or (moment.done and not moment.calls):
+        return []
+    kinds: list[str] = []
+    if seat.connected and not seat.ended:
+        if moment.calls and moment.calls[0].body != "connect":
+            kinds += [REQUEST_LOST] if isinstance(moment.calls[0].body, WRITES) else []
+            kinds.append(REPLY_LOST)
+        else:
+            kinds.append(MOVES)
+        kinds += [LAGS] if seat.view is None else []
+    kinds += [] if seat.ended else [SESSION_ENDS]
+    kinds.append(CRASHES)
+    heard = "connection" in rules.observed  # then its breaking is news also between two calls
+    return [Choice(at, kind) for kind in kinds if kind in rules.faults or (heard and kind == MOVES)]
 
 
 class View:
@@ -253,6 +264,11 @@ class View:
         return self._seat.gone
 
     @property
+    def asked(self) -> int:
+        """How many requests its code has sent in this life."""
+        return self._seat.moment.asked
+
+    @property
     def done(self) -> bool:
         """Whether its code has come to its end."""
         return self._seat.moment.done
@@ -278,7 +294,24 @@ class Rules:
     faults: tuple[str, ...] = FAULTS
     alike: bool = False
     timeout: float = 10.0  # of a session, in seconds
-    outlives: Callable[[World, int], bool] = field(default=lambda world, at: False)
+    #: Long keys → short ones; trees by their key; what a call has led to, by all it depends on.
+    places: dict[Any, int] = field(default_factory=dict)
+    trees: dict[Any, Tree] = field(default_factory=dict)
+    answers: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
+
+    def tree(self, tree: Tree) -> Tree:
+        """The first one of all trees that nobody can tell apart."""
+        if tree.place < 0:
+            first = self.trees.setdefault(tree.key(self.zxids), tree)
+            if first.place < 0:
+                first.place = len(self.trees)
+            tree.place = first.place
+        return tree
+
+    @property
+    def clock(self) -> bool:
+        """Whether states differ by the time, since somebody has looked at a clock."""
+        return "clock" in self.observed
 
     @property
     def zxids(self) -> bool:
@@ -332,8 +365,7 @@ class _Step:
             case "notice":
                 assert seat is not None
                 notice = ("notice", *seat.notices[0])
-                self.put(at, notices=seat.notices[1:])
-                self.tell(at, notice, notice)
+                self.tell(at, notice, notice, notices=seat.notices[1:])
             case "hears":
                 self._hear(at)
             case "session ends":
@@ -357,21 +389,23 @@ class _Step:
     # --- an actor is told something -----------------------------------------------------------
 
     def put(self, at: int, **changes: Any) -> None:
-        seats = list(self.world.seats)
-        seats[at] = seats[at]._replace(**changes)
-        self.world.seats = tuple(seats)
+        seats = self.world.seats
+        fields = list(seats[at])
+        for name, value in changes.items():
+            fields[_PLACES[name]] = value
+        self.world.seats = (*seats[:at], Seat._make(fields), *seats[at + 1 :])
 
-    def tell(self, at: int, key: Any, told: tuple[Any, ...]) -> None:
+    def tell(self, at: int, key: Any, told: tuple[Any, ...], **changes: Any) -> None:
         """Let an actor go on with what it is told."""
         world, seat = self.world, self.world.seats[at]
-        if "clock" in self.rules.observed:
+        if self.rules.clock:
             key = key, world.now
         moment = self.rules.programs[at].after(seat.moment, key, told, world.now)
         timers: tuple[tuple[int, float], ...] = ()
         if moment.timers:
             ends = dict(seat.timers)
             timers = tuple((t, ends.get(t, world.now + s)) for t, s, _ in moment.timers)
-        self.put(at, moment=moment, begun=True, timers=timers)
+        self.put(at, moment=moment, begun=True, timers=timers, **changes)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -387,43 +421,55 @@ class _Step:
         if seat.ended:
             self._hear(at)
             return
-        value: Any = None
-        error: KazooException | None = None
-        triggers: list[Trigger] = []
-        try:
-            if is_close(body):
-                self._end(seat.session)
-            elif isinstance(body, WRITES):
-                self._catch_up(at)
-                world.tree, value, triggers = world.tree.change(body, seat.session)
-                self._fire(triggers)
-            else:
-                if isinstance(body, Sync):
-                    self._catch_up(at)
-                value = (world.seats[at].view or world.tree).read(body)
-        except KazooException as refused:
-            error = refused
-            if isinstance(body, WRITES):
-                world.tree = Tree(world.tree.znodes, world.tree.zxid + 1)
+        if is_close(body):
+            self._end(seat.session)
+            self.put(at, ended=True, watching=(), notices=())
+        elif isinstance(body, (*WRITES, Sync)):
+            self._catch_up(at)
+        tree, triggers, key, told = self._carried_out(at, request)
+        world.tree = tree
+        self._fire(triggers)
         if lost:
             self._lose(at)
             return
-        if error is None and getattr(body, "watcher", None):
+        changes: dict[str, Any] = {}
+        if told[-1] is None and getattr(body, "watcher", None):
             kind = "child" if isinstance(body, GetChildren | GetChildren2) else "data"
-            watching = (*world.seats[at].watching, (kind, body.path, request.number))
-            self.put(at, watching=watching)
-        key = ("reply", request.number, _seen(value, self.rules.observed), type(error).__name__)
-        shown = _shown(value, self.rules.observed)
-        self.tell(at, key, ("reply", request.number, shown, error))
+            changes = {"watching": (*world.seats[at].watching, (kind, body.path, request.number))}
+        self.tell(at, key, told, **changes)
+
+    def _carried_out(self, at: int, request: Request) -> tuple[Any, ...]:
+        """The tree after a request, what it triggers, and the reply: as seen, and as told."""
+        rules, seat, body = self.rules, self.world.seats[at], request.body
+        before = rules.tree(self.world.tree)
+        shows = seat.view and rules.tree(seat.view).place
+        where = before.place, shows, at, seat.moment.number, seat.session
+        known = rules.answers.get(where)
+        if known is not None:
+            return known
+        after, value, error = before, None, None
+        triggers: list[Trigger] = []
+        try:
+            if isinstance(body, WRITES):
+                after, value, triggers = before.change(body, seat.session)
+            elif not is_close(body):
+                value = (seat.view or before).read(body)
+        except KazooException as refused:
+            error = refused
+            if isinstance(body, WRITES):
+                after = Tree(before.znodes, before.zxid + 1)
+        key = "reply", request.number, _seen(value, rules.observed), type(error).__name__
+        told = "reply", request.number, shown(value, rules.observed), error
+        answer = rules.tree(after), tuple(triggers), key, told
+        rules.answers[where] = answer
+        return answer
 
     def _lose(self, at: int) -> None:
         """The connection breaks; unless the code looks at its state, it is back at once."""
         self._forget(at)
         back = "connection" not in self.rules.observed
-        self.put(at, connected=back)
-        if not back:
-            self.put(at, view=None, behind=())
-        self.tell(at, ("lost", back), ("lost", back))
+        late = {} if back else {"view": None, "behind": ()}
+        self.tell(at, ("lost", back), ("lost", back), connected=back, **late)
 
     def _hear(self, at: int) -> None:
         """The connection is back: with the session, or with a new one."""
@@ -457,6 +503,8 @@ class _Step:
 
     def _fire(self, triggers: Sequence[Trigger], without: int = 0) -> None:
         """Send each watcher its notice; a follower that lags does so when it is there."""
+        if not triggers:
+            return
         for at, seat in enumerate(self.world.seats):
             if seat.view is not None:
                 change = (self.world.tree, tuple(triggers))
@@ -515,14 +563,14 @@ def _seen(value: Any, observed: Observed) -> Any:
     return value if isinstance(value, str | bytes | bool | int | None) else repr(value)
 
 
-def _shown(value: Any, observed: Observed) -> Any:
+def shown(value: Any, observed: Observed) -> Any:
     """A reply as the code is given it: lists are its own, stats know who looks."""
     if isinstance(value, ZnodeStat):
         return Stat(value, observed)
     if isinstance(value, list):
-        return [_shown(part, observed) for part in value]
+        return [shown(part, observed) for part in value]
     if type(value) is tuple:
-        return tuple(_shown(part, observed) for part in value)
+        return tuple(shown(part, observed) for part in value)
     return value
 
 

@@ -44,13 +44,14 @@ class LossyClient(Session):
         self.cuts: list[tuple[float, float | None]] = []
         self.clock = clock
         self._zookeeper = zookeeper
-        self._servers = zookeeper.servers if server is None else [server]
+        #: The ZooKeeper servers that it may connect to.
+        self.servers = list(zookeeper.servers) if server is None else [server]
         self._forwarder = forwarder
         self._to_lose: list[Callable[[str], None]] = []
         self._watchers: list[threading.Thread] = []
         ports = [
             forwarder.link(name, server.name, (server.endpoint.host, server.endpoint.port))
-            for server in self._servers
+            for server in self.servers
         ]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports) + zookeeper.chroot
         log = logging.getLogger("labkit.kazoo")
@@ -141,7 +142,7 @@ class LossyClient(Session):
         return (leader.zxid or 0) if leader else 0
 
     def _fault(self, fault: LinkFault | None) -> None:
-        for server in self._servers:
+        for server in self.servers:
             self._forwarder.fault(self.name, server.name, fault)
 
 

@@ -1,15 +1,18 @@
 """Every schedule is seen, the shortest wrong one is found, and what is right is not blamed."""
 
 import json
+from typing import Any
 
 import pytest
 
 from labkit.course.climbs.list_create_retry import ListCreateRetry
 from labkit.course.climbs.suspended_means_stop import SuspendedMeansStop
-from labkit.course.exercises import locks
+from labkit.course.exercises import doubts, locks, queues
+from labkit.errors import ConfigError
 from labkit.explore import explore
 from labkit.explore.ready import lock
 from labkit.explore.search import Search
+from labkit.explore.world import World
 
 
 def test_the_reference_answer_is_right_in_all_states() -> None:
@@ -56,3 +59,63 @@ def test_a_schedule_and_a_graph_are_plain_data() -> None:
     puzzle = Search(lock(locks._losing)).graph(300)
     assert puzzle["par"] == len(found.schedule)
     assert json.loads(json.dumps(puzzle)) == puzzle
+
+
+def _adds(zk: Any, path: str) -> None:
+    number, _ = zk.get(path)
+    zk.set(path, str(int(number) + 1).encode())
+
+
+def _adds_by_kazoo(zk: Any, path: str) -> None:
+    counter = zk.Counter(path)
+    counter += 1
+
+
+def _takes_by_kazoo(zk: Any, path: str) -> str | None:
+    item = zk.Queue(path).get()
+    return item.decode() if item is not None else None
+
+
+def _locks_by_kazoo(zk: Any, path: str) -> str:
+    lock = zk.Lock(path)
+    lock.acquire()
+    return f"{path}/{lock.node}"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "faults", "wrong"),
+    [
+        (doubts.increment, "counter", 1, None),
+        (_adds, "counter", 0, "2 have added one, and the number is '1'"),
+        (_adds_by_kazoo, "counter", 0, None),
+        (_adds_by_kazoo, "counter", 1, "only 2 have added one, and the number is 3"),
+        (queues.take_item, "queue", 1, None),
+        (_takes_by_kazoo, "queue", 1, "second is lost: nobody has it, and it is not in the queue"),
+        (_locks_by_kazoo, "lock", 0, None),
+    ],
+)
+def test_what_code_is_explored_as(code: Any, kind: str, faults: int, wrong: str | None) -> None:
+    found = explore(code, as_a=kind, faults=faults)
+    assert found.violation == wrong, str(found)
+    assert found.complete is (wrong is None)
+
+
+def test_a_readers_own_invariant() -> None:
+    def put(zk: Any) -> None:
+        zk.set("/light", b"red")
+
+    def look(zk: Any) -> str:
+        return str(zk.get("/light")[0].decode())
+
+    def never_red(world: World) -> str | None:
+        seen = world.actors[1].believes("returned")
+        return "the second has seen red" if seen == "red" else None
+
+    found = explore({"first": put, "second": look}, invariant=never_red, tree={"/light": b"green"})
+    assert found.violation == "the second has seen red"
+    assert [step["actor"] for step in found.schedule] == ["first", "second"]
+
+
+def test_what_is_not_known_is_told() -> None:
+    with pytest.raises(ConfigError, match="choose one of lock, queue, counter, election"):
+        explore(_adds, as_a="barrier")

@@ -1,0 +1,404 @@
+"""A schedule repeated on a lab's ZooKeeper: whether what the model says happens there too.
+
+The actors' code runs as in a search, one step after the other; but each request is sent by a real
+client of the lab, over a link that loses it or its reply where the schedule says so. A session is
+ended by a second connection that closes it. The verdict is the specification's own, over the tree
+that ZooKeeper's transaction log tells.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.protocol.serialization import (
+    CheckVersion,
+    Create,
+    Create2,
+    Delete,
+    Exists,
+    GetACL,
+    GetChildren,
+    GetChildren2,
+    GetData,
+    SetData,
+    Sync,
+    Transaction,
+)
+
+from labkit.explore.actor import Moment, Program
+from labkit.explore.client import LOG, Observed
+from labkit.explore.says import plain
+from labkit.explore.search import Found
+from labkit.explore.specification import Specification
+from labkit.explore.strands import virtual
+from labkit.explore.tree import EPHEMERAL, SEQUENCE, Tree, Znode, parent
+from labkit.explore.world import Rules, Seat, World, shown
+from labkit.lab.lab import Lab
+from labkit.lab.lossy import LossyClient
+
+_ANSWER = 10.0  # seconds in which a real reply, a notice or the end of a session comes
+_QUIET = 0.5  # seconds in which nothing comes from ZooKeeper, so that nothing will
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Repeated:
+    """Whether the real ZooKeeper confirms a schedule, and what it says."""
+
+    confirmed: bool
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class _Differs(Exception):
+    """ZooKeeper does something else than the model. The message says what."""
+
+
+def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
+    """Repeat the schedule that breaks a specification. A schedule is needed."""
+    if not found.violation:
+        return Repeated(False, "There is no schedule to repeat: nothing wrong was found.")
+    again = _Repetition(wanted, lab)
+    try:
+        again.begin()
+        for step in found.schedule:
+            again.take(step, found.plan[step["step"] - 1][2])
+        wrong = again.verdict()
+    except _Differs as differs:
+        return Repeated(False, f"Not confirmed: {differs}")
+    finally:
+        again.close()
+    if wrong is None:
+        return Repeated(False, "Not confirmed: on the real ZooKeeper nothing is wrong at the end.")
+    return Repeated(True, f"Confirmed by ZooKeeper's own log: {wrong}.")
+
+
+class _Repetition:
+    """The actors of a specification, each with a real client, and a znode for the whole of it."""
+
+    def __init__(self, wanted: Specification, lab: Lab) -> None:
+        self._wanted = wanted
+        self._lab = lab
+        self._base = f"/explore-{os.getpid()}-{next(_numbers)}"
+        observed = Observed(("connection",)) if wanted.faults else Observed()
+        self._programs = [
+            Program(name, at, body, observed, wanted.timeout)
+            for at, (name, body) in enumerate(wanted.bodies.items())
+        ]
+        self._rules = Rules(self._programs, observed)
+        self._actors: list[_Actor] = []
+
+    def begin(self) -> None:
+        """Plant the tree, connect everybody, and let them come to their first call."""
+        self._lab.zk.ensure_path(self._base)
+        for path, data in self._wanted.znodes:
+            self._lab.zk.create(self._base + path, data, makepath=True)
+        for program in self._programs:
+            client = self._lab.client(f"{self._base[1:]}-{program.name}")
+            self._actors.append(_Actor(program, client, self._base))
+
+    def take(self, step: dict[str, Any], detail: int) -> None:
+        """Do one step, and compare what the actor is told with what the schedule says."""
+        actor = next(a for a in self._actors if a.program.name == step["actor"])
+        for each in self._actors:
+            each.last = False
+        got = actor.take(step["kind"], detail, step)
+        if step["kind"] in ("call", "notice") and not _same(got, step["told"]):
+            raise _Differs(
+                f"in step {step['step']} {actor.program.name} is told {got!r} by the real "
+                f"ZooKeeper, and {step['told']!r} by the model."
+            )
+
+    def verdict(self) -> str | None:
+        """What is wrong, by the specification and by the tree that the log tells."""
+        tree, ended = _from_log(self._lab, self._base)
+        seats = tuple(a.seat(ended) for a in self._actors)
+        world = World(self._rules, tree, seats, 0, 0)
+        world.last = next((i for i, a in enumerate(self._actors) if a.last), -1)
+        for actor in world.actors:
+            if actor.error and not any(name in actor.error for name in self._wanted.raises):
+                return f"{actor.name} {actor.error}"
+        wrong = self._wanted.invariant(world)
+        if wrong is None and not any(a.can_go_on() for a in self._actors):
+            wrong = self._wanted.final(world)
+        return wrong
+
+    def close(self) -> None:
+        """End the clients, and remove what they leave."""
+        self._rules.close()
+        for actor in self._actors:
+            actor.client.heal()
+            actor.client.stop()
+            actor.client.close()
+        self._lab.zk.delete(self._base, recursive=True)
+
+
+class _Actor:
+    """One actor: its code as in a search, its client as in reality."""
+
+    def __init__(self, program: Program, client: LossyClient, base: str) -> None:
+        self.program = program
+        self.client = client
+        self._base = base
+        self._notices: queue.SimpleQueue[tuple[str, str | None, int]] = queue.SimpleQueue()
+        self._armed: list[int] = []
+        self._lost: list[int] = []  # watches that went with a connection
+        self._ended = False
+        self.session = _session(client)
+        self.last = False  # whether the last step has told it something
+        self.moment: Moment = program.asleep
+        self._tell(("begin", self.session, 0))
+
+    def seat(self, ended: set[int]) -> Seat:
+        """Its place in the world, by what the log says of its session."""
+        return Seat(self.moment, self.session, begun=True, ended=self.session in ended)
+
+    def can_go_on(self) -> bool:
+        """Whether anything is left that would happen by itself."""
+        moment = self.moment
+        time.sleep(_QUIET)
+        return bool(moment.calls or moment.pauses or moment.timers or not self._notices.empty())
+
+    def take(self, kind: str, detail: int, step: dict[str, Any]) -> Any:
+        """One step of this actor; what it is told, as plain data."""
+        match kind:
+            case "call":
+                return self._hear() if self._ended else self._ask()
+            case "request lost" | "reply lost":
+                self._lose(kind)
+            case "session ends":
+                self._end()
+            case "hears":
+                return self._hear()
+            case "notice":
+                return self._notice(step["told"])
+            case "turn":
+                self._tell(("go", detail))
+            case "time passes":
+                self._tell(("over", detail))
+            case "moves":
+                self._break()
+            case _:
+                raise _Differs(f"nobody has shown yet how to repeat “{kind}”.")
+        return None
+
+    def _tell(self, told: tuple[Any, ...]) -> None:
+        key = told[0], next(_numbers)
+        with virtual(self.program.body.__module__):
+            self.moment = self.program.after(self.moment, key, told, time.monotonic())
+        self.last = True
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _ask(self) -> Any:
+        request = self.moment.calls[0]
+        value, error = None, None
+        try:
+            value = self._inside(self._send(request.number, request.body).get(timeout=_ANSWER))
+        except KazooException as refused:
+            error = refused
+        if error is None and getattr(request.body, "watcher", None):
+            self._armed.append(request.number)
+        self._tell(("reply", request.number, shown(value, self.program.observed), error))
+        return plain(error if error is not None else value)
+
+    def _send(self, number: int, body: Any) -> Any:
+        zk: Any = self.client
+        path = self._base + getattr(body, "path", "/").rstrip("/")
+        watch = self._watch(number) if getattr(body, "watcher", None) else None
+        match body:
+            case Create() | Create2():
+                more = isinstance(body, Create2)
+                return zk.create_async(
+                    path, body.data, list(body.acl), *_flags(body), include_data=more
+                )
+            case Delete():
+                return zk.delete_async(path, body.version)
+            case SetData():
+                return zk.set_async(path, body.data, body.version)
+            case Exists():
+                return zk.exists_async(path, watch)
+            case GetData():
+                return zk.get_async(path, watch)
+            case GetChildren() | GetChildren2():
+                more = isinstance(body, GetChildren2)
+                return zk.get_children_async(path, watch, include_data=more)
+            case GetACL():
+                return zk.get_acls_async(path)
+            case Sync():
+                return zk.sync_async(path)
+            case Transaction():
+                return self._transaction(body)
+        raise _Differs(f"nobody has shown yet how to repeat a {type(body).__name__}.")
+
+    def _transaction(self, body: Transaction) -> Any:
+        both = self.client.transaction()
+        for part in body.operations:
+            path = self._base + part.path
+            match part:
+                case Create():
+                    both.create(path, part.data, list(part.acl), *_flags(part))
+                case Delete():
+                    both.delete(path, part.version)
+                case SetData():
+                    both.set_data(path, part.data, part.version)
+                case CheckVersion():
+                    both.check(path, part.version)
+        return both.commit_async()
+
+    def _inside(self, value: Any) -> Any:
+        """A reply without the znode that all of it is below."""
+        if isinstance(value, str) and value.startswith(self._base):
+            return value[len(self._base) :] or "/"
+        if isinstance(value, list):
+            return [self._inside(part) for part in value]
+        if type(value) is tuple:
+            return tuple(self._inside(part) for part in value)
+        return value
+
+    # --- faults -------------------------------------------------------------------------------
+
+    def _lose(self, kind: str) -> None:
+        request = self.moment.calls[0]
+        (self.client.lose_reply if kind == "reply lost" else self.client.lose_request)()
+        try:
+            self._send(request.number, request.body).get(timeout=_ANSWER)
+        except KazooException as error:
+            if type(error).__name__ != "ConnectionLoss":
+                raise _Differs(f"a lost request raises {type(error).__name__}.") from None
+        else:
+            raise _Differs("a request that should be lost has had its reply.")
+        self._broken()
+
+    def _break(self) -> None:
+        self.client.crash()
+        self.client.heal()
+        self._broken()
+
+    def _broken(self) -> None:
+        """The client comes back by itself; its code is told that the connection was lost."""
+        _wait(lambda: self.client.connected and _session(self.client) == self.session)
+        back = "connection" not in self.program.observed
+        self._lost += self._armed
+        self._armed = []
+        self._tell(("lost", back))
+
+    def _end(self) -> None:
+        """End the session as ZooKeeper does when it hears nothing: the client is not told."""
+        self.client.cut()
+        heir = KazooClient(
+            ",".join(f"{host}:{port}" for host, port in _addresses(self.client)),
+            client_id=self.client.client_id,
+            logger=LOG,
+        )
+        heir.start(timeout=_ANSWER)
+        heir.stop()
+        heir.close()
+        self._ended = True
+
+    def _hear(self) -> Any:
+        self.client.crash()
+        self.client.heal()
+        if not self._ended:
+            _wait(lambda: self.client.connected)
+            self._tell(("back",))
+            return None
+        _wait(lambda: self.client.connected and _session(self.client) != self.session)
+        self.session, self._ended = _session(self.client), False
+        self._lost += self._armed
+        self._armed = []
+        self._tell(("expired", self.session))
+        return "SessionExpiredError"
+
+    # --- notices ------------------------------------------------------------------------------
+
+    def _watch(self, number: int) -> Callable[[Any], None]:
+        def told(event: Any) -> None:
+            if event.type != "NONE":
+                self._notices.put((event.type, self._inside(event.path), number))
+
+        return told
+
+    def _notice(self, said: dict[str, Any]) -> Any:
+        if said["path"] is None:
+            numbers, self._lost = self._lost, []
+            self._tell(("notice", "NONE", None, tuple(numbers)))
+            return said
+        try:
+            kind, path, number = self._notices.get(timeout=_ANSWER)
+        except queue.Empty:
+            raise _Differs(f"no notice of {said['path']} comes.") from None
+        self._armed = [n for n in self._armed if n != number]
+        self._tell(("notice", kind, path, (number,)))
+        return {"event": kind, "path": path}
+
+
+def _flags(body: Any) -> tuple[bool, bool]:
+    return bool(body.flags & EPHEMERAL), bool(body.flags & SEQUENCE)
+
+
+def _session(client: LossyClient) -> int:
+    found = client.client_id
+    return found[0] if found else 0
+
+
+def _addresses(client: LossyClient) -> list[tuple[str, int]]:
+    return [(server.endpoint.host, server.endpoint.port) for server in client.servers]
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + _ANSWER
+    while not condition():
+        if time.monotonic() > end:
+            raise _Differs("the client does not come back.")
+        time.sleep(0.005)
+
+
+def _same(real: Any, model: Any) -> bool:
+    """Whether both tell the same, but for times and numbers of changes."""
+    if isinstance(real, dict) and isinstance(model, dict):
+        kept = ("event", "path", "version", "cversion", "dataLength", "numChildren")
+        return all(real.get(key) == model.get(key) for key in kept)
+    if isinstance(real, list) and isinstance(model, list):
+        if all(isinstance(part, str) for part in real):
+            return sorted(real) == sorted(map(str, model))
+        both = zip(real, model, strict=False)
+        return len(real) == len(model) and all(_same(r, m) for r, m in both)
+    return bool(real == model)
+
+
+def _from_log(lab: Lab, base: str) -> tuple[Tree, set[int]]:
+    """The tree below `base` as ZooKeeper's transaction log tells it, and the ended sessions."""
+    root = Znode(b"", 0, 0, 0, 0, 0, 0, 0, 0)
+    znodes: dict[str, Znode] = {"/": root}
+    ended: set[int] = set()
+    for txn in lab.zookeeper.transactions():
+        if txn.op == "closeSession":
+            ended.add(txn.session)
+        if txn.path is None or not txn.path.startswith(f"{base}/"):
+            continue
+        path = txn.path[len(base) :]
+        match txn.op:
+            case "create":
+                owner = txn.session if txn.ephemeral else 0
+                znodes[path] = Znode(txn.data or b"", owner, 0, 0, 0, 0, txn.zxid, txn.zxid, 0)
+            case "setData":
+                old = znodes[path]
+                data = txn.data or b""
+                znodes[path] = old._replace(data=data, version=old.version + 1, mzxid=txn.zxid)
+            case "delete":
+                znodes.pop(path, None)
+    for path in [path for path in znodes if path != "/"]:
+        over = znodes[parent(path)]
+        znodes[parent(path)] = over._replace(children=over.children + 1)
+    return Tree(znodes), ended
