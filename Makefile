@@ -69,7 +69,7 @@ chaos: .venv/ready lab-ready  ## Break things at random for a few minutes, and j
 	for seed in 1 2 3 4 5; do $(BIN)/labkit chaos --seed $$seed --nodes 8 --seconds 30 || exit; done
 
 bench: .venv/tests zookeeper  ## Measure, and compare
-	$(BIN)/python -m benchmarks --readme
+	$(BIN)/python -m benchmarks --docs
 
 IMAGE ?= sequencelab
 image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper and Java
@@ -78,7 +78,7 @@ image: .venv/ready  ## Build the image that has all of it: Jupyter, ZooKeeper an
 	cp deploy/constraints.txt $(IMAGE_FILES) "$$context" && \
 	docker image build -t $(IMAGE) $(IMAGE_ARGS) -f deploy/Dockerfile.lab "$$context"
 
-img: .venv/ready  ## Draw the diagrams again
+img: .venv/tests  ## Draw the diagrams again
 	$(BIN)/python img/draw.py
 
 # uv takes seconds for what takes pip half a minute; it comes from the PATH, or as a wheel. Where it

@@ -1,6 +1,6 @@
 """Measures everything, prints the table, and writes it down.
 
-python -m benchmarks [--quick] [--only NAME] [--readme]
+python -m benchmarks [--quick] [--only NAME] [--docs]
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ NAMES = (
     metavar="DIRECTORY",
     help="For results.json and pictures; by default the project's own places.",
 )
-@click.option("--readme", is_flag=True, help="Put the table into README.md.")
-def main(quick: bool, only: tuple[str, ...], output: Path | None, readme: bool) -> None:
+@click.option("--docs", is_flag=True, help="Put the table into docs/measurements.md.")
+def main(quick: bool, only: tuple[str, ...], output: Path | None, docs: bool) -> None:
     """Measure how fast the lab is, against what people would otherwise use.
 
     A full run writes benchmarks/results.json and img/bench-*.svg, and ends with 1 if a bar is
@@ -59,10 +59,10 @@ def main(quick: bool, only: tuple[str, ...], output: Path | None, readme: bool) 
     console = Console()
     if not console.is_terminal:
         console.width = 170  # a file or a log does not wrap
-    if readme and (quick or only):
-        raise click.UsageError("--readme wants all of it: leave out --quick and --only.")
+    if docs and (quick or only):
+        raise click.UsageError("--docs wants all of it: leave out --quick and --only.")
     try:
-        _measure(console, quick, only or NAMES, output, readme)
+        _measure(console, quick, only or NAMES, output, docs)
     except LabError as error:
         console.print(f"[red]{escape(str(error))}[/]")
         sys.exit(1)
@@ -72,7 +72,7 @@ def main(quick: bool, only: tuple[str, ...], output: Path | None, readme: bool) 
 
 
 def _measure(
-    console: Console, quick: bool, names: Sequence[str], output: Path | None, readme: bool
+    console: Console, quick: bool, names: Sequence[str], output: Path | None, docs: bool
 ) -> None:
     report = Report(Machine.here())
     if report.machine.is_busy:
@@ -98,8 +98,8 @@ def _measure(
         for name, module in modules.items():
             if hasattr(module, "draw"):
                 module.draw(report.results[name].data, pictures)
-    if readme:
-        report.write_readme(ROOT / "README.md")
+    if docs:
+        report.write_page(ROOT / "docs" / "measurements.md")
     if report.missed and not quick:
         console.print("[red]Missed: " + "; ".join(row.what for row in report.missed) + "[/]")
         sys.exit(1)

@@ -12,7 +12,7 @@ from benchmarks.report import Result, Row, at_most
 from benchmarks.runs import run as made_up
 from labkit.see.drawing import Look, draw
 from labkit.see.scene import Scene
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 METHOD = (
     "A made-up run of honest nodes, asked 15 times a second, with a fault every three seconds; the "
@@ -24,7 +24,7 @@ _WINDOW = 60.0  # seconds that the picture shows
 def run(quick: bool) -> Result:
     nodes, minutes = (8, (1.0, 1.5, 2.0)) if quick else (64, (1.0, 5.0, 10.0))
     events = iter(made_up(nodes, 60 * minutes[-1] + 15))
-    spans = Spans()
+    spans = Story()
     costs: dict[float, list[float]] = {}
     for at in minutes:
         costs[at] = []
@@ -47,7 +47,7 @@ def run(quick: bool) -> Result:
     return Result([row], {"processor seconds, by minutes": costs}, METHOD)
 
 
-def redraw(spans: Spans) -> str:
+def redraw(spans: Story) -> str:
     """Draw what the controls draw: the last minute."""
     since = max(spans.start, spans.end - _WINDOW)
     return draw(Scene.of(spans, since, spans.end), Look("bench"))

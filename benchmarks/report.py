@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a section of the README."""
+"""What was measured, as a table, as JSON and as a section of docs/measurements.md."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """For the README: what has a bar, and folded below it the rest."""
+        """For docs/measurements.md: what has a bar, and folded below it the rest."""
         skipped = [f"{name}: {r.skipped}" for name, r in self.results.items() if r.skipped]
         return "\n".join(
             [
@@ -138,8 +138,8 @@ class Report:
         text = json.dumps(document, indent=1, ensure_ascii=False)
         path.write_text(_LIST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
 
-    def write_readme(self, path: Path) -> None:
-        """Put the table between the README's markers; raises ValueError if it has none."""
+    def write_page(self, path: Path) -> None:
+        """Put the table between the page's markers; raises ValueError if it has none."""
         text = path.read_text()
         before, begin, rest = text.partition(_BEGIN)
         _, end, after = rest.partition(_END)

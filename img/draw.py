@@ -7,11 +7,14 @@ dashed one held without an answer, a hatched one answered without being held.
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 
 import click
+import grimp
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -132,9 +135,9 @@ ALT = {
         "persist; ClickHouse has none for a leader."
     ),
     "architecture": (
-        "The rooms of labkit, top to bottom: course, see, judge, lab, story, servers, node. Each "
-        "uses only those below it. A reader's verb goes down to servers and nodes; what they do "
-        "comes back as events on a timeline, which judge and see read."
+        "A matrix of labkit's rooms, from course at the top down to node, with a dot where one "
+        "imports from another. All dots are right of the diagonal: a room uses only those "
+        "below it."
     ),
     "logo": "Four servers with the numbers 1 to 4; number 2 passes from the second to the fourth.",
 }
@@ -940,31 +943,50 @@ def real_systems() -> Sheet:
     return s
 
 
-def architecture() -> Sheet:
-    s = Sheet(4.3)
-    rooms = (
-        ("course", "How is it taught?"),
-        ("see", "What does a run look like?"),
-        ("judge", "What may never be true of a run?"),
-        ("lab", "What does a reader hold?"),
-        ("story", "What happened in a run?"),
-        ("servers", "Where do servers run, and who breaks them?"),
-        ("node", "What runs in every server?"),
+def rooms() -> dict[str, str]:
+    """The rooms of labkit from the highest to the lowest, each with the question it answers."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
+    layers = " : ".join(project["tool"]["importlinter"]["contracts"][0]["layers"])
+    found = {}
+    for layer in layers.replace("labkit.", "").split(" : "):
+        place = HERE.parent / "labkit" / layer / "__init__.py"
+        text = place.read_text().lstrip('"') if place.exists() else ""
+        if question := re.match(r"[^.:?]+\?", text):
+            found[layer] = question[0]
+    return found
+
+
+def uses() -> set[tuple[str, str]]:
+    """Which room imports from which, as the code does it."""
+    graph = grimp.build_graph("labkit", cache_dir=None)
+    arrows = (
+        (name.split(".")[1], used.split(".")[1])
+        for name in graph.modules - {"labkit"}
+        for used in graph.find_modules_directly_imported_by(name)
     )
-    for at, (room, question) in enumerate(rooms):
-        y = 0.2 + at * 0.56
-        s.box(1.35, y, 4.2, 0.42, style.PAPER)
-        s.text(1.5, y + 0.21, room, bold=True, at="left")
-        s.text(2.35, y + 0.21, question, 9, at="left")
-        if at:
-            s.arrow((1.9, y - 0.14), (1.9, y), shade=style.QUIET)
-    s.arrow((0.9, 0.9), (0.9, 3.75), shade=style.PALETTE[0])
-    s.text(0.82, 2.2, "verbs", 9.5, bold=True, at="right", shade=style.PALETTE[0])
-    s.arrow((6.0, 3.75), (6.0, 0.9), shade=style.PALETTE[4])
-    s.text(6.1, 1.95, "events", 9.5, bold=True, at="left", shade=style.PALETTE[4])
-    s.text(6.1, 2.25, "on one timeline,", 8.5, at="left")
-    s.text(6.1, 2.48, "read as facts", 8.5, at="left")
-    s.text(3.45, 4.16, "a room uses those below it, and never one above", 9, shade=style.QUIET)
+    return {(room, used) for room, used in arrows if room != used}
+
+
+def architecture() -> Sheet:
+    """A matrix: all dots on one side of its diagonal, so no room uses one above it."""
+    questions, arrows = rooms(), uses()
+    names = list(questions)
+    row, top, left = 0.42, 0.62, 3.85
+    column = (WIDTH - left - 0.2) / len(names)
+    s = Sheet(top + row * len(names) + 0.5)
+    for at, (room, question) in enumerate(questions.items()):
+        y, x = top + row * (at + 0.5), left + column * (at + 0.5)
+        s.text(0.2, y, room, bold=True, at="left")
+        s.text(0.95, y, question, 9, at="left")
+        s.line((0.2, y + row / 2), (WIDTH - 0.2, y + row / 2), style.LINE, 0.6)
+        s.text(x, 0.46 - 0.2 * (at % 2), room, 8.5, shade=style.QUIET)
+        s.box(x - 0.15, y - 0.15, 0.3, 0.3, style.LINE, style.LINE, 0.05)
+        for over, used in enumerate(names):
+            if (room, used) in arrows:
+                shade = style.PALETTE[0] if over > at else style.ALARM
+                s.dot(left + column * (over + 0.5), y, shade, 0.08)
+    y, text = top + row * len(names) + 0.22, "A room uses those below it, and never one above."
+    s.text(0.2, y, text, 9, at="left", shade=style.QUIET)
     return s
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from labkit.see.charts import seen as seen
-from labkit.see.charts import shares as shares
-from labkit.see.charts import states as states
-from labkit.see.charts import storm as storm
-from labkit.see.picture import quorum as quorum
+from typing import TYPE_CHECKING
+
+from labkit.lazy import names_of
+
+if TYPE_CHECKING:
+    from labkit.see.charts import seen as seen
+    from labkit.see.charts import shares as shares
+    from labkit.see.charts import states as states
+    from labkit.see.charts import storm as storm
+    from labkit.see.picture import quorum as quorum
+
+__getattr__, __dir__ = names_of(__name__, __file__)

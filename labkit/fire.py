@@ -1,4 +1,4 @@
-"""What puts a server under fire: your own, the lab's, or a recipe.
+"""What tries to break a server: your own, the lab's, or a recipe; by fire, and by every schedule.
 
 Names are loaded when they are first used: a node that imports `Unavailable` never loads a chart.
 """
@@ -12,6 +12,8 @@ from labkit.lazy import names_of
 if TYPE_CHECKING:
     from labkit.judge.chaos import chaos as chaos
     from labkit.node.custom import Unavailable as Unavailable
+    from labkit.see.player import be_the_network as be_the_network
+    from labkit.see.player import explore as explore
     from labkit.see.verdict import ladder as ladder
     from labkit.see.verdict import under_fire as under_fire
 

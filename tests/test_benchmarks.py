@@ -155,30 +155,30 @@ def test_a_missed_bar_is_seen() -> None:
     assert missed.cells()[-1] == "✓ ≤ 4 s, ✗ ≥ 2 ×"
 
 
-def test_the_readme_gets_the_table_between_its_markers(tmp_path: Path) -> None:
+def test_the_docs_get_the_table_between_its_markers(tmp_path: Path) -> None:
     row = Row("ready", 1.234, "s", 3, "theirs", [at_most(1, 2, "2 s")])
     report = Report(Machine.here(), {"start": Result([row], {})})
-    readme = tmp_path / "README.md"
-    readme.write_text("# Lab\n<!-- bench -->\nold\n<!-- /bench -->\nThe end.\n")
+    page = tmp_path / "measurements.md"
+    page.write_text("# Lab\n<!-- bench -->\nold\n<!-- /bench -->\nThe end.\n")
 
-    report.write_readme(readme)
-    once = readme.read_text()
-    report.write_readme(readme)
+    report.write_page(page)
+    once = page.read_text()
+    report.write_page(page)
 
     assert "| ready | 1.23 s | 3 s, theirs | 2.43 × | ✓ ≤ 2 s |" in once
     assert "old" not in once
     assert once.startswith("# Lab\n<!-- bench -->\n")
     assert once.endswith("\n<!-- /bench -->\nThe end.\n")
-    assert readme.read_text() == once
+    assert page.read_text() == once
 
 
-def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("# Lab\n")
+def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "measurements.md"
+    page.write_text("# Lab\n")
 
     with pytest.raises(ValueError, match="has no <!-- bench -->"):
-        Report(Machine.here()).write_readme(readme)
-    assert readme.read_text() == "# Lab\n"
+        Report(Machine.here()).write_page(page)
+    assert page.read_text() == "# Lab\n"
 
 
 @pytest.mark.parametrize(

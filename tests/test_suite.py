@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,8 @@ def test_the_files_that_are_treated_otherwise_are_there(pytestconfig: pytest.Con
     assert there >= conftest.SLOW | conftest.LONG | conftest.SPREAD
 
 
-ROOMS = {"course", "judge", "lab", "node", "see", "servers", "story"}
-AT_THE_TOP = {"charts", "cli", "doctor", "errors", "fire", "lazy", "progressbar", "tour"}
+ROOMS = {"cli", "course", "explore", "judge", "lab", "node", "see", "servers", "story"}
+AT_THE_TOP = {"charts", "doctor", "errors", "fire", "lazy", "progressbar", "tour"}
 
 
 def _modules(*folders: str) -> list[Path]:
@@ -74,10 +75,10 @@ def _modules(*folders: str) -> list[Path]:
     return found
 
 
-def test_labkit_is_seven_rooms_and_a_few_modules() -> None:
+def test_labkit_is_its_rooms_and_a_few_modules() -> None:
     """A new thing belongs in a room: docs/CONTRIBUTING.md says in which."""
     shown = {path.name for path in (ROOT / "labkit").iterdir() if path.name[0] not in "._"}
-    assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed"}
+    assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed", "requirements.txt"}
 
 
 def test_no_module_is_long() -> None:
@@ -102,3 +103,17 @@ def test_few_checks_are_switched_off() -> None:
     assert code.count("# type: ignore") <= 5
     assert code.count("noqa: SLF001 — ") == code.count("SLF001") <= 3
     assert not re.findall("# fmt: (?:skip|off)|disable-error-code", code)
+
+
+def test_a_room_says_which_question_it_answers() -> None:
+    """Its first line asks it, and docs/architecture.md has the same table, the highest first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    order = [room for layer in layers for room in layer.replace("labkit.", "").split(" : ")]
+    first = {room: (ROOT / "labkit" / room / "__init__.py").read_text() for room in ROOMS}
+    asked = {room: text.lstrip('"').partition("?")[0] + "?" for room, text in first.items()}
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \| (.+?) \|", page, re.MULTILINE)
+    rooms = sorted(ROOMS - {"cli"}, key=order.index)
+    assert rows == [(room, asked[room]) for room in rooms]
+    assert page.count("\n") <= 150

@@ -97,12 +97,22 @@ def grade(
         def progress(path: Path, done: int, total: int) -> None:
             report(f"graded {path.stem}, {done} of {total}", done / total)
 
-        grades = grading.grade(notebooks, rung=rung, jobs=jobs, progress=progress)
+        interrupt = None
+        try:
+            grades = grading.grade(notebooks, rung=rung, jobs=jobs, progress=progress)
+        except grading.Interrupted as error:
+            grades, interrupt = error.grades, error
     if as_json or as_csv:
         terminal.say((grading.as_json if as_json else grading.as_csv)(grades).rstrip())
-    else:
+    elif grades:
         terminal.show(grading.as_table(grades))
-    return 0
+    unread = [(g.learner, name, why) for g in grades for name, why in g.unread.items()]
+    for learner, name, why in unread:
+        terminal.say(f"labkit: {learner}: {name} was not graded. {why}.", error=True)
+    if interrupt is not None:
+        terminal.say(f"labkit: {interrupt.missing} more were not graded.", error=True)
+        raise interrupt
+    return 1 if unread else 0
 
 
 @click.command()
@@ -163,6 +173,9 @@ def export(
         )
     for failure in done.failures:
         terminal.say(f"{terminal.marks()[1]} {failure}\n{failure.traceback.rstrip()}\n", error=True)
+    if not done.files:
+        terminal.say(f"Nothing was written: {done.out} stays as it was.", error=True)
+        return 1
     size = sum(done.files.values())
     written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"
     terminal.say(f"Wrote {written}, {size / 1e6:.1f} MB: {done.first}")

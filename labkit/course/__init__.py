@@ -1,1 +1,1 @@
-"""How it is taught: pages, predictions, tasks, exercises, export."""
+"""How is it taught? Pages, predictions, tasks, exercises, export."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from labkit.errors import ConfigError
+from labkit.files import Unreadable, read_json
 from labkit.servers import project
 
 if TYPE_CHECKING:  # it takes a second and a half to load, on every page, and few need it
@@ -56,11 +57,11 @@ class Text:
 
     @classmethod
     def read(cls, path: Path) -> Text:
-        """Read a notebook. Raises `ConfigError` when it is none."""
+        """Read a notebook. Raises `Unreadable` when it is none."""
         try:
-            return cls.of(path, json.loads(path.read_text("utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} is not a notebook that can be read: {error}") from error
+            return cls.of(path, read_json(path))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Unreadable(path, f"it is no notebook: {error}") from error
 
     @classmethod
     def of(cls, path: Path, notebook: Mapping[str, Any]) -> Text:
@@ -98,15 +99,21 @@ class Page:
 
     @classmethod
     def read(cls, path: Path) -> Page:
-        """Read a notebook. Raises `ConfigError` when it is none."""
+        """Read a notebook. Raises `Unreadable` when it is none."""
         import nbformat
 
+        said = read_json(path)
         try:
-            return cls(path, cast("NotebookNode", nbformat.read(path, as_version=4)))
-        except FileNotFoundError:
-            raise ConfigError(f"There is no page {path}.") from None
-        except (OSError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-            raise ConfigError(f"{path} is not a notebook that can be read: {error}") from error
+            notebook = nbformat.reads(json.dumps(said), as_version=4)
+            for cell in notebook.cells:
+                cell.setdefault("metadata", {})
+                if cell.cell_type == "code":
+                    cell.setdefault("outputs", [])
+            page = cls(path, cast("NotebookNode", notebook))
+            assert page.text  # which looks for all that a page has
+            return page
+        except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+            raise Unreadable(path, f"it is no notebook: {error}") from error
 
     def save(self, notebook: NotebookNode) -> Page:
         """Write `notebook` in the page's place."""

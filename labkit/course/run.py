@@ -7,11 +7,8 @@ import asyncio
 import os
 import re
 import shutil
-import signal
-import threading
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -25,15 +22,19 @@ from traitlets.config import Config
 
 from labkit.course.page import Page, calls, tags
 from labkit.course.record import VARIABLE
+from labkit.course.workers import Children, side_by_side
 from labkit.errors import LabError
 from labkit.progressbar import PROGRESS
 from labkit.servers import owner
+from labkit.servers.choice import asked_for
 
 #: Called as cells finish: (page, cells done, cells in all).
 Progress = Callable[["Page", int, int], None]
 
 _SOCKETS = "labkit-page-"  # so begin the directories with a kernel's sockets
 _OWNER = "owner"  # the file in one of them that the process which runs the page holds
+_END = 1.5  # seconds in which those who have to do with a kernel notice its end
+_TIDY = 10.0  # seconds for what is cancelled then to let go of its sockets
 _CELL_TIMEOUT = 180  # seconds; a cell that waits longer waits for nothing
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -66,24 +67,24 @@ def run(
     """Execute pages, each in a kernel of its own, `jobs` at a time; yields them as they finish.
 
     `backend` is "docker", "process", or None to let the pages choose. Cells may take `timeout`
-    seconds. Ending the iteration early ends the kernels too.
+    seconds. Ending the iteration early ends the kernels too, and waits for nobody who waits for
+    one of them. Raises `ConfigError` for an unknown backend.
     """
+    asked_for(backend)
     _remove_leftovers()
-    kernels = _Kernels()
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="labkit-page") as pool:
-        todo: dict[Future[NotebookNode | PageFailed], Page] = {
-            pool.submit(_run_one, page, backend, kernels, progress, timeout): page
-            for page in wanted
-        }
-        try:
-            while todo:
-                done, _ = wait(todo, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield todo.pop(future), future.result()
-        finally:
-            for future in todo:
-                future.cancel()
-            kernels.end()
+    kernels = Children()
+    with (
+        TemporaryDirectory(prefix=_SOCKETS, ignore_cleanup_errors=True) as sockets,
+        owner.held(Path(sockets) / _OWNER),
+    ):
+
+        def work(numbered: tuple[int, Page]) -> NotebookNode | PageFailed:
+            number, page = numbered
+            setting = _Setting(kernels, progress, timeout, f"{sockets}/{number}")
+            return _run_one(page, backend, setting)
+
+        for (_, page), result in side_by_side(list(enumerate(wanted)), work, jobs, kernels):
+            yield page, result
 
 
 def _remove_leftovers() -> None:
@@ -93,118 +94,113 @@ def _remove_leftovers() -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-class _Kernels:
-    """The kernels at work, to be ended when nobody waits for them any more."""
+@dataclass(frozen=True)
+class _Setting:
+    """What a page's run is given."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pids: set[int] = set()
-        self.ended = False
-
-    def add(self, pid: int) -> None:
-        with self._lock:
-            self._pids.add(pid)
-        if self.ended:
-            self.end()
-
-    def remove(self, pid: int) -> None:
-        with self._lock:
-            self._pids.discard(pid)
-
-    def end(self) -> None:
-        """SIGKILL what is left; a killed kernel's lab is removed by its watchdog."""
-        with self._lock:
-            self.ended = True
-            for pid in self._pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+    kernels: Children
+    progress: Progress | None
+    timeout: int  # seconds for a cell
+    sockets: str  # so begin their paths
 
 
-def _run_one(
-    page: Page, backend: str | None, kernels: _Kernels, progress: Progress | None, timeout: int
-) -> NotebookNode | PageFailed:
+def _run_one(page: Page, backend: str | None, setting: _Setting) -> NotebookNode | PageFailed:
     notebook = cast(NotebookNode, nbformat.from_dict(page.notebook))  # a deep copy
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    with TemporaryDirectory(prefix=_SOCKETS) as sockets, owner.held(Path(sockets) / _OWNER):
-        run = _Run(page, notebook, kernels, progress, timeout, sockets)
-        if failure := _failure(run, backend, timeout):
-            return failure
+    run = _Run(page, notebook, setting)
+    if failure := _failure(run, backend, setting.timeout):
+        return failure
     _clean(notebook)
     notebook.metadata.setdefault("labkit", {})["source_hash"] = page.source_hash
     return notebook
 
 
 def _failure(run: _Run, backend: str | None, timeout: int) -> PageFailed | None:
+    loop = asyncio.new_event_loop()  # asyncio.run would wait for tasks that don't end
     try:
-        asyncio.run(run.execute(backend))
+        loop.run_until_complete(run.execute(backend))
     except CellExecutionError as error:
         return run.failed(f"{error.ename}: {error.evalue}", error.traceback)
     except CellTimeoutError:
         return run.failed(f"it was not done after {timeout} seconds", "")
     except RuntimeError as error:
         return run.failed(f"its kernel did not live: {error}", "")
+    finally:
+        loop.close()
     return None
 
 
 class _Run:
     """One execution of one page."""
 
-    def __init__(
-        self,
-        page: Page,
-        notebook: NotebookNode,
-        kernels: _Kernels,
-        progress: Progress | None,
-        timeout: int,
-        sockets: str,
-    ) -> None:
+    def __init__(self, page: Page, notebook: NotebookNode, setting: _Setting) -> None:
         self._page = page
         self._notebook = notebook
-        self._kernels = kernels
-        self._progress = progress
+        self._kernels = setting.kernels
+        self._progress = setting.progress
         self._at = 0
         self._client = NotebookClient(
             notebook,
-            timeout=timeout,
+            timeout=setting.timeout,
             kernel_name="python3",
-            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+            config=Config({"KernelManager": {"transport": "ipc", "ip": setting.sockets}}),
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(page.path.parent)}},
         )
 
     async def execute(self, backend: str | None) -> None:
-        """Run every cell, and then ask whether the page has cleaned up."""
+        """Run every cell, and then ask whether the page has cleaned up.
+
+        Ends soon after the kernel has, whatever is waited for: a reply to a question that was
+        asked just before its end comes never, and not every wait looks for that.
+        """
         environ = os.environ | {VARIABLE: ""} | ({"LABKIT_BACKEND": backend} if backend else {})
-        recordings = list(_recordings(self._notebook))
-        done = 0
-        manager = self._client.create_kernel_manager()
+        manager = cast(Any, self._client.create_kernel_manager())
         await self._client.async_start_new_kernel(env=environ)
-        process = cast(Any, manager).provisioner.process
+        process = manager.provisioner.process
         self._kernels.add(process.pid)
+        cells = asyncio.ensure_future(self._cells())
+        end = asyncio.ensure_future(_has_ended(process))
         try:
-            # Here and not below, where a kernel that ends too early leaves a traceback at exit.
-            await self._client.async_start_new_kernel_client()
-            async with self._client.async_setup_kernel():
-                for at, cell in enumerate(self._notebook.cells):
-                    self._at = at
-                    for recording in recordings:
-                        await self._record(recording, at)
-                    await self._client.async_execute_cell(cell, at)
-                    if cell.cell_type == "code" and cell.source.strip():
-                        done += 1
-                        if self._progress:
-                            self._progress(self._page, done, len(self._page.code))
-                self._at += 1
-                for recording in recordings:
-                    await self._record(recording, self._at)
-                await self._probe(_LEFTOVERS)
+            await asyncio.wait({cells, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({cells}, timeout=_END)  # who has asked it to end needs a moment
+            if not cells.done():
+                raise RuntimeError("it has ended")
+            cells.result()
         finally:
+            for task in (cells, end):
+                task.cancel()
+            await asyncio.wait({cells, end}, timeout=_TIDY)
             self._kernels.remove(process.pid)
             process.kill()  # it has ended by now, unless its end has failed
             process.wait()
+            if self._client.km is not None:  # nbclient lets go of its sockets, unless cancelled
+                if self._client.kc is not None:
+                    self._client.kc.stop_channels()
+                await manager.cleanup_resources()
+
+    async def _cells(self) -> None:
+        recordings = list(_recordings(self._notebook))
+        done = 0
+        # Here and not below, where a kernel that ends too early leaves a traceback at exit.
+        await self._client.async_start_new_kernel_client()
+        async with self._client.async_setup_kernel():
+            for at, cell in enumerate(self._notebook.cells):
+                self._at = at
+                for recording in recordings:
+                    await self._record(recording, at)
+                await self._client.async_execute_cell(cell, at)
+                if cell.cell_type == "code" and cell.source.strip():
+                    done += 1
+                    if self._progress:
+                        self._progress(self._page, done, len(self._page.code))
+            self._at += 1
+            for recording in recordings:
+                await self._record(recording, self._at)
+            await self._probe(_LEFTOVERS)
 
     async def _record(self, recording: _Recording, at: int) -> None:
         if at == recording.start:
@@ -233,6 +229,11 @@ class _Run:
         """The failure, with what the page had shown until then."""
         _clean(self._notebook)
         return PageFailed(self._page, self._at, error, traceback, self._notebook)
+
+
+async def _has_ended(process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        await asyncio.sleep(0.1)
 
 
 # A page that ends with a lab open would leave its servers to the watchdog.

@@ -1,1 +1,1 @@
-"""What may never be true of a run: rules, report, fault schedules, chaos."""
+"""What may never be true of a run? Rules, report, fault schedules, chaos."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -34,11 +34,8 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
-from labkit.story.event import DroppedEvent, Event, FaultEvent, RequestEvent
-from labkit.story.facts import silences
-from labkit.story.timeline import LASTING
-
-_LASTING = {kind.kind for kind in LASTING}  # what has to be known from before a run, too
+from labkit.story.event import FaultEvent
+from labkit.story.run import of_the_run, silences
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,7 +163,7 @@ def chaos(
     ):
         nemesis.run(seconds, progress or report)
     end = lab.timeline.now()
-    events = list(_of_the_run(list(lab.history()), begin))
+    events = of_the_run(lab.history(), begin)
     return ChaosReport(
         seed=seed,
         seconds=end - begin,
@@ -197,18 +194,6 @@ def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
     if lab.backend == "process":  # in Docker there is no link that could be cut
         possible |= {"partition", "cut-holder"}
     return [kind for kind in faults if kind in possible]
-
-
-def _of_the_run(events: Sequence[Event], begin: float) -> Iterator[Event]:
-    """Without the requests that were made before, and without word of what is lost of those."""
-    before = {e.id for e in events if isinstance(e, RequestEvent) and e.t < begin}
-    for event in events:
-        match event:
-            case RequestEvent() if event.id in before:
-                continue
-            case DroppedEvent() if event.t < begin and not _LASTING & event.kinds.keys():
-                continue
-        yield event
 
 
 # --- faults -----------------------------------------------------------------------------------

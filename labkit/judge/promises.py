@@ -13,10 +13,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeAlias
 
+from labkit.story.claims import Tenures, Znode, grouped
 from labkit.story.event import is_zookeeper
-from labkit.story.facts import History, Life, Lives, grouped
+from labkit.story.run import Story
 
-_Test: TypeAlias = Callable[[History], bool]
+_Test: TypeAlias = Callable[[Story], bool]
 
 
 _FIRST = "zookeeper1"  # which an ensemble has, and a single server is
@@ -24,10 +25,10 @@ _LOG = "it can't be judged: the log of this ZooKeeper is not the lab's to read"
 _BY_LOG = ("unheld", "lowest-free", "tickets", "lease", "renewal")
 
 
-def untested(history: History, attached: bool) -> dict[str, str]:
+def untested(history: Story) -> dict[str, str]:
     """The promises that the run could not have broken, each with what did not happen in it.
 
-    Of an `attached` ensemble, those too that only ZooKeeper's transaction log could judge.
+    Of an attached ensemble, those too that only ZooKeeper's transaction log could judge.
     """
     tests: dict[str, tuple[_Test, str]] = {
         "answers": (
@@ -59,15 +60,15 @@ def untested(history: History, attached: bool) -> dict[str, str]:
             "no node was asked for IDs after another had made some as the same worker",
         )
     missed = {name: why for name, (test, why) in tests.items() if not test(history)}
-    return missed | dict.fromkeys(_BY_LOG if attached else (), _LOG)
+    return missed | dict.fromkeys(_BY_LOG if history.attached else (), _LOG)
 
 
-def _changed_hands(history: History) -> bool:
+def _changed_hands(history: Story) -> bool:
     first: dict[int, str] = {}
     return any(first.setdefault(r.number, r.node) != r.node for r in history.answered)
 
 
-def _asked_after_loss(history: History) -> bool:
+def _asked_after_loss(history: Story) -> bool:
     return any(
         life.died is not None
         and (asked := history.heard.get(life.owner or "")) is not None
@@ -76,23 +77,23 @@ def _asked_after_loss(history: History) -> bool:
     )
 
 
-def _had_a_choice(history: History) -> bool:
+def _had_a_choice(history: Story) -> bool:
     if len({life.order for life in history.claims}) < len(history.claims):
         return True
     tickets = sorted(history.tickets, key=lambda ticket: ticket.born)
     return any(after.begin < before.end for before, after in pairwise(tickets))
 
 
-def _came_back(history: History) -> bool:
+def _came_back(history: Story) -> bool:
     healed = min((fault.end for fault in history.faults), default=math.inf)
     return any(request.invoke > healed for request in history.answered)
 
 
-def _claimed_in_trouble(history: History) -> bool:
+def _claimed_in_trouble(history: Story) -> bool:
     return any(history.in_trouble(ticket.begin, ticket.end) for ticket in history.tickets)
 
 
-def _written_for_in_vain(history: History) -> bool:
+def _written_for_in_vain(history: Story) -> bool:
     """Whether a node, awake when a leader woke up, slept through the end of its session after that.
 
     What it wrote when the leader woke up was acknowledged, and did not keep the session alive.
@@ -108,10 +109,10 @@ def _written_for_in_vain(history: History) -> bool:
     )
 
 
-def _slept_past_a_rival(history: History) -> bool:
+def _slept_past_a_rival(history: Story) -> bool:
     """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
     heard = history.heard
-    claims = grouped(history.claims, lambda life: life.owner or "", Lives)
+    claims = grouped(history.claims, lambda life: life.owner or "", Tenures)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
         waited = [
             request
@@ -129,7 +130,7 @@ def _slept_past_a_rival(history: History) -> bool:
     return False
 
 
-def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
+def _answered_by_a_rival(history: Story, lost: Znode, before: float) -> bool:
     """Whether another node had claimed a number that was lost, and answered it before a moment."""
     return any(
         request.node != lost.owner
@@ -139,7 +140,7 @@ def _answered_by_a_rival(history: History, lost: Life, before: float) -> bool:
     )
 
 
-def _shared_a_worker(history: History) -> bool:
+def _shared_a_worker(history: Story) -> bool:
     """Whether a node was asked again that had made IDs as the worker that another is by now."""
     first: dict[int, str] = {}
     taken: dict[str, float] = {}  # the nodes whose worker another is, and since when

@@ -32,9 +32,10 @@ from itertools import islice, pairwise
 
 from labkit.judge.promises import untested
 from labkit.judge.report import Report, Violation, counted
-from labkit.story.event import AttachedEvent, Event, is_zookeeper
-from labkit.story.facts import BREAKS, ESSENTIAL, History, Life
+from labkit.story.claims import Znode
+from labkit.story.event import Event, is_zookeeper
 from labkit.story.requests import Request
+from labkit.story.run import Story
 
 
 def check(
@@ -49,9 +50,7 @@ def check(
     node.
     Raises `HistoryError` for events that contradict each other.
     """
-    events = list(events)
-    attached = any(isinstance(event, AttachedEvent) for event in events)
-    history = History(events, tolerance, session_timeout)
+    history = Story(events, tolerance=tolerance, session_timeout=session_timeout)
     asked = {node: _asked(history, node) for node in history.live_nodes}
     unjudged = _unjudged(history, asked)
     violations = [
@@ -64,52 +63,50 @@ def check(
     ]
     return Report(
         violations=tuple(sorted(violations, key=lambda v: (v.begin, v.end, v.subject))),
-        vacuous=tuple(_vacuous(history, unjudged, attached)),
+        vacuous=tuple(_vacuous(history, unjudged)),
         answered=len(history.answered),
-        failed=sum(r.phase == "fail" for r in history.requests),
-        unknown=sum(r.phase == "unknown" for r in history.requests),
+        failed=sum(r.phase == "fail" for r in history.number_requests),
+        unknown=sum(r.phase == "unknown" for r in history.number_requests),
         during_faults=history.during_faults,
         faults=history.fault_count,
         judged={
             "answers": len(history.answered),
-            "unheld": sum(not history.is_lost(r) for r in history.answered)
-            if history.changes
-            else 0,
-            "lowest-free": 0 if "transaction" in history.lost.kinds else len(history.claims),
+            "unheld": sum(not history.is_lost(r) for r in history.answered) if history.times else 0,
+            "lowest-free": 0 if history.lost.changes else len(history.claims),
             "liveness": len(history.live_nodes) - len(unjudged),
-            "tickets": 0 if history.lost.kinds & BREAKS else len(history.tickets),
+            "tickets": 0 if history.lost.faults else len(history.tickets),
             "ids": sum(b - a + 1 for r in history.id_requests for a, b in r.runs),
         },
-        untested=untested(history, attached),
+        untested=untested(history),
     )
 
 
-def _answers(history: History) -> Iterator[Violation]:
+def _answers(history: Story) -> Iterator[Violation]:
     answered = [r for r in history.answered if r.token is not None or not history.is_lost(r)]
     yield from _older_after_newer(history, answered)
     yield from _indistinguishable(history, answered)
 
 
-def _token(history: History, request: Request) -> int:
+def _token(history: Story, request: Request) -> int:
     """An answer's token; if that names no claim, the one of the newest it could mean (0: none)."""
     if request.token is not None and (
-        request.token in history.by_token or history.is_lost(request) or not history.changes
+        request.token in history.by_token or history.is_lost(request) or not history.times
     ):
         return request.token
     life = next(history.claims_of(request, -math.inf, request.done + history.tolerance), None)
     return 0 if life is None else life.zxid
 
 
-def _older_after_newer(history: History, answered: Sequence[Request]) -> Iterator[Violation]:
+def _older_after_newer(history: Story, answered: Sequence[Request]) -> Iterator[Violation]:
     completed = iter(sorted(answered, key=lambda r: r.done))
     following = next(completed, None)
-    newest: dict[int, tuple[int, Request]] = {}  # of each number: its token, and who told it
+    newest: dict[int, tuple[int, Request]] = {}  # of each number: its token, and the request
     late: dict[tuple[int, str, int], list[tuple[Request, Request]]] = defaultdict(list)
     for request in sorted(answered, key=lambda r: r.invoke):
         while following is not None and following.done < request.invoke:
-            told = _token(history, following)
-            if following.number not in newest or told > newest[following.number][0]:
-                newest[following.number] = told, following
+            token = _token(history, following)
+            if following.number not in newest or token > newest[following.number][0]:
+                newest[following.number] = token, following
             following = next(completed, None)
         token = _token(history, request)
         if request.number in newest and newest[request.number][0] > token:
@@ -127,7 +124,7 @@ def _older_after_newer(history: History, answered: Sequence[Request]) -> Iterato
         )
 
 
-def _indistinguishable(history: History, answered: Sequence[Request]) -> Iterator[Violation]:
+def _indistinguishable(history: Story, answered: Sequence[Request]) -> Iterator[Violation]:
     by_claim: dict[tuple[int, int], dict[str, Request]] = defaultdict(dict)
     for request in answered:
         by_claim[request.number, _token(history, request)].setdefault(request.node, request)
@@ -158,7 +155,7 @@ def _together(number: int, requests: Sequence[Request], token: int) -> str:
     return f"{answered}; {why}."
 
 
-def _stale(history: History, requests: Sequence[Request], newer: Request) -> str:
+def _stale(history: Story, requests: Sequence[Request], newer: Request) -> str:
     """What is wrong with answers that came after the one of a newer holder."""
     holder = _holder(history, requests[0])
     before = f"{newer.node}, a newer holder, had answered it at {newer.done:.2f} s"
@@ -175,20 +172,20 @@ def _answered(requests: Sequence[Request]) -> str:
     return f"{first.node} answered {first.number} at {first.done:.2f} s{again}"
 
 
-def _holder(history: History, request: Request) -> Life | None:
+def _holder(history: Story, request: Request) -> Znode | None:
     """The claim of another node that held the number when the request was answered."""
     claims = history.claims_on(request.number, request.done, request.done)
     rivals = (life for life in claims if life.owner != request.node and request.done < life.end)
     return next(rivals, None)
 
 
-def _since(holder: Life) -> str:
+def _since(holder: Znode) -> str:
     who = holder.owner or f"session {holder.session}"
     return f"at that moment {who} held {holder.order}, since {holder.begin:.2f} s"
 
 
-def _unheld(history: History) -> Iterator[Violation]:
-    if not history.changes:
+def _unheld(history: Story) -> Iterator[Violation]:
+    if not history.times:
         return
     found: dict[tuple[str, int, int | None], list[Request]] = defaultdict(list)
     for request in history.answered:
@@ -208,7 +205,7 @@ def _unheld(history: History) -> Iterator[Violation]:
         )
 
 
-def _held(history: History, request: Request) -> bool:
+def _held(history: Story, request: Request) -> bool:
     since, until = request.invoke - history.tolerance, request.done + history.tolerance
     if request.token is None:
         return any(history.claims_of(request, since, until))
@@ -218,7 +215,7 @@ def _held(history: History, request: Request) -> bool:
     return life.begin <= until and since <= life.end
 
 
-def _why_unheld(history: History, request: Request, zxid: int | None) -> str:
+def _why_unheld(history: Story, request: Request, zxid: int | None) -> str:
     """Who had the number instead, and when the node itself had had it."""
     holder = _holder(history, request)
     held = "nobody held it at that moment" if holder is None else _since(holder)
@@ -235,7 +232,7 @@ def _why_unheld(history: History, request: Request, zxid: int | None) -> str:
     return f"it had held it from {life.begin:.2f} s to {life.end:.2f} s, and {held}"
 
 
-def _misnomer(history: History, request: Request) -> str:
+def _misnomer(history: Story, request: Request) -> str:
     """What a token names that is not the czxid of the znode behind its answer."""
     life = history.by_token.get(request.token or 0)
     named = f"no claim of number {request.number}" if life is None else f"number {life.order}"
@@ -246,26 +243,26 @@ def _misnomer(history: History, request: Request) -> str:
 class _Claiming:
     """A claim in progress, while no instant has justified it yet."""
 
-    life: Life
+    life: Znode
     fewest: int = 2**31  # smaller numbers that were free and that nobody ahead was to get
 
 
-def _lowest_free(history: History) -> Iterator[Violation]:
-    if "transaction" in history.lost.kinds:
+def _lowest_free(history: Story) -> Iterator[Violation]:
+    if history.lost.changes:
         return  # a number that looks free may be held since before the log begins
     begins: dict[int, list[_Claiming]] = defaultdict(list)
     for life in history.claims:
         begins[_claim_begin(history, life)].append(_Claiming(life))
     held: list[int] = []
     queues: dict[str, list[int]] = defaultdict(list)  # by parent, which counts its own
-    births: dict[int, list[Life]] = defaultdict(list)
-    deaths: dict[int, list[Life]] = defaultdict(list)
+    births: dict[int, list[Znode]] = defaultdict(list)
+    deaths: dict[int, list[Znode]] = defaultdict(list)
     for life in [*history.claims, *history.tickets]:
         births[life.born].append(life)
         if life.died is not None:
             deaths[life.died].append(life)
     claiming: list[_Claiming] = begins[-1]
-    for index in range(-1, len(history.changes)):
+    for index in range(-1, len(history.times)):
         due = [claim for claim in claiming if claim.life.born == index]
         for claim in due:
             yield _hole(history, claim)
@@ -284,11 +281,11 @@ def _lowest_free(history: History) -> Iterator[Violation]:
         claiming = [claim for claim in claiming if claim.fewest > 0]
 
 
-def _parent(ticket: Life) -> str:
+def _parent(ticket: Znode) -> str:
     return ticket.name.rpartition("/")[0]
 
 
-def _claim_begin(history: History, life: Life) -> int:
+def _claim_begin(history: Story, life: Znode) -> int:
     """The change after which the claim can first have looked; -1 is before the first one.
 
     With a ticket, that is the ticket's creation. Without one (the sample's algorithm) it is the
@@ -299,12 +296,12 @@ def _claim_begin(history: History, life: Life) -> int:
     begin = history.sessions.get(life.session, -1)
     asked, slack = history.asked.get(life.owner or ""), history.tolerance
     first = asked.first(life.begin - slack, by=life.begin + slack) if asked else None
-    if first and "request" not in history.lost.kinds:
+    if first and not history.lost.requests:
         begin = max(begin, bisect_left(history.times, first.invoke - slack) - 1)
     return min(begin, life.born - 1)
 
 
-def _hole(history: History, claim: _Claiming) -> Violation:
+def _hole(history: Story, claim: _Claiming) -> Violation:
     life, ticket = claim.life, claim.life.ticket
     begin = ticket.begin if ticket is not None else life.begin
     claimant = life.owner or f"session {life.session}"
@@ -320,8 +317,8 @@ def _hole(history: History, claim: _Claiming) -> Violation:
     )
 
 
-def _liveness(history: History, asked_of: Mapping[str, list[Request]]) -> Iterator[Violation]:
-    if history.lost.kinds & BREAKS:
+def _liveness(history: Story, asked_of: Mapping[str, list[Request]]) -> Iterator[Violation]:
+    if history.lost.faults:
         return  # a node may still be cut off, since before the events begin
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
@@ -342,7 +339,7 @@ def _liveness(history: History, asked_of: Mapping[str, list[Request]]) -> Iterat
         )
 
 
-def _asked(history: History, node: str) -> list[Request]:
+def _asked(history: Story, node: str) -> list[Request]:
     """The requests to a node, after the last fault, that were over in time, or should be.
 
     Who is asked later than that for the first time must answer then.
@@ -356,7 +353,7 @@ def _asked(history: History, node: str) -> list[Request]:
 
 
 def _counts_at(request: Request) -> float:
-    """An answer is there when it comes; a refusal or silence was due when the node was asked."""
+    """An answer counts from its arrival, a refusal or a timeout from when it was asked for."""
     return request.done if request.phase == "ok" else request.invoke
 
 
@@ -365,8 +362,8 @@ def _reason(request: Request) -> str:
     return end.reason or end.error or "nothing"
 
 
-def _tickets(history: History) -> Iterator[Violation]:
-    if history.lost.kinds & BREAKS:
+def _tickets(history: Story) -> Iterator[Violation]:
+    if history.lost.faults:
         return
     calm = list(_calm(history))
     for ticket in history.tickets:
@@ -392,7 +389,7 @@ def _tickets(history: History) -> Iterator[Violation]:
                 break
 
 
-def _ids(history: History) -> Iterator[Violation]:
+def _ids(history: Story) -> Iterator[Violation]:
     made = sorted(((a, b, r) for r in history.id_requests for a, b in r.runs), key=lambda m: m[:2])
     for (_, last, one), (first, _, other) in pairwise(made):
         if first <= last:
@@ -410,7 +407,7 @@ def _ids(history: History) -> Iterator[Violation]:
             )
 
 
-def _calm(history: History) -> Iterator[tuple[float, float]]:
+def _calm(history: Story) -> Iterator[tuple[float, float]]:
     """The stretches of time in which no fault was in force."""
     calm_since = -math.inf
     for fault in history.faults:
@@ -421,13 +418,13 @@ def _calm(history: History) -> Iterator[tuple[float, float]]:
     yield calm_since, math.inf
 
 
-def _unjudged(history: History, asked_of: Mapping[str, list[Request]]) -> dict[str, str]:
+def _unjudged(history: Story, asked_of: Mapping[str, list[Request]]) -> dict[str, str]:
     """The live nodes of which nobody can say whether they came back, and why."""
     found = {}
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)
         asked = asked_of[node]
-        if history.lost.kinds & BREAKS:
+        if history.lost.faults:
             found[node] = "what was broken at the beginning is not known"
         elif healed is None:
             found[node] = "what was broken was not healed"
@@ -438,19 +435,19 @@ def _unjudged(history: History, asked_of: Mapping[str, list[Request]]) -> dict[s
     return found
 
 
-def _vacuous(history: History, unjudged: Mapping[str, str], attached: bool) -> Iterator[str]:
+def _vacuous(history: Story, unjudged: Mapping[str, str]) -> Iterator[str]:
     if not history.answered:
         yield "no request was answered"
     if not history.faults:
         yield "no fault was injected"
     elif not history.during_faults:
         yield "no request overlapped a fault"
-    if not history.changes and not attached:  # of an attached ensemble, `untested` says it
+    if not history.times and not history.attached:  # of an attached ensemble, `untested` says it
         yield (
             "there is no transaction log to hold the answers against: lab.history() is the "
             "timeline with the log merged in"
         )
-    if history.lost.kinds & ESSENTIAL or any(map(history.is_lost, history.answered)):
+    if history.lost.beginning or any(map(history.is_lost, history.answered)):
         yield (
             f"the beginning is missing: the timeline grew too long, and has dropped "
             f"{counted(history.lost.count, 'event')}"

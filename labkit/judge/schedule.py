@@ -197,7 +197,7 @@ def _some(rng: random.Random, servers: Sequence[str]) -> tuple[str, ...]:
 
 
 def conflict(one: ScheduledFault, other: ScheduledFault) -> bool:
-    """Two faults may not hold one server, and a takeover goes with no other.
+    """Whether two faults must not overlap: they have a server in common, or one is a takeover.
 
     One of ZooKeeper's at a time, for the leader changes.
     """

@@ -1,1 +1,1 @@
-"""What a reader holds: a lab, its nodes and its ZooKeeper, and what sees and records them."""
+"""What does a reader hold? A lab, its nodes and its ZooKeeper, and what sees and records them."""

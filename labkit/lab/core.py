@@ -12,6 +12,7 @@ from typing import ClassVar, TypeVar, cast
 
 from labkit.errors import ConfigError, InvalidTransition, LabError, WaitTimeout
 from labkit.progressbar import progress_bar
+from labkit.servers import memory
 from labkit.servers.base import Backend, Progress, wait_until
 from labkit.servers.links.fault import LinkFault
 from labkit.story.event import PlacedEvent, VerbEvent
@@ -32,9 +33,10 @@ class Core:
     """The part of a lab that its nodes and ZooKeeper servers use.
 
     `backend` is None, or `closing` true, while the lab does not run; `born` says at which second
-    of the timeline each server was started last. `credential` is what the lab's nodes and clients
-    show ZooKeeper, so that no other user of this machine can change what they hold; `superuser`
-    what may change the ensemble.
+    of the timeline each server was started last; `zookeepers` are the servers of its ensemble.
+    `killed_before` is what `memory.killed` was before it started. `credential` is what the lab's
+    nodes and clients show ZooKeeper, so that no other user of this machine can change what they
+    hold; `superuser` what may change the ensemble.
     """
 
     #: Set in a process in which no lab may be changed: why, and what to do instead.
@@ -45,6 +47,8 @@ class Core:
         self.backend: Backend | None = None
         self.closing = False
         self.born: dict[str, float] = {}
+        self.zookeepers: list[str] = []
+        self.killed_before = memory.killed()
         self.private = False
         self.credential = f"lab:{secrets.token_hex(16)}"
         self.superuser = f"super:{secrets.token_hex(16)}"

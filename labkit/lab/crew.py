@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from kazoo.exceptions import KazooException, NoNodeError
@@ -305,12 +306,15 @@ class Crew:
     def _watch(self) -> None:
         """Write down what ZooKeeper holds, whenever that has changed."""
         before: HoldersEvent | None = None
+        looked: float | None = None
         while not self._over.wait(_LOOK):
             with suppress(KazooException, KazooTimeoutError):
+                began = self.core.timeline.now()
                 now = self._held()
                 if now != before:
-                    self.core.timeline.record(now)
+                    self.core.timeline.record(replace(now, previous_until=looked))
                     before = now
+                looked = began
 
     def _held(self) -> HoldersEvent:
         try:

@@ -41,6 +41,7 @@ from labkit.servers.base import (
     each,
 )
 from labkit.servers.choice import choose
+from labkit.servers.proxies import reach_directly
 from labkit.story.event import HistoryEvent
 from labkit.story.timeline import Timeline
 
@@ -142,6 +143,7 @@ class Lab(LinkVerbs):
 
     def _start(self, progress: Progress) -> None:
         wanted = self._settings
+        reach_directly()  # before anything that inherits it is started
         if isinstance(wanted.backend, str) or wanted.backend is None:
             choice = choose(wanted.backend, progress, os.environ, wanted.engines)
             self._core.backend, self.note = choice
@@ -180,6 +182,7 @@ class Lab(LinkVerbs):
         endpoints = backend.create_zookeeper(
             names, self._settings.of_zookeeper(self._core.superuser)
         )
+        self._core.zookeepers = names
         for name in names:
             self._core.placed(name)
         return ZooKeeperHandle(self._core, endpoints, self._changed)

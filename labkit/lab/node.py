@@ -19,6 +19,7 @@ from labkit.errors import (
 )
 from labkit.lab import urls
 from labkit.lab.core import Core
+from labkit.servers import memory
 from labkit.servers.base import (
     Endpoint,
     ServerState,
@@ -112,15 +113,22 @@ class Server(ABC):
             now = time.monotonic()
             if now >= look:  # for an engine this is work too
                 if self.state in (ServerState.STOPPED, ServerState.GONE):
-                    raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+                    raise self.not_started(f"{self.name} ended while it started.")
                 look = now + 0.2
             if now > began + timeout:
-                raise StartTimeout(
+                raise self.not_started(
                     f"{self.name} did not answer at {self.endpoint} within {timeout:g} s. "
-                    "Is the machine overloaded?",
-                    self.logs(20),
+                    "Is the machine overloaded?"
                 )
             time.sleep(max(0.01, (now - began) / 20))
+
+    def not_started(self, what: str) -> StartTimeout:
+        """The error that says what happened, and why if memory was short: perhaps ZooKeeper's."""
+        for name in dict.fromkeys((self.name, *self._core.zookeepers)):
+            log = self._core.running.logs(name, 20)
+            if why := memory.shortage(log, self._core.killed_before):
+                return StartTimeout(f"{what} {why}", log)
+        return StartTimeout(what, self.logs(20))
 
 
 class Node(Server):
@@ -235,9 +243,9 @@ class Node(Server):
         deadline = time.monotonic() + START_TIMEOUT
         while (why := self._why_not_started()) is not None:
             if self.state in (ServerState.STOPPED, ServerState.GONE):
-                raise StartTimeout(f"{self.name} ended while it started.", self.logs(20))
+                raise self.not_started(f"{self.name} ended while it started.")
             if time.monotonic() > deadline:
-                raise StartTimeout(f"{self.name} {why} within {START_TIMEOUT:g} s.", self.logs(20))
+                raise self.not_started(f"{self.name} {why} within {START_TIMEOUT:g} s.")
             time.sleep(0.01)
 
     def _why_not_started(self) -> str | None:

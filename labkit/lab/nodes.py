@@ -13,6 +13,7 @@ from labkit.lab.core import Core, require_between
 from labkit.lab.node import Node
 from labkit.servers import registry
 from labkit.servers.base import NodeSpec, ServerState, each
+from labkit.servers.proxies import reach_directly
 
 MAX_NODES = 1023  # as many as there are numbers for a Snowflake ID's worker
 _FIRST_PORT = 5001
@@ -65,6 +66,7 @@ class Nodes:
             env = {"NODE_LAB": self._core.running.lab_id, **told.env}
             spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, told.files)
             endpoint = self._core.running.create_node(spec)
+            reach_directly(endpoint.host)
             self._core.placed(name)
             node = Node(self._core, name, endpoint, request_deadline=told.request_deadline)
             self._nodes[name] = node

@@ -22,7 +22,6 @@ from kazoo.handlers.threading import KazooTimeoutError
 from labkit.errors import (
     BackendError,
     ServerNotFound,
-    StartTimeout,
 )
 from labkit.lab.core import Backup, Core
 from labkit.lab.node import START_TIMEOUT, Node, Server
@@ -309,7 +308,7 @@ class ZooKeeperHandle:
 
     def _wait_mode(self, server: ZooKeeperServer, timeout: float = START_TIMEOUT) -> None:
         if not wait_until(lambda: server.mode, timeout):
-            raise StartTimeout(f"{server.name} serves nobody after {timeout:g} s.", server.logs(20))
+            raise server.not_started(f"{server.name} serves nobody after {timeout:g} s.")
 
     def launch(self) -> None:
         """Run every server, without a word on the timeline, and without waiting."""

@@ -1,4 +1,4 @@
-"""The service that runs in every container or process: a server with a sequence number.
+"""What runs in every server? The service that gets a sequence number and answers for it.
 
 Imports nothing else of labkit, because a node's container image holds no more than this.
 """

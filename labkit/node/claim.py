@@ -6,6 +6,9 @@ its own, it aims at the (r + 1)-th free number. A finished claim removes its tic
 number in one transaction, so that every other rank still points at the same number: in a storm of
 N claimants nobody collides, and each needs three operations and a look at what it created.
 
+A session that changes in the middle of a claim leaves nothing: what the attempt before may have got
+in the present session is looked for first, and gone on with.
+
 A znode's creation transaction (czxid) orders the claims of a number; it is the fencing token.
 """
 
@@ -94,14 +97,23 @@ def target(children: Iterable[str], ticket: str) -> int:
 
 @dataclass
 class _Attempt:
-    """One way from a ticket to a number, within one session."""
+    """One way from a ticket to a number, within one session.
+
+    `before` is the attempt that the end of another session broke off. A client learns that it has
+    a new one when it is connected again: what it sent until then may have been done in this one.
+    """
 
     session: int
+    before: _Attempt | None = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     asked: bool = False  # its ticket may exist
-    ticketed: float = 0.0
+    ticketed: float | None = None  # when it was asked for
     aims: dict[int, float] = field(default_factory=dict)  # numbers tried for, and when
     in_doubt: bool = False  # a reply was lost
+
+    @property
+    def has_sent(self) -> bool:
+        return self.asked or bool(self.aims)
 
     def ticket(self, children: Iterable[str]) -> str | None:
         prefix = f"ticket-{self.name}-"
@@ -144,7 +156,8 @@ class Claimer:
         """
         attempt = self._attempt
         if attempt is None or attempt.session != self._session.session_id:
-            attempt = self._attempt = _Attempt(self._live_session())
+            before = attempt if attempt is None or attempt.has_sent else attempt.before
+            attempt = self._attempt = _Attempt(self._live_session(), before)
         while True:
             if self._session.session_id != attempt.session:
                 raise SessionEnded
@@ -169,6 +182,8 @@ class Claimer:
 
     def _advance(self, attempt: _Attempt) -> Claim | None:
         """Go from what ZooKeeper shows to the next step; None to look again."""
+        if attempt.before is not None:
+            return self._settle(attempt, attempt.before)
         children = self._look(attempt) if attempt.asked else self._ask(attempt)
         if children is None:
             self._zk.ensure_path(ROOT)
@@ -187,6 +202,18 @@ class Claimer:
                 self._zk.delete(f"{ROOT}/{ticket}")
             raise NoFreeNumber
         return self._transact(attempt, number, ticket)
+
+    def _settle(self, attempt: _Attempt, before: _Attempt) -> Claim | None:
+        """Go on with what an attempt before has got in this session, and give its ticket back."""
+        attempt.in_doubt = True
+        children = self._look(attempt) or []
+        if ticket := before.ticket(children):
+            with suppress(NoNodeError):
+                self._zk.delete(f"{ROOT}/{ticket}")
+        found = self._find(_Attempt(attempt.session, aims=before.aims), numbers(children))
+        # An older one's leftovers would have to have been made here too.
+        attempt.before = before.before
+        return found
 
     def _ask(self, attempt: _Attempt) -> list[str] | None:
         """Take a ticket; the children right after, or None if there is no parent yet."""
@@ -248,4 +275,5 @@ class Claimer:
     def _as_claim(attempt: _Attempt, number: int, stat: Any, sent: float) -> Claim | None:
         if stat.ephemeralOwner != attempt.session:
             return None
-        return Claim(number, stat.czxid, attempt.session, attempt.ticketed, sent)
+        ticketed = sent if attempt.ticketed is None else attempt.ticketed
+        return Claim(number, stat.czxid, attempt.session, ticketed, sent)

@@ -1,1 +1,1 @@
-"""What a run looks like: figures, the live picture, replay, controls."""
+"""What does a run look like? Figures, the live picture, replay, controls."""

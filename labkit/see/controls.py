@@ -23,7 +23,7 @@ from labkit.see import style
 from labkit.see.drawing import MANY, Look, draw
 from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
 from labkit.see.scene import Scene
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 _REFRESH = 0.12  # seconds between two pictures
 _WINDOW = 60.0  # seconds that the picture shows
@@ -172,7 +172,7 @@ class Controls(widgets.VBox):
         """Show the lab, which runs, from now on."""
         self._timeline = self.lab.timeline
         self._tail = self._timeline.tail()
-        self._spans = Spans()
+        self._spans = Story()
         self.rows.children = ()
         self._forget_rows(self._rows)
         self.again.layout.display = "none"
@@ -365,7 +365,7 @@ class Controls(widgets.VBox):
     def _draw(self) -> None:
         events, anew = self._tail.read()
         if anew:
-            self._spans = Spans()
+            self._spans = Story()
         spans = self._spans
         for event in events:
             spans.add(event)
@@ -385,7 +385,7 @@ class Controls(widgets.VBox):
             return True
         return bool(spans.bars(node, None, since)) or any(m.t > since for m in spans.marks(node))
 
-    def _follow(self, spans: Spans) -> None:
+    def _follow(self, spans: Story) -> None:
         """Set every control to what is true, unless it is being used."""
         nodes = {node.name: node for node in self.lab.nodes}
         if not self._is_running():
@@ -428,7 +428,7 @@ class Controls(widgets.VBox):
         return f"Controls of {len(self.lab.nodes)} nodes; they need a running notebook."
 
 
-def _tree(spans: Spans) -> str:
+def _tree(spans: Story) -> str:
     """What is held, as the watch last saw it."""
     lines = []
     for claim, session in spans.held():
@@ -437,7 +437,7 @@ def _tree(spans: Spans) -> str:
             f"<div>    {style.chip(claim.number)} {who}, ephemeral of session {session}, "
             f"token {claim.token}</div>"
         )
-    lines += [f"<div>    {escape(ticket)}</div>" for ticket in spans.tickets]
+    lines += [f"<div>    {escape(ticket)}</div>" for ticket in spans.queue]
     stale = spans.zookeeper.is_down or spans.session not in ("CONNECTED", "")
     when = " <i>as last seen; ZooKeeper does not answer</i>" if stale else ""
     return (

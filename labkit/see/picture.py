@@ -28,7 +28,7 @@ from labkit.see import style
 from labkit.see.drawing import Look, draw
 from labkit.see.scene import MIME, Scene
 from labkit.story.event import Event
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 # What stands for the paper, in the words of JupyterLab, VS Code and the exported site.
 _PAPER = "var(--jp-layout-color0,var(--vscode-editor-background,var(--paper,transparent)))"
@@ -148,7 +148,7 @@ def scene_of(
     """What a picture of these events shows, of all or of a part."""
     if until is not None:
         events = (event for event in events if event.t <= until)
-    spans = Spans(events)
+    spans = Story(events)
     since = min(spans.start, spans.end) if since is None else since
     return Scene.of(spans, since, spans.end if until is None else until)
 

@@ -20,7 +20,7 @@ from labkit.see.picture import Picture, new_id, scene_of
 from labkit.see.scene import MIME, Scene
 from labkit.story.bars import Word
 from labkit.story.event import Event
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 
 def replay(
@@ -34,7 +34,7 @@ def replay(
     """
     events = [event for event in events if until is None or event.t <= until]
     scene = scene_of(events, since, until)
-    captions = [said for said in _captions(Spans(events), scene.until) if said[0] >= scene.since]
+    captions = [said for said in _captions(Story(events), scene.until) if said[0] >= scene.since]
     return Replay(scene, sorted(captions))
 
 
@@ -100,7 +100,7 @@ def _in_script(data: dict[str, Any]) -> str:
     return re.sub(r"<(?=!|script)", r"\\u003c", text, flags=re.IGNORECASE)
 
 
-def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
+def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:
     for name in [*spans.zookeeper.servers, *spans.nodes]:
         for mark in spans.marks(name, until):
             yield mark.t, f"{mark.verb} {name}"
@@ -112,7 +112,7 @@ def _captions(spans: Spans, until: float) -> Iterable[tuple[float, str]]:
             if bar.word is Word.NODE:
                 yield bar.start, f"{node} {spans.terms.says[bar.word].format(bar.number)}"
     thing = spans.terms.thing
-    for claim in spans.claims(until):
+    for claim in spans.held_bars(until):
         yield claim.start, f"{claim.node} gets {thing}{claim.number}"
         if claim.end < until:
             yield claim.end, f"{thing}{claim.number} of {claim.node} is free"

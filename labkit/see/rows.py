@@ -16,7 +16,7 @@ from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.see import style
 from labkit.see.scene import Group, by_machine
 from labkit.servers.base import ServerState
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 from labkit.story.stretches import silence
 
 
@@ -49,7 +49,7 @@ class Row(ABC):
         return self._box
 
     @abstractmethod
-    def follow(self, spans: Spans) -> None:
+    def follow(self, spans: Story) -> None:
         """Show what is true of the server now."""
 
     def rest(self) -> None:
@@ -121,7 +121,7 @@ class NodeRow(Row):
             "ask", f"GET /sequence of {node.name}", self._act("ask", self._answer)
         )
 
-    def follow(self, spans: Spans) -> None:
+    def follow(self, spans: Story) -> None:
         name = self.name
         state, number = spans.state(name), spans.answer(name)
         held = [bar.number for bar, _ in spans.held() if bar.node == name]
@@ -163,7 +163,7 @@ class ManyNodes:
         """The buttons of the node that is chosen."""
         return self._row
 
-    def follow(self, spans: Spans, nodes: Mapping[str, Node]) -> None:
+    def follow(self, spans: Story, nodes: Mapping[str, Node]) -> None:
         """Show what is true of all of them now."""
         self._nodes = dict(nodes)
         if self.choice.options != tuple(nodes):
@@ -198,7 +198,7 @@ class ManyNodes:
             dispose(before.box)
 
 
-def _cells(spans: Spans, group: Group, held: set[int]) -> str:
+def _cells(spans: Story, group: Group, held: set[int]) -> str:
     where = f" on machine {escape(group.machine)}" if group.machine else ""
     name = f'<small style="opacity:.75">{where.removeprefix(" on ")}</small>' if where else ""
     cells = (_cell(spans, name, held) for name in group.names)
@@ -209,7 +209,7 @@ def _cells(spans: Spans, group: Group, held: set[int]) -> str:
     )
 
 
-def _cell(spans: Spans, name: str, held: set[int]) -> str:
+def _cell(spans: Story, name: str, held: set[int]) -> str:
     number, state = spans.answer(name), spans.state(name)
     chip = style.chip(number, held=number in held)
     said = [state] if state != "running" else ["link cut"] if spans.is_broken(name) else []
@@ -236,7 +236,7 @@ class ZooKeeperRow(Row):
         self.cut = self._link()
         self.cut.tooltip = f"Cut {server.name} off from the other servers"
 
-    def follow(self, spans: Spans) -> None:
+    def follow(self, spans: Story) -> None:
         state = spans.state(self.name)
         modes = spans.zookeeper.modes.get(self.name)
         mode = modes[-1].what if modes else ""
@@ -262,7 +262,7 @@ class WorkerRow(Row):
             "pause", worker.pause, worker.resume, f"Freeze {worker.name}, or let it run on"
         )
 
-    def follow(self, spans: Spans) -> None:
+    def follow(self, spans: Story) -> None:
         state, number = self._worker.state, spans.answer(self.name)
         held = [bar.number for bar, _ in spans.held() if bar.node == self.name]
         chips = style.chip(number, held=number in held)

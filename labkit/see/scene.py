@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from labkit.story.bars import Bar, Stretch, Terms, Word
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 from labkit.story.stretches import Mark, natural, silence
 
 _Part = TypeVar("_Part", Bar, Stretch)
@@ -132,7 +132,7 @@ class Scene:
 
     @classmethod
     def of(
-        cls, spans: Spans, since: float, until: float, nodes: Sequence[str] | None = None
+        cls, spans: Story, since: float, until: float, nodes: Sequence[str] | None = None
     ) -> Scene:
         """What happened to `nodes` (all, if None), and above them to the servers of an ensemble."""
         ensemble = spans.zookeeper
@@ -251,7 +251,7 @@ class Scene:
 
 
 def _lane(
-    spans: Spans, name: str, machine: str, is_server: bool, since: float, until: float
+    spans: Story, name: str, machine: str, is_server: bool, since: float, until: float
 ) -> Lane:
     modes = spans.zookeeper.modes[name] if is_server else []
     return Lane(

@@ -1,1 +1,1 @@
-"""Where servers run: one protocol (`base`), two places (`docker/`, `process/`), one `choice`."""
+"""Where do servers run, and who breaks them? One protocol, two places, one `choice`."""

@@ -1,4 +1,4 @@
-"""What this machine's system gives a lab: files, memory and disk; and what it means if it does not.
+"""What this machine's system gives a lab: files and disk; and what it means if it does not.
 
 Sizes are in bytes.
 """
@@ -13,22 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from labkit.errors import BackendError, ConfigError
 
 MEGABYTE = 1_000_000
 
 _MANY_FILES = (65_536, 10_240)  # macOS grants no more than the second
 _LEAST_SPACE = 4 * MEGABYTE  # ZooKeeper's log alone grows by one at a time
-
-_CGROUPS = (  # (limit, usage) of a container, by version
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
 
 
 def raise_file_limit() -> int:
@@ -53,25 +43,6 @@ def require_files(needed: int, what: str) -> None:
             f"{allowed}. Raise its limit before Jupyter or labkit starts (`ulimit -n {needed}`; an "
             "administrator may have to raise the hard limit first), or start fewer nodes."
         )
-
-
-def require_memory(needed: int, what: str, free: int) -> None:
-    """Raise `ConfigError` if there is not so much memory."""
-    if needed > free:
-        raise ConfigError(
-            f"Too little memory for {what}: about {needed // MEGABYTE:,} MB are needed, and "
-            f"{free // MEGABYTE:,} MB are free. Close other labs (`labkit ps` lists them) or "
-            "programs, or start fewer nodes."
-        )
-
-
-def free_memory() -> int:
-    """What can still be used, on this machine and, in a container, within its limit."""
-    free: int = psutil.virtual_memory().available
-    for limit, usage in _CGROUPS:
-        with suppress(OSError, ValueError):  # "max": no limit
-            free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()))
-    return max(free, 0)
 
 
 def put(path: Path, data: bytes) -> None:

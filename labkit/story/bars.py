@@ -1,7 +1,7 @@
-"""What a node says of its numbers and what ZooKeeper says of them, set side by side. Pure.
+"""A node's answers and ZooKeeper's claims for it, set side by side. Pure.
 
-The two agree, or only ZooKeeper has it so, or only the node. `side_by_side` cuts both into bars in
-which that does not change.
+A number may be answered and held, only held, or only answered. `side_by_side` cuts time into bars
+in which that does not change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LAST = math.inf  # the end of what has not ended
 
 
 class Word(StrEnum):
-    """Who says that a node has a number."""
+    """By whose word a node has a number."""
 
     BOTH = "both"  # the node answers it and ZooKeeper holds it for the node
     ZOOKEEPER = "zookeeper"  # ZooKeeper holds it for a node that does not answer it
@@ -41,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Something that was so for a while: a link cut, ZooKeeper down, a node silent."""
+    """A state that lasted for a while: a link cut, ZooKeeper down, a node silent."""
 
     start: float
     end: float
@@ -58,7 +58,7 @@ class Terms:
     thing: str  # before its number
     key: Mapping[Word, str]
     how: Mapping[Word, str]  # after a bar in words
-    says: Mapping[Word, str]  # what a bar says, after the node's name; {} is the number
+    says: Mapping[Word, str]  # a bar in words, after the node's name; {} is the number
 
 
 NODES = Terms(
@@ -124,7 +124,7 @@ class Span:
     session: str | None = None
     sampled: float = LAST  # how long it lasts if nothing confirms it
     heard: float = -LAST  # when a request was last answered so
-    guessed: bool = False  # taken up again after a pause; what it says next decides
+    guessed: bool = False  # taken up again after a pause; the next answer decides
     watched: bool = False  # a claim that was seen by the watch, not in the log
 
     def matches(self, claim: Span) -> bool:
@@ -145,9 +145,7 @@ def side_by_side(
 
 
 def _settled(span: Span, claims: list[Span], outages: Sequence[Stretch], end: float) -> Span:
-    """Where samples leave doubt, a node's word begins with its claim, and ends with it or with
-    ZooKeeper.
-    """
+    """Where it is doubtful, an answer begins with its claim, and ends with it or with an outage."""
     start, before = span.start, min(span.before, end)
     for outage in outages:
         if before <= outage.start <= end:
@@ -162,7 +160,7 @@ def _settled(span: Span, claims: list[Span], outages: Sequence[Stretch], end: fl
 
 
 def _apart(answers: list[Span]) -> list[Span]:
-    """A node answers one number at a time: what is doubtful about an end gives way."""
+    """Answers cannot overlap: the earlier one is shortened, within its uncertainty."""
     apart: list[Span] = []
     for span in answers:
         if apart and span.start < apart[-1].end:
@@ -174,11 +172,11 @@ def _apart(answers: list[Span]) -> list[Span]:
 
 
 def _noticed(claim: Span, answers: list[Span]) -> Span:
-    """Where the watch was late, a claim begins and ends with its node's word."""
+    """Where the watch was late, a claim begins and ends with its node's answer."""
     start, end = claim.start, claim.end
     for span in answers:
         if claim.matches(span):
-            # Whoever names a claim's token has it already, however late the watch is.
+            # An answer with a claim's token proves the claim, however late the watch is.
             proven = claim.watched and span.token is not None
             if span.start < start and (proven or claim.after <= span.start):
                 start = span.start
@@ -188,7 +186,7 @@ def _noticed(claim: Span, answers: list[Span]) -> Span:
 
 
 def _by_node(node: str, span: Span, claims: list[Span]) -> Iterator[Bar]:
-    """A node's word, cut where ZooKeeper begins or ceases to say the same."""
+    """A node's answer, cut where ZooKeeper begins or ceases to hold the number for it."""
     at = span.start
     for claim in sorted((c for c in claims if span.matches(c)), key=lambda c: c.start):
         start, end = max(claim.start, at), min(claim.end, span.end)
@@ -203,7 +201,7 @@ def _by_node(node: str, span: Span, claims: list[Span]) -> Iterator[Bar]:
 
 
 def _by_zookeeper(node: str, claim: Span, answers: list[Span]) -> Iterator[Bar]:
-    """What is left of a claim when the node's own word is taken out."""
+    """What is left of a claim when the time in which the node answers it is taken out."""
     at = claim.start
     for span in sorted((s for s in answers if s.matches(claim)), key=lambda s: s.start):
         start, end = max(span.start, at), min(span.end, claim.end)

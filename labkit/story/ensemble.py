@@ -1,104 +1,74 @@
-"""What a run's events say of ZooKeeper's own servers: who led when, and when nobody could."""
+"""What ZooKeeper's own servers were: who led when, and when nobody could."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from labkit.story.bars import LAST, Stretch
-from labkit.story.stretches import Life, Mark, close_stretch, natural, open_stretch, take_back
-
-_STATES = {
-    "start": "running",
-    "resume": "running",
-    "pause": "paused",
-    "stop": "stopped",
-    "kill": "stopped",
-}
+from labkit.story.faults import Deed, Faults, outages
+from labkit.story.stretches import natural, open_stretch
 
 
 class Ensemble:
-    """ZooKeeper's servers, told event by event.
+    """ZooKeeper's servers, one thing after another.
 
     A server's mode is what it was last heard to be ("leader", "follower", "standalone"; "" when it
-    serves nobody), and "" from the moment at which it was stopped, killed or paused. `outages` are
-    the stretches in which fewer than a majority ran.
+    serves nobody), and "" from the moment at which it was stopped, killed or paused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.modes: dict[str, list[Stretch]] = defaultdict(list)
-        self.lives: dict[str, Life] = defaultdict(Life)
-        self.outages: list[Stretch] = []
-        self._servers: set[str] = set()
-        self._down: set[str] = set()
-        self._starting: set[int] = set()  # verbs under way that bring ZooKeeper back
+        self._faults = faults
+        self._states: dict[str, str] = {}
         self._paused: dict[str, str] = {}  # the mode that each paused server had
+        self._connected: list[float] = []  # when somebody was
+        self._outages: tuple[tuple[int, int], list[Stretch]] = (-1, -1), []
 
     @property
     def servers(self) -> list[str]:
         """As far as they have been heard of."""
-        return sorted(self._servers, key=natural)
+        return sorted(self._faults.heard | self._states.keys(), key=natural)
+
+    @property
+    def outages(self) -> list[Stretch]:
+        """When fewer than a majority ran."""
+        known = self._faults.version, len(self._connected)
+        if self._outages[0] != known:
+            self._outages = known, outages(self._faults, self._connected)
+        return self._outages[1]
 
     @property
     def is_down(self) -> bool:
         """Whether fewer than a majority run now."""
-        return bool(self.outages) and self.outages[-1].end == LAST
+        found = self.outages
+        return bool(found) and found[-1].end == LAST
 
-    def says(self, server: str, mode: str, t: float) -> None:
+    def state(self, server: str) -> str:
+        """What the server's process is: "running", "paused", "stopped" or "unknown"."""
+        return self._states.get(server, "unknown")
+
+    def mode(self, server: str, mode: str, t: float) -> None:
         """Let a server have been heard to be something else."""
-        self._servers.add(server)
         self._paused.pop(server, None)
         open_stretch(self.modes[server], t, mode)
 
-    def verb(self, subject: str, verb: str, begins: bool, number: int, t: float) -> None:
-        """Let a verb on a server, or on "zookeeper" as a whole, have begun or ended."""
-        servers = {subject} if subject != "zookeeper" else self._servers or {"zookeeper1"}
-        self._servers |= servers
-        if verb in ("start", "resume"):
-            if begins:
-                self._starting.add(number)
-            else:
-                self._starting.discard(number)
-                self._down -= servers
-        elif verb in ("stop", "kill", "pause") and not begins:  # while it stops it still serves
-            self._down |= servers
-        for server in servers:
-            self._one(server, verb, begins, t)
-        self._weigh(t)
+    def follow(self, deed: Deed) -> None:
+        """Let a verb have been carried out on a server."""
+        server, modes = deed.server, self.modes[deed.server]
+        self._states[server] = deed.makes or self.state(server)
+        if deed.makes == "running":
+            if server in self._paused:
+                open_stretch(modes, deed.end, self._paused.pop(server))
+        elif deed.makes and modes:
+            self._paused.pop(server, None)
+            if deed.makes == "paused":
+                self._paused[server] = modes[-1].what
+            open_stretch(modes, deed.end)
 
-    def _one(self, server: str, verb: str, begins: bool, t: float) -> None:
-        life, modes = self.lives[server], self.modes[server]
-        if begins and verb != "heal":
-            life.marks.append(Mark(t, verb))
-        if not begins:
-            life.state = _STATES.get(verb, life.state)
-        match verb, begins:
-            case (("stop" | "kill" | "pause" | "leave"), False) if modes:
-                if verb == "pause":
-                    self._paused[server] = modes[-1].what
-                open_stretch(modes, t)
-            case "resume", False if server in self._paused:
-                open_stretch(modes, t, self._paused.pop(server))
-            case (("partition" | "slow" | "flaky"), True):
-                open_stretch(life.broken, t, "cut" if verb == "partition" else verb)
-            case "heal", False:
-                life.heal(t)
-
-    def heal(self, t: float) -> None:
-        """Let every link have been mended."""
-        for life in self.lives.values():
-            life.heal(t)
-
-    def failed(self, subject: str, verb: str, number: int, began: float) -> None:
-        """Take back what the beginning of a verb has changed that failed."""
-        self._starting.discard(number)
-        for life in self.lives.values() if subject == "zookeeper" else [self.lives[subject]]:
-            take_back(life.broken, began)
-            life.marks = [mark for mark in life.marks if mark != Mark(began, verb)]
-
-    def is_connected(self, state: str | None, t: float) -> None:
-        """Who is connected while ZooKeeper starts knows, sooner than the verb, that it serves."""
-        if self._starting and state == "CONNECTED":
-            close_stretch(self.outages, t)
+    def hear(self, connection: str | None, t: float) -> None:
+        """Let a client have been in a state of its connection to ZooKeeper."""
+        if connection == "CONNECTED":
+            self._connected.append(t)
 
     def leaderless(self) -> list[Stretch]:
         """When no server led, between two leaders; empty where no mode was ever heard."""
@@ -114,12 +84,3 @@ class Ensemble:
                 gaps.append(Stretch(until, start))
             until = end if until == LAST else max(until, end)
         return gaps
-
-    def _has_majority(self) -> bool:
-        return 2 * (len(self._servers) - len(self._down)) > len(self._servers)
-
-    def _weigh(self, t: float) -> None:
-        if self._has_majority():
-            close_stretch(self.outages, t)
-        else:
-            open_stretch(self.outages, t)

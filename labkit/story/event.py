@@ -1,4 +1,4 @@
-"""The events of a run: one type for each kind of thing that a lab does, sees or is told.
+"""The events of a run: one type for each kind of thing that a lab does or sees.
 
 Times are seconds on the timeline's clock; a field that ends in `_ms` is in milliseconds. An event
 is JSON only in a file (`Timeline.write`, `Timeline.read`) and in a report: `to_json`, `from_json`.
@@ -42,20 +42,20 @@ class Event:
     t: float = field(default=0.0, kw_only=True)
 
     def to_json(self) -> str:
-        """One line of JSON; what a field says by default is left out."""
+        """One line of JSON; fields that have their default are left out."""
         known = {f.name: f.default for f in fields(self) if f.name not in ("subject", "t")}
         data = {k: v for k, v in asdict(self).items() if k in known and v != known[k]}
         return json.dumps({"t": self.t, "kind": self.kind, "subject": self.subject, "data": data})
 
     @classmethod
     def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """The fields of this type, from what JSON could say of them."""
+        """The fields of this type, out of the values that JSON can hold."""
         return {f.name: data[f.name] for f in fields(cls) if f.name in data}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEvent(Event):
-    """A client asked a node, or learnt what came of that.
+    """A client asked a node, or got an answer, or gave up.
 
     `path` is /sequence for the node's number and /ids for IDs. `phase` is "invoke" when the client
     asks; then one of "ok" (`number`, its fencing `token`, the lease that is left; of IDs the
@@ -79,7 +79,7 @@ class RequestEvent(Event):
     abandoned: bool = False
 
     def unanswered(self, error: str, *, refused: bool) -> RequestEvent:
-        """The end of this request, if there was no answer; `refused`: nobody took it."""
+        """The end of this request without an answer; `refused`: there was no connection."""
         return replace(self, phase="fail" if refused else "unknown", error=error)
 
     @classmethod
@@ -136,13 +136,13 @@ class FaultEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusEvent(Event):
-    """What a node says of itself (GET /status) is not what it said before.
+    """The status of a node (GET /status) has changed.
 
-    It was `asked` at that second, and at the second `previous_until` it gave the previous answer
-    for the last time (None: this is the first). A node that cannot be reached has an `error` and
-    nothing else. `number` is what it would answer now, and `claimed` what it has claimed, be the
-    lease valid or not; without a number there is a `reason`. `session` is ZooKeeper's id of it, as
-    "0x…"; `zookeeper` the server that the node is connected to.
+    It was `asked` for it at that second, and at the second `previous_until` its status was the one
+    before for the last time (None: this is the first). A node that cannot be reached has an `error`
+    and nothing else. `number` is what it would answer now, and `claimed` what it has claimed,
+    whether its lease is valid or not; without a number there is a `reason`. `session` is its id in
+    ZooKeeper, as "0x…"; `zookeeper` the server that the node is connected to.
     """
 
     kind = "status"
@@ -171,7 +171,7 @@ class AttachedEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedEvent(Event):
-    """A server stands on a machine. Only a lab on several machines says so, once of each server."""
+    """A server stands on a machine. A lab on several machines records one for each server."""
 
     kind = "placed"
     machine: str
@@ -196,13 +196,17 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldersEvent(Event):
-    """What a watch saw below `root`: who holds each number, and the tickets, at that zxid."""
+    """What a watch saw below `root`: the holder of each number, and the tickets, at that zxid.
+
+    It had seen something else at the second `previous_until`, for the last time (None: unknown).
+    """
 
     kind = "holders"
     numbers: Mapping[int, Holder]
     tickets: tuple[str, ...] = ()
     zxid: int
     root: str = CLAIMS
+    previous_until: float | None = None
 
     @classmethod
     def fields_of(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -308,9 +312,9 @@ def from_json(line: str) -> Event:
     Raises `HistoryError` for what is no event.
     """
     try:
-        said = json.loads(line)
-        kind = KINDS[said["kind"]]
-        return kind(said["subject"], t=said["t"], **kind.fields_of(said["data"]))
+        record = json.loads(line)
+        kind = KINDS[record["kind"]]
+        return kind(record["subject"], t=record["t"], **kind.fields_of(record["data"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryError(
             f"This is no event of a timeline ({error!r}): {line[:200]}\n"

@@ -1,15 +1,16 @@
-"""What was asked of nodes, as the timeline tells it: each request's beginning and its end."""
+"""What was asked of nodes: each request, from its beginning to its end."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
 from labkit.errors import HistoryError
-from labkit.story.event import Event, RequestEvent
+from labkit.story.event import CLAIMS, RequestEvent
 
 
 @dataclass(eq=False, slots=True)
@@ -46,6 +47,11 @@ class Request:
         return "unknown" if self.phase == "fail" and self.end.status is None else self.phase
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its beginning is known."""
+        return self.begin.phase == "invoke"
+
+    @property
     def path(self) -> str:
         return self.begin.path
 
@@ -58,33 +64,6 @@ class Request:
     def runs(self) -> tuple[tuple[int, int], ...]:
         """The IDs of an answer, as first and last of each row without a gap."""
         return self.end.runs
-
-
-class Asking:
-    """Puts each request's end beside its beginning, event by event."""
-
-    def __init__(self) -> None:
-        self._begun: dict[tuple[str, int], RequestEvent] = {}
-
-    def add(self, event: RequestEvent) -> Request | None:
-        """The request that ends with this event; None if it begins.
-
-        One of which no beginning is known begins where it ends. Raises `HistoryError` for what
-        cannot have been so.
-        """
-        key = (event.subject, event.id)
-        if event.phase == "invoke":
-            if self._begun.setdefault(key, event) is not event:
-                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
-            return None
-        begin = self._begun.pop(key, event)
-        if event.t < begin.t:
-            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
-        return Request.of(begin, event)
-
-    def open(self) -> Iterator[Request]:
-        """Those that are not over."""
-        return (Request.of(begin, None) for begin in self._begun.values())
 
 
 class Asked:
@@ -117,19 +96,72 @@ class Asked:
         return self._invoked[-1]
 
 
-def requests(events: Iterable[Event], is_whole: bool) -> Iterator[Request]:
-    """What was asked of nodes, for numbers and for IDs, in the order in which it was over.
+class Requests:
+    """All that was asked of nodes, event by event; `over` in the order in which it was over."""
 
-    Unless the events are `is_whole`, a request's beginning may have been dropped.
-    """
-    asking = Asking()
-    for event in events:
-        if not isinstance(event, RequestEvent) or (request := asking.add(event)) is None:
-            continue
-        if request.begin is not event:
-            yield request
-        elif is_whole:
+    def __init__(self) -> None:
+        self.over: list[Request] = []
+        self.headless: RequestEvent | None = None  # the first that ended but never began
+        self._begun: dict[tuple[str, int], RequestEvent] = {}
+        self._by_number: dict[int, list[Request]] = defaultdict(list)
+        self._indexed = 0  # how many of `over`
+
+    def add(self, event: RequestEvent) -> Request | None:
+        """The request that is over with this event; None if it begins.
+
+        One of which no beginning is known begins where it ends. Raises `HistoryError` for events
+        that contradict each other.
+        """
+        key = (event.subject, event.id)
+        if event.phase == "invoke":
+            if self._begun.setdefault(key, event) is not event:
+                raise HistoryError(f"Request {key[1]} to {key[0]} was invoked twice: {event}")
+            return None
+        begin = self._begun.pop(key, event)
+        if event.t < begin.t:
+            raise HistoryError(f"Request {key[1]} to {key[0]} ended before it began: {event}")
+        if begin is event and self.headless is None:
+            self.headless = event
+        request = Request.of(begin, event)
+        self.over.append(request)
+        return request
+
+    def require_beginnings(self) -> None:
+        """Raise `HistoryError` if a request ended that never began."""
+        if (event := self.headless) is not None:
             raise HistoryError(
                 f"Request {event.id} to {event.subject} ended but never began: {event}"
             )
-    yield from asking.open()
+
+    def forget(self, keep: int) -> None:
+        """Drop all but the last requests."""
+        del self.over[:-keep]
+        self._by_number.clear()
+        self._indexed = 0
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Something else whenever there is something new."""
+        return len(self.over), len(self._begun)
+
+    def all(self) -> list[Request]:
+        """Those that are over, and those that are not; as far as their beginning is known."""
+        over = self.over if self.headless is None else [r for r in self.over if r.is_whole]
+        return [*over, *(Request.of(begin, None) for begin in self._begun.values())]
+
+    def answers(self, number: int, since: float, until: float) -> list[Request]:
+        """The answers with a number that came between two moments, in their order."""
+        for request in self.over[self._indexed :]:
+            if request.phase == "ok" and request.is_whole and request.path == CLAIMS:
+                came = self._by_number[request.number]
+                if came and request.done < came[-1].done:
+                    insort(came, request, key=_done)
+                else:
+                    came.append(request)
+        self._indexed = len(self.over)
+        came = self._by_number.get(number, [])
+        return came[bisect_left(came, since, key=_done) : bisect_right(came, until, key=_done)]
+
+
+def _done(request: Request) -> float:
+    return request.done

@@ -1,62 +1,43 @@
-"""What is known of one server: when it was up, paused or cut off, and what was done to it."""
+"""Stretches of time in which something was so, and moments at which something was done. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from labkit.story.bars import LAST, Span, Stretch
-from labkit.story.requests import Request
+from labkit.story.bars import LAST, Stretch
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A verb, at the moment it began."""
+    """Something that was done to a server, or the end of its session, at the moment of its effect.
+
+    What breaks something has taken effect when it is over, what mends something when it begins.
+    """
 
     t: float
     verb: str
 
 
-def captions(marks: Sequence[Mark], near: float) -> list[tuple[float, str]]:
-    """When, and the words; marks within `near` seconds of one share its place."""
-    said: list[tuple[float, str]] = []
+def captions(marks: Sequence[Mark], near: float, letter: float = 0.0) -> list[tuple[float, str]]:
+    """When, and the words; a mark that is near one, or below its words, shares its place.
+
+    `near` is in seconds, and so is what a `letter` takes.
+    """
+    found: list[tuple[float, str]] = []
     for mark in marks:
-        if said and mark.t - said[-1][0] <= near:
-            said[-1] = (said[-1][0], f"{said[-1][1]}, {mark.verb}")
+        if found and mark.t - found[-1][0] <= max(near, letter * len(found[-1][1])):
+            found[-1] = (found[-1][0], f"{found[-1][1]}, {mark.verb}")
         else:
-            said.append((mark.t, mark.verb))
-    return said
-
-
-@dataclass
-class Life:
-    """What is known of one server, a node or one of ZooKeeper's."""
-
-    answers: list[Span] = field(default_factory=list)
-    quiet: list[Stretch] = field(default_factory=list)  # up, but 503; the last may be open
-    up: list[Stretch] = field(default_factory=list)
-    paused: list[Stretch] = field(default_factory=list)
-    broken: list[Stretch] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    polled: bool = False
-    state: str = "unknown"
-    frozen: Span | None = None
-
-    @property
-    def answer(self) -> Span | None:
-        """What a node says now, by the last that is known."""
-        return self.answers[-1] if self.answers and self.answers[-1].end == LAST else None
-
-    def heal(self, t: float) -> None:
-        """Its link, if it was broken, is whole again."""
-        if self.broken and self.broken[-1].end == LAST:
-            close_stretch(self.broken, t)
-            self.marks.append(Mark(t, "heal"))
+            found.append((mark.t, mark.verb))
+    return found
 
 
 def open_stretch(stretches: list[Stretch], t: float, what: str = "") -> None:
-    """From `t` on it is so; what is so already goes on, what was otherwise ends."""
+    """Open a stretch at `t`.
+
+    An open stretch with the same label goes on; one with another label is closed.
+    """
     if stretches and stretches[-1].end == LAST:
         if stretches[-1].what == what:
             return
@@ -64,20 +45,24 @@ def open_stretch(stretches: list[Stretch], t: float, what: str = "") -> None:
     stretches.append(Stretch(t, LAST, what))
 
 
-def take_back(stretches: list[Stretch], t: float) -> None:
-    """As if nothing had been opened at `t`."""
-    for i, stretch in enumerate(stretches):
-        if stretch.start == t:
-            del stretches[i]
-            if i and stretches[i - 1].end == t:  # it was closed in favour of this one
-                stretches[i - 1] = replace(stretches[i - 1], end=stretch.end)
-            return
-
-
 def close_stretch(stretches: list[Stretch], t: float) -> None:
-    """From `t` on it is so no more."""
+    """Close the open stretch at `t`, if there is one."""
     if stretches and stretches[-1].end == LAST:
         stretches[-1] = replace(stretches[-1], end=t)
+
+
+def in_turn(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Stretches in order, each cut off where the next one begins; those of one label as one."""
+    found: list[Stretch] = []
+    for stretch in stretches:
+        last = found[-1] if found else None
+        if last is not None and stretch.start <= last.end:
+            if stretch.what == last.what:
+                found[-1] = replace(last, end=max(last.end, stretch.end))
+                continue
+            found[-1] = replace(last, end=stretch.start)
+        found.append(stretch)
+    return found
 
 
 def silence(reason: str) -> str:

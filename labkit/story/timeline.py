@@ -1,4 +1,4 @@
-"""Events, as they happen: the record of everything a lab does and sees, on one clock."""
+"""The record of everything that a lab does and sees: events, on one clock."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _JITTER = 0.05  # seconds by which the times in ZooKeeper's log may be out of it
 
 @dataclass
 class _Step:
-    """A stretch of time in which the wall clock and the timeline's went at the same pace."""
+    """A stretch of time in which the wall clock and the timeline's ran at the same pace."""
 
     since: float
     offset: float  # wall-clock time at t = 0, by how the clocks are now
@@ -267,9 +267,9 @@ class Timeline:
             return self._changed.wait_for(is_beyond, timeout)
 
     def read_beyond(self, place: Place) -> tuple[list[Event], Place, bool]:
-        """The events beyond a place, the place after them, and whether they are all that there are.
+        """The new events, the new place, and `anew`: True if the reader has to start over.
 
-        They are when the past has changed, or too much has been dropped since.
+        That is so when the past has changed, or when too much has been dropped since.
         """
         with self._changed:
             missed = place.position < self._rewritten
@@ -317,6 +317,6 @@ class Tail:
         return self._timeline.wait_beyond(self._place, timeout)
 
     def read(self) -> tuple[list[Event], bool]:
-        """The events not read yet, and whether they start anew because the past has changed."""
+        """The events not read yet; True if they are all, because the past has changed."""
         events, self._place, anew = self._timeline.read_beyond(self._place)
         return events, anew

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import nbformat
@@ -15,7 +17,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.course import page as course
-from labkit.course import run
+from labkit.course import run, workers
 from labkit.course.page import Page
 from labkit.course.run import PageFailed
 from labkit.servers import owner
@@ -112,6 +114,46 @@ def test_a_run_removes_what_a_killed_one_has_left(
     assert not left.exists()
     assert alive.exists()
     assert unknown.exists()
+
+
+@pytest.mark.parametrize("hangs", ["async_start_new_kernel_client", "async_execute_cell"])
+def test_nobody_waits_for_the_reply_of_a_dead_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    """Whatever the kernel's client waits for, and whether or not it looks for its end."""
+    waiting = threading.Event()
+
+    async def wait_for_ever(*_: object, **__: object) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(run.NotebookClient, hangs, wait_for_ever)
+    killer = threading.Thread(target=lambda: (waiting.wait(60), kernels()[0].kill()))
+    killer.start()
+    assert "its kernel did not live" in str(failure(page(tmp_path, "1")))
+    killer.join()
+
+
+def test_an_early_end_waits_for_no_page_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, never = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        begun.set()
+        never.wait()
+
+    monkeypatch.setattr(run, "_run_one", hang)
+    monkeypatch.setattr(workers, "_END", 0.1)
+    results = run.run([page(tmp_path, "1")])
+    waiter = threading.Thread(target=lambda: (begun.wait(60), signal.raise_signal(signal.SIGINT)))
+    waiter.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+    finally:
+        never.set()
+        waiter.join()
 
 
 @pytest.mark.alone  # other tests' load makes the end slow

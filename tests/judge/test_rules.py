@@ -29,7 +29,7 @@ from labkit.story.event import (
     TransactionEvent,
     owner,
 )
-from labkit.story.facts import silences
+from labkit.story.run import silences
 from labkit.story.timeline import Timeline
 
 NODES = ("node1", "node2", "node3", "node4")
@@ -651,7 +651,7 @@ def test_a_request_that_its_client_gave_up_proves_nothing() -> None:
 # --- verbs that fail, and ensembles ---
 
 
-@pytest.mark.parametrize("verb", ["slow", "flaky", "partition", "kill", "stop", "pause", "expire"])
+@pytest.mark.parametrize("verb", ["slow", "flaky", "partition", "kill", "stop", "pause"])
 def test_a_verb_that_failed_is_no_fault(verb: str) -> None:
     run = HistoryBuilder()
     run.settle("node1")
@@ -659,6 +659,17 @@ def test_a_verb_that_failed_is_no_fault(verb: str) -> None:
     report = judge(run.end("node1"))
     assert report.faults == 0
     assert report.vacuous == ("no fault was injected",)
+
+
+def test_a_session_that_did_not_expire_had_its_link_cut_all_the_while() -> None:
+    run = HistoryBuilder()
+    run.settle("node1")
+    run.verb("partition", "node1")
+    run.verb("expire", "node1", error="the session did not end")  # and mends the link
+    report = judge(run.end("node1"))
+    assert report.faults == 2
+    assert not report.violations
+    assert "liveness" not in report.untested
 
 
 def test_a_verb_that_failed_takes_back_only_its_own() -> None:

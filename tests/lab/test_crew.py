@@ -14,7 +14,7 @@ from labkit.lab.crew import Crew, Worker
 from labkit.lab.lab import Lab
 from labkit.servers.base import ServerState
 from labkit.story.bars import Word
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 TIMEOUT = 1.0
 
@@ -35,13 +35,13 @@ def hold(me: Worker) -> None:
 
 def holds(lab: Lab, *numbers: int) -> bool:
     """Whether ZooKeeper holds these, by what the timeline says."""
-    return [bar.number for bar, _ in Spans(lab.timeline).held()] == list(numbers)
+    return [bar.number for bar, _ in Story(lab.timeline).held()] == list(numbers)
 
 
 def words(lab: Lab, name: str) -> list[tuple[int, Word]]:
     return [
         (bar.number, bar.word)
-        for bar in Spans(lab.history()).bars(name)
+        for bar in Story(lab.history()).bars(name)
         if bar.end - bar.start > 0.02
     ]
 

@@ -38,7 +38,7 @@ from labkit.servers import reaper, registry
 from labkit.servers.base import ServerState, each
 from labkit.story.bars import Word
 from labkit.story.event import RequestEvent, StatusEvent, TransactionEvent, VerbEvent
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 
 def registered() -> set[str]:
@@ -310,13 +310,13 @@ def test_a_hundred_and_twenty_eight_nodes_are_ready_in_twelve_seconds_of_two_cor
 def test_a_history_is_complete_up_to_now(lab: Lab) -> None:
     one, two = lab.node(1), lab.node(2)
     one.sequence()
-    (bar,) = Spans(lab.history()).bars("node1")
+    (bar,) = Story(lab.history()).bars("node1")
     assert (bar.number, bar.word) == (1, Word.BOTH)
     one.kill()
     killed = lab.timeline.now()
     lab.wait_until(lambda: "1" not in held(lab), timeout=5)
     two.sequence()
-    spans = Spans(lab.history())
+    spans = Story(lab.history())
     answered, ghost = spans.bars("node1")
     assert (answered.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
     assert ghost.end - killed == pytest.approx(lab.session_timeout, abs=0.6)

@@ -9,8 +9,7 @@ import pytest
 from labkit.errors import ConfigError, ServerNotFound, UnsupportedFault
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
-from labkit.story.event import RequestEvent
-from labkit.story.facts import Event
+from labkit.story.event import Event, RequestEvent
 
 NODES = 8
 

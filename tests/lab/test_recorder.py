@@ -18,7 +18,7 @@ from labkit.lab.lab import Lab
 from labkit.lab.recorder import Recorder
 from labkit.story.bars import Word
 from labkit.story.event import Event, HoldersEvent, QuorumEvent, SessionEvent, StatusEvent
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 from labkit.story.timeline import Timeline
 
 E = TypeVar("E", bound=Event)
@@ -53,7 +53,7 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
     lab.wait_until(lambda: len(held(lab)) == 4)
     lab.wait_until(lambda: status(lab, "node6").number == 2)
 
-    spans = Spans(lab.timeline)
+    spans = Story(lab.timeline)
     assert {bar.number: bar.node for bar, _ in spans.held()} == {
         1: "node5",
         2: "node6",
@@ -61,7 +61,7 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
         4: "node4",
     }
     lab.timeline.merge_transactions(lab.zookeeper.transactions())
-    exact = Spans(lab.timeline)
+    exact = Story(lab.timeline)
     for node in ("node1", "node2"):
         both, ghost = exact.bars(node)
         assert (both.word, ghost.word) == (Word.BOTH, Word.ZOOKEEPER)
@@ -70,7 +70,7 @@ def test_a_number_passes_on_and_the_record_shows_it(lab: Lab) -> None:
     for node in ("node3", "node4", "node5", "node6"):
         assert {bar.word for bar in exact.bars(node)} == {Word.BOTH}
     # The watch and the log tell the same, to the watch's reaction time.
-    for live, logged in zip(spans.claims(), exact.claims(), strict=True):
+    for live, logged in zip(spans.held_bars(), exact.held_bars(), strict=True):
         assert (live.number, live.node, live.token) == (logged.number, logged.node, logged.token)
         assert live.start == pytest.approx(logged.start, abs=0.3)
         assert live.end == pytest.approx(logged.end, abs=0.3)
@@ -268,7 +268,7 @@ def test_the_modes_of_an_ensemble() -> None:
             ]
 
         lab.wait_until(elected, timeout=10)
-        assert Spans(lab.timeline).outages() == []  # two of three still are a majority
+        assert Story(lab.timeline).outages() == []  # two of three still are a majority
         assert "Processing srvr" not in lab.zookeeper.leader.logs(
             200
         )  # polling does not flood the log

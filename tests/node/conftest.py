@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from kazoo.client import KazooClient
+from new_sessions import NewSessions
 from probe import Probe
 
 from labkit.lab.lab import Lab
@@ -77,6 +78,15 @@ def hold(tree: Tree) -> Iterator[MakeHolder]:
     yield make
     for holder in holders:
         holder.close()
+
+
+@pytest.fixture
+def new_sessions(tree: Tree) -> Iterator[NewSessions]:
+    """A proxy before ZooKeeper; its `hosts` are what a client connects to."""
+    address, path = tree.hosts.split("/", 1)
+    host, port = address.split(":")
+    with NewSessions((host, int(port)), path) as proxy:
+        yield proxy
 
 
 @pytest.fixture

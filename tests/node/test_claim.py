@@ -16,6 +16,7 @@ import pytest
 from conftest import MakeHolder, Tree
 from hypothesis import given
 from hypothesis import strategies as st
+from new_sessions import NewSessions
 from probe import STEPS, Probe
 
 from labkit.node.claim import numbers, target, tickets
@@ -190,6 +191,32 @@ def test_cut_off_in_every_step(
     # On a busy machine the short session may have ended once more, and the two change places.
     tree.wait(lambda: {_number(holder), _number(other)} == {1, 2})
     tree.wait(lambda: tree.children() == {"1", "2"})
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_session_is_another_in_every_step(
+    tree: Tree, hold: MakeHolder, new_sessions: NewSessions, step: int, when: str
+) -> None:
+    """Some servers give a client that reconnects a new session, and say so by its id alone."""
+    tree.put()
+
+    def change(n: int) -> None:
+        if n == step:
+            old = probe.session_id
+            new_sessions.cut()
+            tree.wait(lambda: probe.session_id not in (old, None) and probe.connected)
+
+    probe = Probe(new_sessions.hosts, 1.0, **{when: change})
+    holder = hold(probe)
+    number = tree.wait(lambda: _number(holder))
+    # What the session before has left ends with it; of the present one there is only the number.
+    tree.wait(lambda: tree.children() == {str(number)})
+    assert tree.zk.get(f"{tree.path}/sequence/{number}")[1].ephemeralOwner == probe.session_id
+    assert _number(holder) == number
+    other = hold()
+    assert {_number(holder), _number(other)} == {1, 2}
+    assert tree.children() == {"1", "2"}
 
 
 def _number(holder: Holder) -> int | None:

@@ -14,7 +14,7 @@ from labkit.see.drawing import LANE, Frame, Look, draw
 from labkit.see.replay import replay
 from labkit.see.rows import ManyNodes
 from labkit.see.scene import Scene
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 RUDE = '<!--<script>alert("&")</script>'
 
@@ -33,7 +33,7 @@ def rude() -> runs.Script:
 
 
 def test_what_events_say_is_escaped() -> None:
-    spans = Spans(rude().events)
+    spans = Story(rude().events)
     drawn = draw(Scene.of(spans, 0.0, 9.0), Look("u", label=RUDE))
     root = ElementTree.fromstring(drawn)
     assert "script" not in {element.tag.rpartition("}")[2] for element in root.iter()}
@@ -47,7 +47,7 @@ def test_what_events_say_is_escaped() -> None:
 def test_many_nodes_are_strips_with_the_same_words() -> None:
     run = rude()
     run.verb(2.0, "pause", "node2")
-    spans = Spans(run.events)
+    spans = Story(run.events)
     names = [RUDE, "node2", *(f"node{n}" for n in range(3, 129))]
     few, many = (
         ElementTree.fromstring(draw(Scene.of(spans, 0, 9, nodes), Look("u")))
@@ -65,14 +65,14 @@ def test_many_nodes_are_strips_with_the_same_words() -> None:
     assert float(many.attrib["viewBox"].split()[-1]) < 750
 
 
-def drawn(spans: Spans, more: int = 0) -> Element:
+def drawn(spans: Story, more: int = 0) -> Element:
     nodes = [*spans.nodes, *(f"node{n}" for n in range(100, 100 + more))]
     return ElementTree.fromstring(draw(Scene.of(spans, 0.0, 12.0, nodes), Look("u")))
 
 
 @pytest.mark.parametrize("more", [0, 60])
 def test_rows_stand_by_machine(more: int) -> None:
-    root = drawn(Spans(runs.machines("b", "c<>", "a")), more)
+    root = drawn(Story(runs.machines("b", "c<>", "a")), more)
     rows = [name for e in root.iter() if (name := e.get("data-node"))]
     kept = [name for name in rows if name.startswith("node") and len(name) < 6]
     assert kept == ["node3", "node6", "node1", "node4", "node2", "node5"]
@@ -85,7 +85,7 @@ def test_rows_stand_by_machine(more: int) -> None:
 
 
 def test_zookeepers_servers_stand_with_the_nodes_of_their_machine() -> None:
-    scene = Scene.of(Spans(runs.machines("a", "b", "c")), 0.0, 12.0)
+    scene = Scene.of(Story(runs.machines("a", "b", "c")), 0.0, 12.0)
     frame = Frame(scene, Look("u"))
     assert [lane.name for lane in scene.lanes][:4] == ["zookeeper1", "node1", "node4", "zookeeper2"]
     within, between = frame.y(2) - frame.y(1), frame.y(3) - frame.y(2)
@@ -99,7 +99,7 @@ def test_nothing_moves_while_things_happen(count: int) -> None:
     nodes = [f"node{i}" for i in range(1, count + 1)]
     before, after = (
         ElementTree.fromstring(
-            draw(Scene.of(Spans(events), until - 30, until, nodes), Look("u", whole_key=True))
+            draw(Scene.of(Story(events), until - 30, until, nodes), Look("u", whole_key=True))
         )
         for events, until in ((runs.outage()[:4], 0.5), (runs.outage(), 12.0))
     )
@@ -116,7 +116,7 @@ def test_nothing_moves_while_things_happen(count: int) -> None:
 
 
 def test_many_nodes_in_a_table_stand_by_machine() -> None:
-    spans = Spans(runs.machines("a", "b", "c"))
+    spans = Story(runs.machines("a", "b", "c"))
     many = ManyNodes(Mock())
     many.follow(spans, {name: Mock(name=name) for name in spans.nodes})
     said = re.findall(r'aria-label="([^"]*)"|</span>(node\d)', many.table.value)

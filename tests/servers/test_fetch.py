@@ -52,6 +52,13 @@ def left(environ: dict[str, str]) -> list[str]:
     return sorted(p.name for p in home.iterdir() if p.name != "lock") if home.exists() else []
 
 
+def java(path: Path) -> None:
+    """What answers as a Java does when it is asked for its version."""
+    path.parent.mkdir(parents=True)
+    path.touch(0o755)
+    path.write_text("#!/bin/sh\necho 'openjdk version \"17.0.15\"' >&2\n")
+
+
 def test_it_is_found_once_it_is_there(environ: dict[str, str], tmp_path: Path) -> None:
     assert fetch.fetched(environ) is None
     home = get(environ)
@@ -59,8 +66,7 @@ def test_it_is_found_once_it_is_there(environ: dict[str, str], tmp_path: Path) -
     assert left(environ) == [home.name]
     Path(environ["LABKIT_ZOOKEEPER_URL"]).unlink()
     assert get(environ) == home  # nothing is got twice
-    (tmp_path / "usr/bin").mkdir(parents=True)
-    (tmp_path / "usr/bin/java").touch(0o755)
+    java(tmp_path / "usr/bin/java")
     found = install.find_installation({**environ, "PATH": f"{tmp_path}/usr/bin"}, tmp_path)
     assert (found.version, found.home) == ("3.9.3", home)
 
@@ -72,9 +78,7 @@ def test_a_package_that_is_too_old_is_passed_over(environ: dict[str, str], tmp_p
     with pytest.raises(BackendUnavailable, match=r"3\.4\.13, is too old.*install-zookeeper"):
         install.find_installation(environ, tmp_path)
     home = get(environ)
-    (tmp_path / "java").touch(0o755)
-    (tmp_path / "jdk/bin").mkdir(parents=True)
-    (tmp_path / "java").rename(tmp_path / "jdk/bin/java")
+    java(tmp_path / "jdk/bin/java")
     found = install.find_installation({**environ, "JAVA_HOME": str(tmp_path / "jdk")}, tmp_path)
     assert found.home == home
 

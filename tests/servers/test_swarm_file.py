@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parent.parent.parent
 MACHINES = 2  # the ensemble of three shares them
 
-# As in the README. Without `-d` they return when all is as they say.
+# As in docs/swarm.md. Without `-d` they return when all is as they say.
 DEPLOY = "NODES=2 docker stack deploy -c deploy/swarm.yml lab"
 SCALE = "docker service scale lab_node=6"
 UPDATE = "docker service update --env-add REQUEST_DEADLINE_MS=1500 lab_node"
@@ -154,7 +154,7 @@ def _healthy(swarm: Swarm, service: str) -> int:
     return int(swarm.manager(*ask).partition("/")[0] or 0)
 
 
-def test_the_readme_says_the_same() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_docs_say_the_same() -> None:
+    text = (ROOT / "docs/swarm.md").read_text()
     for line in (DEPLOY, SCALE, UPDATE, REMOVE):
         assert f"$ {line}\n" in text

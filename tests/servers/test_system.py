@@ -15,7 +15,7 @@ import pytest
 from labkit.errors import BackendError, ConfigError
 from labkit.lab.lab import Lab
 from labkit.lab.node import Node
-from labkit.servers import system
+from labkit.servers import memory, system
 
 
 def run(script: str, *wrapped: str, **environ: str) -> str:
@@ -71,27 +71,76 @@ def test_too_few_files_are_said_before_the_start() -> None:
 
 
 def test_too_little_memory_is_said_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "free_memory", lambda: 300 * system.MEGABYTE)
+    monkeypatch.setattr(memory, "free", lambda: 300 * system.MEGABYTE)
     with pytest.raises(ConfigError, match=r"for 100 nodes: about 1,850 MB.*300 MB are free"):
         Lab(nodes=100, backend="process").start()
     with Lab(nodes=2, backend="process", record=False) as lab:
-        monkeypatch.setattr(system, "free_memory", lambda: 10 * system.MEGABYTE)
+        monkeypatch.setattr(memory, "free", lambda: 10 * system.MEGABYTE)
         with pytest.raises(ConfigError, match="memory for one node more"):
             lab.add_node()
         assert [node.name for node in lab.nodes] == ["node1", "node2"]
 
 
-def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "max").write_text("500000000\n")
-    (tmp_path / "current").write_text("400000000\n")
-    (tmp_path / "none").write_text("max\n")
-    places = [(str(tmp_path / "none"), str(tmp_path / "current"))]
-    monkeypatch.setattr(system, "_CGROUPS", places)
-    unlimited = system.free_memory()
-    monkeypatch.setattr(
-        system, "_CGROUPS", [*places, (str(tmp_path / "max"), str(tmp_path / "current"))]
+GROUPS = {
+    "version 2": ("0::/a/b", "sys/fs/cgroup", "memory.max", "memory.current", ""),
+    "version 1": (
+        *("4:cpu,memory:/a/b", "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        *("memory.usage_in_bytes", "total_"),
+    ),
+}
+
+
+@pytest.mark.parametrize("where", ["", "a", "a/b"])  # a container sees its own group as the top
+@pytest.mark.parametrize("version", GROUPS)
+def test_a_containers_limit_counts_and_cached_files_do_not(
+    tmp_path: Path, version: str, where: str
+) -> None:
+    line, top, limit, usage, prefix = GROUPS[version]
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text(f"7:pids:/\n{line}\n")
+    group = tmp_path / top / where
+    group.mkdir(parents=True)
+    unlimited = memory.free(tmp_path)
+    (group / limit).write_text("50000000\n")
+    (group / usage).write_text("40000000\n")
+    (group / "memory.stat").write_text(
+        f"anon 10\n{prefix}inactive_file 9000000\n{prefix}active_file 1000000\nhierarchy\n"
     )
-    assert system.free_memory() == min(100_000_000, unlimited)
+    assert memory.free(tmp_path) == min(20_000_000, unlimited)
+    (group / limit).write_text("max\n")
+    assert memory.free(tmp_path) == pytest.approx(unlimited, rel=0.5)
+
+
+@pytest.mark.parametrize("limit", ["ulimit -v 400000", "ulimit -v 1000000", "ulimit -d 250000"])
+def test_java_without_memory_is_told_as_that(limit: str) -> None:
+    script = (
+        "from labkit import Lab, LabError\n"
+        "try:\n"
+        "    Lab(nodes=1, backend='process', record=False).start()\n"
+        "except LabError as error:\n"
+        "    print(error, Lab.all_open())\n"
+    )
+    said = run(script, "bash", "-c", f'{limit}; exec "$@"', "bash")
+    assert "zookeeper1" in said
+    assert "Memory was short" in said
+    assert f"`{limit.rpartition(' ')[0]}`" in said
+    assert said.endswith("[]\n")
+
+
+def test_what_has_no_memory_says_so_in_many_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (
+        "Error: Could not create the Java Virtual Machine.\nUnable to allocate 262144KB\n"
+        "# There is insufficient memory for the Java Runtime Environment to continue.",
+        "java.lang.OutOfMemoryError: unable to create native thread: possibly out of memory",
+        "OSError: [Errno 12] Cannot allocate memory",
+        "library initialization failed - unable to allocate file descriptor table - out of memory",
+        '[warning][os,thread] Failed to start thread "GC Thread#0" - pthread_create failed',
+    )
+    for line in lines:
+        assert "Memory was short" in memory.shortage(f"12:00 INFO began\n{line}", memory.killed())
+    assert memory.shortage("12:00 INFO began\nAddress already in use", memory.killed()) == ""
+    monkeypatch.setattr(memory, "killed", lambda: 8)
+    assert "the system has ended a program" in memory.shortage("", killed_before=7)
 
 
 def test_a_hundred_and_twenty_eight_nodes() -> None:

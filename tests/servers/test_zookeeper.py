@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ from labkit.servers.zookeeper.words import cli_answer, four_letter, parse_srvr
 
 def _touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_text(JAVA if path.name == "java" else "")
     path.chmod(0o755)
     return path
+
+
+JAVA = "#!/bin/sh\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2\n"
 
 
 _BREW = "opt/zookeeper/libexec/lib/zookeeper-3.9.3.jar"
@@ -64,6 +68,39 @@ def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         found = find_installation({"ZOOKEEPER_HOME": "zk", "PATH": "", **environ}, tmp_path)
         assert found.java == str(tmp_path / "jdk/bin/java")
         assert found.jars == (str(tmp_path / "zk/lib/zookeeper-3.9.3.jar"),)
+
+
+@pytest.mark.parametrize(
+    ("script", "works"),
+    [
+        ("echo 'Unable to locate a Java Runtime.' >&2; exit 1", False),
+        ("exit 0", False),
+        ("echo 'java version \"1.7.0_80\"'", False),
+        ("echo 'openjdk version \"11.0.2\"'; exit 3", False),
+        ("echo 'openjdk version \"1.8.0_402\"' >&2", True),
+        ("echo 'Picked up JAVA_TOOL_OPTIONS: -Dversion=7' >&2; echo 'java version \"25\"'", True),
+        ("cat; echo 'openjdk version \"21-ea\"'", True),
+    ],
+)
+def test_a_java_that_does_not_run_is_passed_over(tmp_path: Path, script: str, works: bool) -> None:
+    _touch(tmp_path / "usr/share/java/zookeeper.jar")
+    asked = _touch(tmp_path / "bin/java")
+    asked.write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(BackendUnavailable) if not works else nullcontext():
+        assert find_installation({"PATH": f"{tmp_path}/bin"}, tmp_path).java == str(asked)
+    second = _touch(tmp_path / "usr/bin/java")
+    environ = {
+        "JAVA_HOME": str(tmp_path),
+        "PATH": f"{tmp_path}/none:{tmp_path}/bin:{second.parent}",
+    }
+    assert find_installation(environ, tmp_path).java == str(asked if works else second)
+
+
+def test_a_program_that_the_system_cannot_run_is_no_java(tmp_path: Path) -> None:
+    _touch(tmp_path / "usr/share/java/zookeeper.jar")
+    _touch(tmp_path / "usr/bin/java").write_bytes(b"\x7fELF of another machine")
+    with pytest.raises(BackendUnavailable, match="Java is not.*usr/bin/java can't run it"):
+        find_installation({"PATH": str(tmp_path / "usr/bin")}, tmp_path)
 
 
 def test_says_how_to_install_what_is_missing(tmp_path: Path) -> None:

@@ -1,23 +1,10 @@
-"""The checker's reading of a run and the pictures' agree, but for three things.
-
-- A session that did not expire had its link cut all the while. For the checker that was no fault,
-  in a picture it is one, and all is whole afterwards. The picture is right: `expire` mends the link
-  whatever comes of it, and what was cut may have cost a claim.
-- A claim that names nobody, of a session that no node was heard to have, is nobody's in a picture.
-  For the checker it is the node's that answered by it. The checker is right.
-- A claim that the watch saw before the log was read begins in a picture when the watch came, which
-  is late. For the checker it begins when the log says. The checker is right.
-
-What is not a difference: a picture shows a pause from its end to the beginning of the resume, the
-checker from its beginning to the resume's end. Both are times of one fault.
-"""
+"""A run that is read event by event, and asked in between, is the run that is read at once."""
 
 from __future__ import annotations
 
 import gzip
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +12,9 @@ import runs
 
 import labkit.course
 from benchmarks.runs import run as made_up
-from labkit.story.event import Event, HoldersEvent, VerbEvent, from_json
-from labkit.story.facts import History
-from labkit.story.spans import Spans
+from labkit.story.event import Event, HoldersEvent, from_json
+from labkit.story.run import Story
+from labkit.story.stretches import Mark
 
 VERBS = ("kill", "stop", "pause", "partition", "slow", "flaky", "expire")
 #: What the lab refuses to do to a server in a state, and what a verb makes of it.
@@ -92,110 +79,129 @@ def broken(seed: int) -> list[Event]:
 
 RUNS = [
     *saved(),
-    *((f"honest {seed}", lambda seed=seed: made_up(6, 30, seed=seed)) for seed in range(100)),
-    *((f"broken {seed}", lambda seed=seed: broken(seed)) for seed in range(100)),
+    *((f"honest {seed}", lambda seed=seed: made_up(6, 20, seed=seed)) for seed in range(10)),
+    *((f"broken {seed}", lambda seed=seed: broken(seed)) for seed in range(40)),
 ]
 
 
+def everything(story: Story) -> list[object]:
+    """Whatever can be asked of a run."""
+    servers = [*story.nodes, *story.zookeeper.servers]
+    by_name = (
+        *(story.bars, story.quiet, story.up, story.paused, story.broken, story.marks),
+        *(story.state, story.answer, story.is_broken, story.healed_at, story.bound),
+    )
+    return [
+        story.numbers,
+        story.held(),
+        story.held_bars(),
+        story.outages(),
+        story.zookeeper.leaderless(),
+        {server: modes for server, modes in story.zookeeper.modes.items() if modes},
+        [(r.node, r.invoke, r.done, r.outcome) for r in story.number_requests],
+        story.during_faults,
+        story.faults,
+        story.fault_count,
+        story.live_nodes,
+        story.times,
+        [(z.name, z.owner, z.begin, z.end, z.born, z.died) for z in story.claims],
+        [(z.name, z.begin, z.end) for z in story.tickets],
+        dict(story.owners),
+        *(ask(server) for ask in by_name for server in servers),
+    ]
+
+
 @pytest.mark.parametrize("tell", [pytest.param(tell, id=name) for name, tell in RUNS])
-def test_both_readings_say_the_same(tell: Callable[[], list[Event]]) -> None:
+def test_asking_in_between_changes_nothing(tell: Callable[[], list[Event]]) -> None:
     events = tell()
-    history = History([as_a_fault(event) for event in events], 0.05, 2.0)
-    spans = Spans(events)
-    assert requests(history) == shown_requests(spans, history.nodes)
-    assert claims(history) == shown_claims(spans)
-    assert down(history, spans) == shown_down(history, spans)
-    assert cuts(history, events) == shown_cuts(spans, events)
-    assert_frozen_within_pauses(history, spans)
+    step = max(len(events) // 7, 1)
+    story = Story()
+    for i, event in enumerate(events):
+        story.add(event)
+        if i % step == 0:
+            everything(story)
+    assert everything(story) == everything(Story(events))
 
 
-def as_a_fault(event: Event) -> Event:
-    """The same, but a session that did not expire is one that did: the link was cut, and mended."""
-    failed = isinstance(event, VerbEvent) and event.verb == "expire" and event.error
-    return replace(event, error=None) if failed else event
+@pytest.mark.parametrize("seed", range(5))
+def test_the_log_may_come_in_any_order_of_time(seed: int) -> None:
+    events = made_up(6, 20, seed=seed)
+    late = Story()
+    for i, event in enumerate(sorted(events, key=lambda e: e.t + getattr(e, "zxid", 0) % 3 / 30)):
+        late.add(event)
+        if i % 400 == 0:
+            everything(late)
+    held, claims = late.held(), [(z.zxid, z.begin, z.end, z.born) for z in late.claims]
+    story = Story(events)
+    assert held == story.held()
+    assert claims == [(z.zxid, z.begin, z.end, z.born) for z in story.claims]
 
 
-def requests(history: History) -> dict[str, list[tuple[float, float, str]]]:
-    over = [r for r in history.requests if r.end is not r.begin or r.phase != "unknown"]
-    return {
-        node: sorted((r.invoke, r.done, r.outcome) for r in over if r.node == node)
-        for node in history.nodes
-    }
-
-
-def shown_requests(spans: Spans, nodes: list[str]) -> dict[str, list[tuple[float, float, str]]]:
-    return {n: sorted((r.invoke, r.done, r.outcome) for r in spans.requests(n)) for n in nodes}
-
-
-def claims(history: History) -> list[tuple[int, str, float, float]]:
-    return sorted((c.order, c.owner or "?", c.begin, c.end) for c in history.claims)
-
-
-def shown_claims(spans: Spans) -> list[tuple[int, str, float, float]]:
-    return sorted((c.number, c.node, c.start, c.end) for c in spans.claims(float("inf")))
-
-
-def down(history: History, spans: Spans) -> list[str]:
-    return [node for node in spans.nodes if node in history._down]
-
-
-def shown_down(history: History, spans: Spans) -> list[str]:
-    return [node for node in spans.nodes if spans.state(node) in ("stopped", "paused")]
-
-
-def cuts(history: History, events: list[Event]) -> dict[str, list[tuple[float, float]]]:
-    """When each server's link was not whole."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for fault in history.faults:
-        if fault.what in ("partition", "slow", "flaky", "expire") and fault.cause in verbs(events):
-            for target in fault.targets:
-                found.setdefault(target, []).append((fault.begin, fault.end))
-    return {target: united(stretches) for target, stretches in found.items()}
-
-
-def shown_cuts(spans: Spans, events: list[Event]) -> dict[str, list[tuple[float, float]]]:
-    found = {
-        name: united([(s.start, s.end) for s in spans.broken(name, float("inf"))])
-        for name in [*spans.nodes, *spans.zookeeper.servers]
-    }
-    return {name: stretches for name, stretches in found.items() if stretches}
-
-
-def verbs(events: list[Event]) -> set[int]:
-    return {event.id for event in events if isinstance(event, VerbEvent)}
-
-
-def united(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    out: list[tuple[float, float]] = []
-    for begin, end in sorted(stretches):
-        if out and begin <= out[-1][1]:
-            begin, end = out[-1][0], max(out[-1][1], end)
-            out.pop()
-        out.append((begin, end))
-    return out
-
-
-def test_whose_a_claim_is_that_names_nobody() -> None:
+def test_a_claim_that_names_nobody_is_of_the_node_that_answered_by_it() -> None:
     run = runs.Script()
     run.says(0.5, "node1", None, "not-asked")
     token = run.claims(1.0, 1, "node1", exact=False)
     run.change(1.0, "0xunheard", "create", path="/sequence/1", ephemeral=True)
     run.asks(1.1, "node1", 1, token=token)
     events = [e for e in run.in_order() if not isinstance(e, HoldersEvent)]
-    assert [claim.owner for claim in History(events, 0.05, 2.0).claims] == ["node1"]
-    assert [claim.node for claim in Spans(events).claims()] == ["?"]
+    story = Story(events)
+    assert [claim.owner for claim in story.claims] == ["node1"]
+    assert [claim.node for claim in story.held_bars()] == ["node1"]
 
 
-def test_when_a_claim_begins_that_the_watch_saw_first() -> None:
+def test_a_claim_that_the_watch_saw_first_begins_when_the_log_says() -> None:
     run = runs.Script()
     run.claims(1.0, 1, "node1", exact=False)
     run.change(1.1, "0xnode1", "create", path="/sequence/1", ephemeral=True)
-    assert [claim.begin for claim in History(run.events, 0.05, 2.0).claims] == [1.1]
-    assert [claim.start for claim in Spans(run.events).claims(9.0)] == [1.0]
+    assert [claim.start for claim in Story(run.events).held_bars(9.0)] == [1.1]
 
 
-def assert_frozen_within_pauses(history: History, spans: Spans) -> None:
-    for node in spans.nodes:
-        pauses = [f for f in history.faults if f.what == "pause" and node in f.targets]
-        for frozen in spans.paused(node, float("inf")):
-            assert any(p.begin <= frozen.start and frozen.end <= p.end for p in pauses)
+def test_a_fault_has_two_beginnings_and_two_ends() -> None:
+    run = runs.Script()
+    run.says(0.5, "node1", 1)
+    run.verb(1.0, "partition", "node1", took=0.4)
+    run.verb(3.0, "heal", "node1", took=0.6)
+    story = Story(run.in_order())
+    (fault,) = story.faults
+    assert (fault.begin, fault.took, fault.mending, fault.end) == (1.0, 1.4, 3.0, 3.6)
+    assert [(cut.start, cut.end) for cut in story.broken("node1")] == [(1.4, 3.0)]
+    assert story.marks("node1") == [Mark(1.4, "partition"), Mark(3.0, "heal")]
+    assert story.in_trouble(1.1, 1.2)
+    assert story.in_trouble(3.3, 3.4)
+
+
+@pytest.mark.parametrize(("verb", "at"), [("kill", 2.5), ("stop", 2.1), ("pause", 2.5)])
+def test_a_mark_stands_where_answers_end(verb: str, at: float) -> None:
+    run = runs.Script()
+    run.claims(0.5, 1, "node1")
+    run.says(0.6, "node1", 1)
+    run.verb(2.0, verb, "node1", took=0.5)
+    run.asks(2.0, "node1", 1, took=0.05)  # it was not dead yet
+    if verb == "stop":
+        run.frees(2.1, "node1")  # it ends its session, and then itself
+    story = Story(run.in_order())
+    assert story.marks("node1") == [Mark(at, verb)]
+    assert max(bar.end for bar in story.bars("node1") if bar.word == "both") == at
+
+
+def test_the_end_of_a_session_is_a_mark_unless_the_node_was_stopped() -> None:
+    run = runs.Script()
+    for i, verb in ((1, "kill"), (2, "stop")):
+        run.claims(0.5, i, f"node{i}")
+        run.says(0.6, f"node{i}", i)
+        run.verb(2.0, verb, f"node{i}", took=0.2)
+    run.frees(2.1, "node2")
+    run.frees(7.0, "node1")
+    story = Story(run.in_order())
+    assert story.marks("node1") == [Mark(2.2, "kill"), Mark(7.0, "session ends")]
+    assert story.marks("node2") == [Mark(2.1, "stop")]
+    assert story.marks("node1", until=5.0) == [Mark(2.2, "kill")]
+
+
+def test_a_reading_that_forgets_remembers_the_last_requests() -> None:
+    run = runs.Script()
+    for i in range(45_000):
+        run.asks(i / 100, "node1", 1, took=0.001)
+    story = Story(run.events, forgets=True)
+    assert 10_000 <= len(story.requests("node1")) <= 20_000
+    assert story.requests("node1")[-1].done == run.events[-1].t

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EACCES, ENOTDIR
+from errno import EACCES, EISDIR, ENOTDIR
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,11 +23,14 @@ from labkit.course import run
 from labkit.course.export.site import Site
 from labkit.course.export.writer import Files, Writer
 from labkit.course.page import Page
+from labkit.course.page import files as page_files
 from labkit.course.run import PageFailed
 from labkit.errors import ConfigError
+from labkit.servers.choice import asked_for
 
 Format = Literal["html", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES = {"html": ".html", "markdown": ".md"}
 DEFAULT_OUT = {"html": "site", "markdown": "markdown"}
 
 #: Called as the export goes on: (what is being done, fraction done).
@@ -37,10 +41,13 @@ _MARKER = ".labkit-export"  # in every directory that was made here; its format 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written, and the pages that did not run to their end (written all the same)."""
+    """What was written, and the pages that did not run to their end.
+
+    These are written too, as far as they came; but not over an older export.
+    """
 
     out: Path
-    files: dict[str, int]  # path below `out` → bytes
+    files: dict[str, int]  # path below `out` → bytes; empty if nothing was written
     failures: list[PageFailed]
 
     @property
@@ -64,28 +71,55 @@ def export(
     address: str = "",
     progress: Progress | None = None,
 ) -> Export:
-    """Write pages as a tutorial into the directory `out`, which is replaced if it is an older one.
+    """Write pages as a tutorial into the directory `out`.
+
+    An older export there keeps its other pages, and its index lists them all. Files are written
+    beside it and then renamed; where a page fails, an older export stays as it was.
 
     With `execute` the pages run first, on `backend` and `jobs` at a time; their notebooks stay as
     they are. Without it the saved outputs are taken. `address` is the URL below which a site will
     stand: links to it then have a picture where they are previewed.
 
     Raises `ConfigError` if `out` cannot be written, and if it is a directory that was not made here
-    or has the other format, unless `force` is given: then its other files stay.
+    or has the other format, unless `force` is given: then files that are not of an export stay.
     """
     if not pages:
         raise ConfigError("There is no page to export.")
+    asked_for(backend)
     with _writing(out):
         _check(out, to, force)
     progress = progress or (lambda what, fraction: None)
     notebooks, failures = _results(pages, execute, backend, jobs, progress)
     pages = [Page(page.path, notebooks[page.path]) for page in pages]
+    older = _older(out) or {}
+    if failures and older:
+        return Export(out, {}, failures)
     progress("writing", 1.0)
-    writer: Writer = Site(pages, failures, address) if to == "html" else Files(pages)
+    kept = older if older.get("format") == to else {}
+    course = _with_others(pages, kept.get("files", []), SUFFIXES[to])
+    address = address or str(kept.get("address", ""))
+    only = frozenset(page.path for page in pages)
+    writer: Writer = Site(course, failures, address, only) if to == "html" else Files(course, only)
     files = writer.files()
+    told = {"format": to, "address": address, "files": sorted({*files, *kept.get("files", [])})}
     with _writing(out):
-        _replace(out, to, files)
+        _put(out, {**files, _MARKER: (json.dumps(told, indent=1) + "\n").encode()})
+        _remove_stale(out, older, None if older and not kept else only, set(files))
     return Export(out, {name: len(data) for name, data in files.items()}, failures)
+
+
+def _with_others(pages: Sequence[Page], files: Iterable[str], suffix: str) -> list[Page]:
+    """The pages, and those beside them that an older export has, in the course's order."""
+    there = {page.path.resolve(): page for page in pages}
+    for path in page_files(pages[0].path.parent):
+        if path.resolve() not in there and path.stem + suffix in files:
+            with suppress(ConfigError):  # it can't be read any more: what was written stays
+                there[path.resolve()] = Page.read(path)
+    return (
+        sorted(there.values(), key=lambda page: page.path.name)
+        if len(there) > len(pages)
+        else [*pages]
+    )
 
 
 def _results(
@@ -167,20 +201,39 @@ def _older(out: Path) -> dict[str, Any] | None:
     return said if isinstance(said, dict) and {"format", "files"} <= said.keys() else None
 
 
-def _replace(out: Path, to: Format, files: dict[str, bytes]) -> None:
-    """Put the files where those of an older export were."""
-    out.mkdir(parents=True, exist_ok=True)
-    if older := _older(out):
-        for name in older["files"]:
-            old = (out / name).resolve()
-            if old.is_relative_to(out.resolve()) and old.is_file() and name not in files:
-                old.unlink()
-        for folder in out.glob("*_files"):
-            if folder.is_dir() and not any(folder.iterdir()):
-                shutil.rmtree(folder)
-    said = {"format": to, "files": sorted(files)}
-    (out / _MARKER).write_text(json.dumps(said, indent=1) + "\n")
-    for name, data in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+def _put(out: Path, files: dict[str, bytes]) -> None:
+    """Write all files beside the directory, or in a corner of it; and then move them in."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out if out.is_dir() else out.parent))
+    try:
+        for name, data in files.items():
+            path = stage / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        if not out.exists():
+            out.mkdir()
+        for name in files:  # what can be known to fail fails before anything has changed
+            if (out / name).is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(out / name))
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            os.replace(stage / name, out / name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _remove_stale(
+    out: Path, older: dict[str, Any], only: frozenset[Path] | None, files: set[str]
+) -> None:
+    """Remove an older export's pictures of these pages that are shown no more; or, if `only` is
+    None, all of its files: it had another format, and its place is taken.
+    """
+    folders = None if only is None else {f"{path.stem}_files" for path in only}
+    for name in set(older.get("files", [])) - files:
+        old = (out / name).resolve()
+        gone = folders is None or Path(name).parts[0] in folders
+        if gone and old.is_relative_to(out.resolve()) and old.is_file():
+            old.unlink()
+            if old.parent != out.resolve() and not any(old.parent.iterdir()):
+                old.parent.rmdir()

@@ -1,6 +1,7 @@
-"""What is read beside the pages: a glossary, a cheat sheet, and what ZooKeeper does not promise.
+"""What is read beside the pages: glossary, cheat sheet, what ZooKeeper does not promise, reference.
 
-The first two are texts in `docs/`. The third is made of the pages' recaps, and says what they say.
+The first two are texts in `docs/`. The third is made of the pages' recaps, and says what they say;
+the reference is made of the code's docstrings.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from labkit.course import exercises
+from labkit.course.export.reference import reference
 from labkit.course.page import ROOT, Page
 
 _PAGE = re.compile(r"[\w-]+\.ipynb")
@@ -66,7 +68,7 @@ def sheets(pages: Sequence[Page]) -> list[Page]:
     known = {page.path.name for page in pages}
     if not set(_PAGE.findall(texts["glossary"])) <= known:
         return []  # some pages only, or another course
-    texts["not-promised"] = not_promised(pages)
+    texts |= {"not-promised": not_promised(pages), "reference": reference()}
     return [
         Page(pages[0].path.parent / name, new_notebook(cells=[new_markdown_cell(text)]))
         for name, text in texts.items()

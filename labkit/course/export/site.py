@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape, unescape
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -34,9 +35,13 @@ class Site(Writer):
     """Every page an HTML file, and an index with the map."""
 
     def __init__(
-        self, pages: Sequence[Page], failures: Sequence[PageFailed] = (), address: str = ""
+        self,
+        pages: Sequence[Page],
+        failures: Sequence[PageFailed] = (),
+        address: str = "",
+        only: Collection[Path] | None = None,
     ) -> None:
-        super().__init__(pages, ".html")
+        super().__init__(pages, ".html", only)
         self._failures = {failure.page.path: failure for failure in failures}
         kinds = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"]
         self._exporter = _Cells(  # type: ignore[no-untyped-call]  # nbconvert's
@@ -59,7 +64,7 @@ class Site(Writer):
         files = {
             name: (TEMPLATES / "site" / name).read_bytes() for name in ("style.css", "icon.svg")
         } | {"title.png": (ROOT / "img" / "logo.png").read_bytes()}
-        for page in self.pages:
+        for page in self.written:
             text, figures = self._page(page)
             files[page.path.stem + ".html"] = text.encode()
             files |= figures

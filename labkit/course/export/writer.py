@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,17 @@ class Writer(ABC):
 
     pages: Sequence[Page]
     suffix: str = ""
+    only: Collection[Path] | None = None  # the pages to write; the others are linked to
     _pictures: dict[str, bytes] = field(default_factory=dict)
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """All files, by their path below the target directory."""
+
+    @property
+    def written(self) -> list[Page]:
+        """The pages that get a file."""
+        return [page for page in self.pages if self.only is None or page.path in self.only]
 
     def link(self, page: Page, target: str) -> str | None:
         """Where a link leads in the export; None if to a page that is not in it."""
@@ -91,8 +97,8 @@ _LINK = re.compile(r"(!?)\[((?:[^\]\\]|\\.)*)\]\(([^)\s]+)\)")
 class Files(Writer):
     """Every page a Markdown file, with its pictures beside it."""
 
-    def __init__(self, pages: Sequence[Page]) -> None:
-        super().__init__(pages, ".md")
+    def __init__(self, pages: Sequence[Page], only: Collection[Path] | None = None) -> None:
+        super().__init__(pages, ".md", only)
         kinds = ["image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/plain"]
         self._exporter = MarkdownExporter(
             config=self.config([*kinds, "text/html"]),
@@ -102,7 +108,7 @@ class Files(Writer):
 
     def files(self) -> dict[str, bytes]:
         files = {}
-        for page in self.pages:
+        for page in self.written:
             notebook = prepared(page)
             moved = partial(self._moved, page)
             for cell in notebook.cells:

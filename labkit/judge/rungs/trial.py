@@ -19,8 +19,9 @@ from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
+from labkit.story.claims import Znode
 from labkit.story.event import CLAIMS, Event, number_of
-from labkit.story.facts import History, Life
+from labkit.story.run import Story
 
 TICK = 0.2  # seconds: ZooKeeper's tickTime in every lab
 _AGAIN = 0.03  # seconds between a refusal and the next question
@@ -248,9 +249,9 @@ class Trial:
         """
         lab.history()
 
-    def claims(self, lab: Lab) -> list[Life]:
+    def claims(self, lab: Lab) -> list[Znode]:
         """Every number that was ever held, from creation to end, by ZooKeeper's log."""
-        return History(list(lab.history()), _TOLERANCE, lab.session_timeout).claims
+        return Story(lab.history(), tolerance=_TOLERANCE).claims
 
     def require_same(
         self,

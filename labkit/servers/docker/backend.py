@@ -23,8 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-import requests
-from docker.errors import DockerException, NotFound
+from docker.errors import NotFound
 from docker.types import EndpointConfig, LogConfig
 
 from labkit.errors import (
@@ -32,7 +31,7 @@ from labkit.errors import (
     BackendUnavailable,
     UnsupportedFault,
 )
-from labkit.servers import registry, system
+from labkit.servers import memory, registry, system
 from labkit.servers.base import (
     LEFTOVERS,
     Endpoint,
@@ -54,6 +53,7 @@ from labkit.servers.base import (
 from labkit.servers.docker.engine import (
     HOST,
     LOOPBACK,
+    RAISED,
     address_from_inside,
     connect,
     explained,
@@ -137,13 +137,13 @@ class DockerBackend(OneMachine):
         what = f"{nodes} nodes" if nodes != 1 else "one node more"
         needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
         with explained():
-            system.require_memory(needed, what, self._free_memory())
+            memory.require(needed, what, self._free_memory())
 
     def _free_memory(self) -> int:
-        memory: int = self._api.info()["MemTotal"]
+        total: int = self._api.info()["MemTotal"]
         if is_elsewhere():
-            return memory
-        return min(memory, system.free_memory())  # a virtual machine's engine has a part of ours
+            return total
+        return min(total, memory.free())  # a virtual machine's engine has a part of ours
 
     @property
     def zookeeper_version(self) -> str:
@@ -256,7 +256,7 @@ class DockerBackend(OneMachine):
 
     def _abandon(self, server: Server) -> None:
         """Remove what could not be made: on the engine, unless that is what failed."""
-        with suppress(BackendError, DockerException, requests.RequestException):
+        with suppress(BackendError, *RAISED):
             server.api.remove_container(server.container, v=True, force=True)
         self._forget(server)
 

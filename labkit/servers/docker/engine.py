@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import docker
 import requests
+import urllib3
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, NotFound
+from docker.credentials.errors import StoreError
+from docker.errors import (
+    APIError,
+    ContextException,
+    DockerException,
+    NotFound,
+    StreamParseError,
+)
 
 from labkit.errors import (
     BackendError,
@@ -22,10 +31,17 @@ from labkit.errors import (
     PortInUse,
     ServerNotFound,
 )
+from labkit.servers.proxies import reach_directly
 
 LOOPBACK = "127.0.0.1"
 
 HOST = "host.docker.internal"  # what containers may call the engine's machine
+
+#: What Docker's library raises: its own errors, which have several roots, and its neighbours'.
+RAISED = (
+    *(DockerException, ContextException, StoreError, StreamParseError),
+    *(requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException),
+)
 
 USE_PROCESSES = "or run the servers as processes: Lab(backend='process')."
 
@@ -45,6 +61,7 @@ def connect(engine: str | None = None) -> docker.DockerClient:
     names, if none is given.
     """
     url = urlsplit(engine or current_url())
+    reach_directly()
     # The system's ssh, because it knows the user's keys and aliases.
     settings: dict[str, Any] = {
         "timeout": 10,
@@ -61,14 +78,17 @@ def connect(engine: str | None = None) -> docker.DockerClient:
             client = docker.from_env(**settings)
         else:
             client = docker.DockerClient(engine, **settings)
-    except (DockerException, requests.RequestException, OSError, ValueError) as error:
+    except Exception as error:  # it reads the reader's settings, and fails in its ways over them
         raise BackendUnavailable(_why_no_engine(error, engine)) from error
     client.api.timeout = 60  # some verbs take their time; a greeting does not
     return client
 
 
 def current_url() -> str:
-    url = os.environ.get("DOCKER_HOST") or ContextAPI.kwargs_from_context().get("base_url")
+    url: str | None = os.environ.get("DOCKER_HOST")
+    if not url:
+        with suppress(Exception):  # a context's file that can't be read raises nothing narrower
+            url = ContextAPI.kwargs_from_context().get("base_url")
     return url or "unix:///var/run/docker.sock"
 
 
@@ -85,12 +105,30 @@ def _why_no_engine(error: BaseException, engine: str | None = None) -> str:
             f"You may not use the Docker engine at {url}. Join its group with "
             f"`sudo usermod -aG docker $USER` and log in again, {USE_PROCESSES}"
         )
+    if not _is_of_the_system(error):
+        return (
+            f"Docker's settings can't be used ({type(error).__name__}: {reason[:200]}). Mend them "
+            f"(`config.json` and `contexts` in {_settings()}), {USE_PROCESSES}"
+        )
     if "timed out" in reason.lower():
         return f"The Docker engine at {url} does not answer in time. Restart it, {USE_PROCESSES}"
     return (
         f"No Docker engine answers at {url} ({_innermost(error)}). Start one (`sudo systemctl "
         f"start docker`, or Docker Desktop), {USE_PROCESSES}"
     )
+
+
+def _is_of_the_system(error: BaseException | None) -> bool:
+    """Whether the system or the network is why, and not what Docker's library reads."""
+    while error is not None:
+        if isinstance(error, OSError | APIError | requests.RequestException):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _settings() -> str:
+    return os.environ.get("DOCKER_CONFIG") or "~/.docker"
 
 
 def _innermost(error: BaseException) -> str:
@@ -110,7 +148,7 @@ def explained(server: str | None = None) -> Iterator[None]:
         yield
     except APIError as error:
         raise _explain(error, server) from error
-    except (DockerException, requests.RequestException) as error:
+    except RAISED as error:
         raise BackendUnavailable(_why_no_engine(error)) from error
 
 

@@ -6,7 +6,9 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import docker
@@ -20,7 +22,7 @@ from labkit.servers import project
 from labkit.servers.base import (
     Progress,
 )
-from labkit.servers.docker.engine import USE_PROCESSES, connect
+from labkit.servers.docker.engine import RAISED, USE_PROCESSES, connect
 from labkit.servers.docker.inside import archive
 
 
@@ -63,9 +65,9 @@ def pull(client: docker.DockerClient, image: str, variable: str, progress: Progr
     if inspect_image(client, image) is not None:
         return
     layers: dict[str, tuple[int, int]] = {}
-    repository, tag = parse_repository_tag(image)
+    refused: list[str] = []
     try:
-        for line in client.api.pull(repository, tag or "latest", stream=True, decode=True):
+        for line in _pulling(client.api, image, refused):
             if "error" in line:
                 raise DockerException(line["error"])
             detail = line.get("progressDetail") or {}
@@ -73,12 +75,40 @@ def pull(client: docker.DockerClient, image: str, variable: str, progress: Progr
                 layers[line["id"]] = (detail["current"], detail["total"])
                 done, total = map(sum, zip(*layers.values(), strict=True))
                 progress(f"pulling {image}", done / total)
-    except DockerException as error:
+    except RAISED as error:
         said = error.explanation if isinstance(error, APIError) else error
         raise BackendUnavailable(
-            f"The image {image} is not here and cannot be pulled ({_one_line(said)}). Connect to "
-            f"the network, or name an image that is here in {variable}, {USE_PROCESSES}"
+            f"The image {image} is not here and cannot be pulled ({_one_line(said)})."
+            f"{''.join(refused)} Connect to the network, or name an image that is here in "
+            f"{variable}, {USE_PROCESSES}"
         ) from error
+
+
+def _pulling(api: docker.APIClient, image: str, refused: list[str]) -> Any:
+    """What the engine says while it pulls, with the reader's credentials if they can be had; else
+    `refused` is told why not.
+
+    Most images are public, so a helper for credentials that does not work is no reason to fail.
+    """
+    repository, tag = parse_repository_tag(image)
+    begin = partial(api.pull, repository, tag or "latest", stream=True, decode=True)
+    try:
+        return begin()
+    except APIError:
+        raise
+    except Exception as error:  # whatever comes of running a program that settings name
+        refused.append(f" It was asked for without credentials: {_one_line(error)}.")
+        return begin(auth_config={})
+
+
+@contextmanager
+def _without_credentials(api: docker.APIClient) -> Iterator[None]:
+    """What is built here begins with an image that is here, so no registry is asked for any."""
+    api.reload_config(os.devnull)
+    try:
+        yield
+    finally:
+        api.reload_config()
 
 
 def hand_over(
@@ -114,7 +144,8 @@ def build_context() -> dict[str, bytes]:
     for name in ("__init__.py", "lazy.py", "fire.py"):  # a reader's server imports labkit.fire
         files[f"labkit/{name}"] = project.PACKAGE / name
     files |= {name: project.root() / name for name in ("Dockerfile.node", "deploy/constraints.txt")}
-    return {name: files[name].read_bytes() for name in sorted(files)}
+    # With the same line ends wherever they were checked out: so the image has the same name, too.
+    return {name: files[name].read_bytes().replace(b"\r\n", b"\n") for name in sorted(files)}
 
 
 def node_image(client: docker.DockerClient, progress: Progress) -> str:
@@ -157,17 +188,19 @@ def _build(
     step = "its first step"
     printed: list[str] = []
     try:
-        for line in client.api.build(
-            fileobj=io.BytesIO(archive(".", context)),
-            custom_context=True,
-            dockerfile=dockerfile,
-            target="prod",
-            tag=image,
-            buildargs={"PYTHON_IMAGE": python_image()},
-            rm=True,
-            forcerm=True,
-            decode=True,
-        ):
+        with _without_credentials(client.api):
+            lines = client.api.build(
+                fileobj=io.BytesIO(archive(".", context)),
+                custom_context=True,
+                dockerfile=dockerfile,
+                target="prod",
+                tag=image,
+                buildargs={"PYTHON_IMAGE": python_image()},
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+        for line in lines:
             if "error" in line:
                 raise DockerException(line["error"])
             text = line.get("stream", "").strip()
@@ -176,7 +209,7 @@ def _build(
                 progress(f"building the {what}", int(match[1]) / int(match[2]))
             elif text:
                 printed.append(text)
-    except DockerException as error:
+    except RAISED as error:
         said = error.explanation if isinstance(error, APIError) else error
         last = next((line for line in reversed(printed) if "ERROR" in line), "")
         raise BackendUnavailable(

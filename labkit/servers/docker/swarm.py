@@ -21,7 +21,7 @@ import docker
 from docker.errors import APIError
 
 from labkit.errors import ConfigError
-from labkit.servers import registry, system
+from labkit.servers import memory, registry
 from labkit.servers.base import Endpoint, Progress, ZooKeeperSettings, each
 from labkit.servers.docker.backend import HTTP_PORT, DockerBackend
 from labkit.servers.docker.engine import HOST, LOOPBACK, address_from_inside, explained
@@ -81,8 +81,8 @@ class SwarmBackend(DockerBackend):
 
     def _free_memory(self) -> int:
         far = [engine for engine in self._at if not engine.url.startswith("unix:")]
-        memory = sum(int(engine.client.api.info()["MemTotal"]) for engine in far)
-        return memory + (system.free_memory() if len(far) < len(self._at) else 0)
+        total = sum(int(engine.client.api.info()["MemTotal"]) for engine in far)
+        return total + (memory.free() if len(far) < len(self._at) else 0)
 
     # --- machines -----------------------------------------------------------------------------
 

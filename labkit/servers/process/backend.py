@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from labkit.errors import BackendError, PortInUse, UnsupportedFault
-from labkit.servers import reaper, registry, system
+from labkit.servers import memory, reaper, registry, system
 from labkit.servers.base import (
     Endpoint,
     NodeSpec,
@@ -118,7 +118,7 @@ class ProcessBackend(OneMachine):
         links = 3 * all_zookeepers * (all_nodes + 2 * all_zookeepers)
         system.require_files(max(links, 3 * all_nodes) + _OTHER_FILES, what)
         needed = nodes * _NODE_MEMORY + zookeepers * _ZOOKEEPER_MEMORY
-        system.require_memory(needed, what, system.free_memory())
+        memory.require(needed, what, memory.free())
 
     @property
     def zookeeper_version(self) -> str:

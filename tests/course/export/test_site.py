@@ -22,7 +22,7 @@ from labkit.course import page
 pytestmark = pytest.mark.browser
 
 SAMPLES = ["index", *(path.stem for path in (Path(__file__).parent / "pages").glob("*.ipynb"))]
-SHEETS = ["glossary", "cheat-sheet", "not-promised"]
+SHEETS = ["glossary", "cheat-sheet", "not-promised", "reference"]
 COURSE = [page.path.stem for page in page.pages()]
 EVERY = [("samples", name) for name in SAMPLES]
 EVERY += [("site", name) for name in ("index", *SHEETS, *COURSE)]
