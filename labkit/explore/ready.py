@@ -19,7 +19,7 @@ from kazoo.exceptions import (
 
 from labkit.explore.actor import Body, Me
 from labkit.explore.specification import Specification, ends, like
-from labkit.explore.world import View, World
+from labkit.explore.world import FAULTS, LAGS, View, World
 from labkit.node.custom import Unavailable
 
 Code = Callable[..., Any]
@@ -228,6 +228,7 @@ def numbers(server: type[Any], nodes: int = 2, requests: int = 2, faults: int = 
         invariant=answers_are_held,
         znodes=[("/sequence", b"")],
         faults=faults,
+        kinds=(*FAULTS, LAGS) if faults > 1 else FAULTS,  # alone, a follower that lags is no harm
         alike=True,
         hurries=1,  # threads that keep a lease alive let time pass without end
         truth=answers_its_number,

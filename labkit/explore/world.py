@@ -189,7 +189,7 @@ def _free(at: int, seat: Seat) -> list[Choice]:
     if seat.gone:
         return [Choice(at, "restarts")]
     found = [Choice(at, "turn", strand) for strand, _ in moment.pauses]
-    if not seat.connected or (seat.ended and not moment.calls):
+    if not seat.connected or (seat.ended and not moment.calls and seat.view is None):
         found.insert(0, Choice(at, "hears"))
     elif moment.calls:
         found.insert(0, Choice(at, "call"))
@@ -418,7 +418,8 @@ class _Step:
             told = ("connected", request.number, session)
             self.tell(at, told, told)
             return
-        if seat.ended:
+        reads = not isinstance(body, (*WRITES, Sync)) and not is_close(body)
+        if seat.ended and not (reads and seat.view):  # a follower that lags does not know yet
             self._hear(at)
             return
         if is_close(body):
@@ -427,8 +428,9 @@ class _Step:
         elif isinstance(body, (*WRITES, Sync)):
             self._catch_up(at)
         tree, triggers, key, told = self._carried_out(at, request)
-        world.tree = tree
-        self._fire(triggers)
+        if triggers or tree is not self.rules.tree(world.tree):
+            world.tree = tree
+            self._fire(triggers)
         if lost:
             self._lose(at)
             return
@@ -503,8 +505,6 @@ class _Step:
 
     def _fire(self, triggers: Sequence[Trigger], without: int = 0) -> None:
         """Send each watcher its notice; a follower that lags does so when it is there."""
-        if not triggers:
-            return
         for at, seat in enumerate(self.world.seats):
             if seat.view is not None:
                 change = (self.world.tree, tuple(triggers))

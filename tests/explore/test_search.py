@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from labkit.course.climbs.list_create_retry import ListCreateRetry
+from labkit.course.climbs.reads_prove_nothing import ReadsProveNothing
 from labkit.course.climbs.suspended_means_stop import SuspendedMeansStop
 from labkit.course.exercises import doubts, locks, queues
 from labkit.errors import ConfigError
@@ -119,3 +120,11 @@ def test_a_readers_own_invariant() -> None:
 def test_what_is_not_known_is_told() -> None:
     with pytest.raises(ConfigError, match="choose one of lock, queue, counter, election"):
         explore(_adds, as_a="barrier")
+
+
+@pytest.mark.parametrize("server", [SuspendedMeansStop, ReadsProveNothing])
+def test_a_follower_that_lags_answers_a_session_that_has_ended(server: type) -> None:
+    found = explore(server, nodes=2, requests=2, faults=2)
+    assert found.violation == "node1 answers 1, which nobody holds"
+    assert [step["kind"] for step in found.schedule if step["fault"]] == ["lags", "session ends"]
+    assert len(found.schedule) == 8
