@@ -147,12 +147,27 @@ class Sheet:
     """A card to draw on, in inches from its upper left corner."""
 
     def __init__(self, height: float, width: float = WIDTH, border: bool = True) -> None:
-        self.figure = Figure(figsize=(width, height))
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self._figure = Figure(figsize=(width, height))
+        self._rules: list[tuple[float, float, float, str]] = []  # lines of time, from and to
+        self._bars: list[tuple[float, float, float, float]] = []  # from and to, top and bottom
+        self.axes = self._figure.add_axes((0, 0, 1, 1))
         self.axes.set(xlim=(0, width), ylim=(height, 0))
         self.axes.axis("off")
         if border:
             self.box(0.04, 0.04, width - 0.08, height - 0.08, edge=style.LINE, radius=0.12, z=0)
+
+    @property
+    def figure(self) -> Figure:
+        """What was drawn. A line of time is not seen through bars: they have words in them."""
+        for y, start, end, shade in self._rules:
+            at = start
+            over = [(b, e) for b, e, top, bottom in self._bars if top < y < bottom and e > start]
+            for begin, until in [*sorted(over), (end, end)]:
+                if begin > at:
+                    self.line((at, y), (min(begin, end), y), shade)
+                at = max(at, until)
+        self._rules.clear()
+        return self._figure
 
     def box(
         self,
@@ -169,6 +184,8 @@ class Sheet:
         hatch: str = "",
     ) -> None:
         """A box with round corners."""
+        if z >= 2:
+            self._bars.append((x, x + width, y, y + height))
         patch = FancyBboxPatch(
             (x + radius, y + radius),
             width - 2 * radius,
@@ -329,7 +346,7 @@ class Sheet:
     def lane(self, y: float, name: str, start: float = 1.35, end: float = WIDTH - 0.25) -> None:
         """A line of time with its name before it."""
         self.text(0.22, y, name, bold=True, at="left")
-        self.line((start, y), (end, y))
+        self._rules.append((y, start, end, style.LINE))
 
     def bar(
         self,
@@ -343,6 +360,7 @@ class Sheet:
     ) -> None:
         """A number over time: held and answered ("both"), only "held", or only "answered"."""
         shade = style.colour(number)
+        self._bars.append((start, end, y - height / 2, y + height / 2))
         face = {"both": shade, "held": style.pale(shade), "answered": style.pale(shade, 0.45)}[kind]
         patch = Rectangle(
             (start, y - height / 2),
