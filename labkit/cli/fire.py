@@ -20,7 +20,7 @@ def _faults_of_chaos() -> tuple[str, ...]:
 
 
 def _faults_of_recipes() -> tuple[str, ...]:
-    from labkit.judge.recipes.trial import FAULTS
+    from labkit.judge.recipes.under_fire import FAULTS
 
     return FAULTS
 
@@ -102,8 +102,8 @@ def judge(kind: str, target: str, faults: list[str] | None, as_json: bool, **set
     What is judged is a class with the verbs of kazoo's recipe, such as
     kazoo.recipe.lock:Lock. Ends with 1 on a violation.
     """
-    from labkit.judge.recipes.trial import FAULTS
-    from labkit.judge.recipes.trial import judge as try_recipe
+    from labkit.judge.recipes.under_fire import FAULTS
+    from labkit.judge.recipes.under_fire import judge as try_recipe
 
     with terminal.progress(as_json) as report:
         wanted = faults or FAULTS

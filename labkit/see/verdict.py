@@ -12,7 +12,7 @@ from rich.table import Table
 
 from labkit.judge.ladder import Climb, Step, climb, told
 from labkit.judge.recipes.team import Fact
-from labkit.judge.recipes.trial import FAULTS, Judgement, judge
+from labkit.judge.recipes.under_fire import FAULTS, Judgement, judge
 from labkit.judge.report import Report, Violation
 from labkit.judge.rungs.trial import Claim, Finding
 from labkit.see.drawing import Look

@@ -9,7 +9,7 @@ import pytest
 
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Fact
-from labkit.judge.recipes.trial import Broken, Judgement
+from labkit.judge.recipes.under_fire import Broken, Judgement
 from labkit.judge.recipes.verdicts import Violation
 from labkit.see.verdict import late_write, under_fire
 

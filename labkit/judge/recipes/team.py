@@ -117,7 +117,7 @@ class WorkerProcess:
 
 
 class Team:
-    """The workers of one trial, and everything that they have said. A context manager."""
+    """The workers of one run, and everything that they have said. A context manager."""
 
     def __init__(self, lab: Lab, kind: str, target: str, size: int, timeout: float) -> None:
         self.lab = lab

@@ -11,7 +11,7 @@ import pytest
 
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Fact
-from labkit.judge.recipes.trial import Judgement, judge
+from labkit.judge.recipes.under_fire import Judgement, judge
 from labkit.judge.recipes.verdicts import History, Logged, counted, guarded, queued
 from labkit.servers.zookeeper.txnlog import Transaction
 

@@ -1,4 +1,4 @@
-"""One recipe's trial: its workers, faults drawn from a seed, and a verdict."""
+"""A recipe under fire: its workers, faults drawn from a seed, and a verdict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Broken:
 
 @dataclass(frozen=True, repr=False)
 class Judgement:
-    """What came of a trial. `untested` says what was not tried, so that it is not called safe.
+    """What came of a run. `untested` says what was not tried, so that it is not called safe.
 
     All times are in seconds on the clock of the facts; `began` is when the run did.
     """
