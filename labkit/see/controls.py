@@ -172,7 +172,7 @@ class Controls(widgets.VBox):
         """Show the lab, which runs, from now on."""
         self._timeline = self.lab.timeline
         self._tail = self._timeline.tail()
-        self._spans = Story()
+        self._spans = Story(forgets=True)
         self.rows.children = ()
         self._forget_rows(self._rows)
         self.again.layout.display = "none"
@@ -365,7 +365,7 @@ class Controls(widgets.VBox):
     def _draw(self) -> None:
         events, anew = self._tail.read()
         if anew:
-            self._spans = Story()
+            self._spans = Story(forgets=True)
         spans = self._spans
         for event in events:
             spans.add(event)

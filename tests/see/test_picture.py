@@ -170,7 +170,7 @@ def test_what_was_done_to_zookeepers_servers_is_marked() -> None:
     picture = quorum(run.in_order())
     assert {"pause", "partition", "heal"} <= set(texts(picture))
     (broken,) = (lane["broken"] for lane in picture.data()["lanes"] if lane["broken"])
-    assert broken == [[2.0, 3.01, "cut"]]
+    assert broken == [[2.01, 3.0, "cut"]]
 
 
 def test_requests_that_come_thick_are_thinned_out_where_they_would_cover_each_other() -> None:
