@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -104,7 +105,10 @@ def _pulling(api: docker.APIClient, image: str, refused: list[str]) -> Any:
 @contextmanager
 def _without_credentials(api: docker.APIClient) -> Iterator[None]:
     """What is built here begins with an image that is here, so no registry is asked for any."""
-    api.reload_config(os.devnull)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as settings:
+        settings.write('{"auths": {"nowhere": {}}}')  # with none at all it would look again
+        settings.flush()
+        api.reload_config(settings.name)
     try:
         yield
     finally:
