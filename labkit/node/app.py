@@ -133,7 +133,6 @@ def create_app(
         static_folder=None,
         validation_error_callback=_unprocessable,
         validation_error_model=Problem,
-        security_schemes={},  # else the document says null, which is not valid
     )
 
     _serve_number(app, claimant, about, request_deadline)
@@ -204,7 +203,10 @@ def _serve_ids(app: OpenAPI, ids: Ids) -> None:
 
 
 def _document_only_what_happens(app: OpenAPI) -> None:
-    """Take the validation errors out of operations that have no parameters."""
+    """Take out the validation errors of operations that have no parameters, and ways to log in:
+    there are none, and Swagger UI would show a button for them.
+    """
+    app.api_doc["components"].pop("securitySchemes", None)
     for path in app.api_doc["paths"].values():
         for operation in path.values():
             if not operation.get("parameters"):

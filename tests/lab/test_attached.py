@@ -19,6 +19,7 @@ from labkit.lab.lab import Lab
 from labkit.lab.tree import look
 from labkit.see.controls import controls
 from labkit.servers.zookeeper import config, install
+from labkit.servers.zookeeper.attached import Attached
 
 T = 1.5
 _KINDS = ["process", pytest.param("docker", marks=pytest.mark.docker)]
@@ -215,11 +216,32 @@ def test_docker_says_that_it_cannot_cut_these_links(theirs: Theirs) -> None:
 
 
 @pytest.mark.parametrize(
+    "hosts", ["[::1]:2181", "zk:1,[2001:db8::7]:2182,10.0.0.1:3", "[::ffff:10.0.0.1]:2181", "zk.:1"]
+)
+def test_servers_are_named_in_every_way_that_addresses_have(hosts: str) -> None:
+    read = Attached.read(f"{hosts}/a/b", {})
+    assert (read.servers, read.chroot) == (hosts, "/a/b")
+
+
+def test_a_zookeeper_at_an_address_of_ipv6(theirs: Theirs) -> None:
+    hosts = theirs.hosts.replace("127.0.0.1", "[::1]") + "/their/app"
+    with Lab(nodes=2, zookeeper=hosts, backend="process", record=False) as lab:
+        assert sorted(node.sequence() for node in lab.nodes) == [1, 2]
+        assert lab.zk.exists("/sequence/2")
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"zookeeper": "host:port"}, "it must be host:port"),
         ({"zookeeper": "h:2181/a//b"}, "at most one /path"),
         ({"zookeeper": "h:0"}, "it must be host:port"),
+        ({"zookeeper": "::1"}, "An IPv6 address has brackets"),
+        ({"zookeeper": "::1:2181"}, "An IPv6 address has brackets"),
+        ({"zookeeper": "[::1:2181"}, "An IPv6 address has brackets"),
+        ({"zookeeper": "[1::2::3]:2181"}, "An IPv6 address has brackets"),
+        ({"zookeeper": "[127.0.0.1]:2181"}, "An IPv6 address has brackets"),
+        ({"zookeeper": "[::1]:70000"}, "it must be host:port"),
         ({"zookeeper": "h", "ensemble": 3}, "ensemble is for a ZooKeeper that the lab starts"),
         ({"zookeeper": "h", "kazoo": {"randomize_hosts": True}}, "'randomize_hosts'"),
         ({"zookeeper": "h", "kazoo": {"auth_data": [("sasl", "a:b")]}}, "one digest"),

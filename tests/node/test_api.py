@@ -72,6 +72,10 @@ def test_every_route_is_documented_with_what_it_answers(document: dict[str, Any]
     }
 
 
+def test_nobody_is_asked_to_log_in_where_nobody_can(document: dict[str, Any]) -> None:
+    assert "securitySchemes" not in document["components"]  # by that Swagger UI shows a button
+
+
 def test_the_headers_of_a_number_are_documented(document: dict[str, Any], node: Node) -> None:
     described = document["paths"]["/sequence"]["get"]["responses"]["200"]["headers"]
     assert {*described} == {"Fencing-Token", "Lease-Remaining-Ms"}

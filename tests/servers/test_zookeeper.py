@@ -103,6 +103,14 @@ def test_a_program_that_the_system_cannot_run_is_no_java(tmp_path: Path) -> None
         find_installation({"PATH": str(tmp_path / "usr/bin")}, tmp_path)
 
 
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"])
+def test_what_java_is_told_elsewhere_is_no_part_of_an_answer(
+    zookeeper_lab: Lab, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "-Dcompany=ours")
+    assert zookeeper_lab.zkcli("get /zookeeper/none") == "Node does not exist: /zookeeper/none"
+
+
 def test_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match="apt-get install zookeeper.*ZOOKEEPER_HOME"):
         find_installation({"PATH": ""}, tmp_path)

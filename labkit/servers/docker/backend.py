@@ -176,8 +176,8 @@ class DockerBackend(OneMachine):
         return {name: self._servers[name].endpoint for name in names}
 
     def attach(self, servers: Mapping[str, Endpoint], chroot: str) -> None:
-        reached = (f"{address_from_inside(at.host)}:{at.port}" for at in servers.values())
-        self._foreign = ",".join(reached) + chroot
+        reached = (Endpoint(address_from_inside(at.host), at.port) for at in servers.values())
+        self._foreign = ",".join(map(str, reached)) + chroot
         with explained():
             self._networks.create_front()
 

@@ -237,7 +237,9 @@ def address_from_inside(host: str) -> str:
     Raises `ConfigError` for a host that a container could not reach.
     """
     try:
-        address = socket.gethostbyname(host)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        # Containers mostly have IPv4 and no IPv6.
+        address = str(min((at[4][0] for at in found), key=lambda address: ":" in str(address)))
     except OSError as error:
         raise ConfigError(f"ZooKeeper's host {host} has no address here ({error}).") from error
     if not ipaddress.ip_address(address).is_loopback:

@@ -57,6 +57,8 @@ _NODE_MEMORY = 17 * MEGABYTE
 _ZOOKEEPER_MEMORY = 150 * MEGABYTE
 _OTHER_FILES = 200  # that a notebook's kernel has open, or ZooKeeper's Java
 
+_OF_JAVA = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
+
 _LOOK = 0.002  # seconds between two looks at a fact that the system announces to nobody
 
 
@@ -405,7 +407,9 @@ class ProcessBackend(OneMachine):
     def _environ(self) -> dict[str, str]:
         # In some locales Java cannot name every file. Where this one is missing, nothing changes.
         locale = {"LC_ALL": "C.UTF-8"} if sys.platform == "linux" else {}
-        return {**os.environ, **locale, LAB_VARIABLE: self.lab_id}
+        # Java would say on its output what it picks up there, an agent anything else.
+        inherited = {name: text for name, text in os.environ.items() if name not in _OF_JAVA}
+        return {**inherited, **locale, LAB_VARIABLE: self.lab_id}
 
     def _launch_java(self, command: list[str], log: Path) -> psutil.Process:
         with open(log, "ab") as output:

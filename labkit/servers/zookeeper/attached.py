@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from labkit.node.tls import Tls
 from labkit.servers.base import Endpoint
 from labkit.servers.zookeeper.config import CLIENT_PORT
 
-# A name or an IPv4 address, because kazoo connects to no others; and a port, or 2181.
-_SERVER = re.compile(r"([\w-]{1,63}(?:\.[\w-]{1,63})*)(?::([0-9]{1,5}))?", re.ASCII)
+# A name, an IPv4 address, or an IPv6 address in brackets; and a port, or 2181.
+_SERVER = re.compile(
+    r"(?:([\w-]{1,63}(?:\.[\w-]{1,63})*\.?)|\[([0-9a-fA-F:.]+)\])(?::([0-9]{1,5}))?", re.ASCII
+)
 
 #: kazoo's settings that a lab passes on to its nodes and clients.
 _SETTINGS = ("auth_data", "use_ssl", "ca", "certfile", "keyfile", "verify_certs")
@@ -37,12 +40,16 @@ class Attached:
         """What `Lab(zookeeper=…, kazoo=…)` names. Raises `ConfigError`."""
         names, slash, path = hosts.partition("/")
         matches = [_SERVER.fullmatch(host.strip()) for host in names.split(",")]
-        endpoints = [Endpoint(m[1], int(m[2] or CLIENT_PORT)) for m in matches if m]
-        good = len(endpoints) == len(matches) and all(1 <= at.port <= 65535 for at in endpoints)
+        found = [(m[1], m[2], int(m[3] or CLIENT_PORT)) for m in matches if m]
+        endpoints = [Endpoint(name or address, port) for name, address, port in found]
+        good = len(found) == len(matches) and all(
+            1 <= port <= 65535 and (name or _is_ipv6(address)) for name, address, port in found
+        )
         if not good or (slash and not all(part.strip(".") for part in path.split("/"))):
             raise ConfigError(
                 f"zookeeper is {hosts!r}; it must be host:port, or several of them separated by "
-                'commas, with at most one /path at the end: "zk1:2181,zk2:2181/some/chroot".'
+                'commas, with at most one /path at the end: "zk1:2181,zk2:2181/some/chroot". An '
+                'IPv6 address has brackets: "[::1]:2181".'
             )
         if unknown := [name for name in settings if name not in _SETTINGS]:
             raise ConfigError(
@@ -60,6 +67,13 @@ class Attached:
     def named(self) -> dict[str, Endpoint]:
         """The servers by the names that they have in a lab."""
         return {f"zookeeper{n}": at for n, at in enumerate(self.endpoints, start=1)}
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False
 
 
 def _credential(settings: Mapping[str, Any]) -> str:

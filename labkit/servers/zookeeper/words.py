@@ -29,6 +29,7 @@ def parse_srvr(answer: str) -> dict[str, str]:
 
 _CLI_NOISE = re.compile(
     r"Connecting to .*|Welcome to ZooKeeper!|JLine support.*|\[zk: .*\d\] ?.*|WATCHER::|"
+    r"(?:NOTE: )?Picked up \w+: .*|"
     r"WatchedEvent .*|SLF4J: .*|(\[\S+\] |\d{4}-\d\d-\d\d .* - )(INFO|WARN|ERROR)\b.*|\s*"
 )
 _JAVA_STACK = re.compile(r"^\s+at [\w.$/]+\(.*\)$", re.MULTILINE)
