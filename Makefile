@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(shell command -v uv || echo $(BIN)/uv)
+# A uv that runs: a version manager may have put a stub of that name on the path.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo $(BIN)/uv)
 # What can install a system's packages here: apt-get, with sudo where one is not root. Else empty.
 APT := $(shell command -v apt-get >/dev/null && \
   { [ "$$(id -u)" = 0 ] || command -v sudo; } && echo env DEBIAN_FRONTEND=noninteractive apt-get)
@@ -15,17 +16,29 @@ export UV_SYSTEM_CERTS := 1
 # Where this is set, each of many processes would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab tour test test-long test-quick test-release chaos bench notebooks image img check pins \
+.PHONY: lab set-up system tour test test-long test-quick test-release chaos bench notebooks image img check pins \
   zookeeper zookeeper-install lab-ready chromium clean help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-lab: .venv/ready lab-ready  ## Set up, and open the course in JupyterLab
-	$(BIN)/labkit lab
+lab: set-up  ## Set up, and open the course in JupyterLab
+	@echo "JupyterLab: starting"
+	@$(BIN)/labkit lab
 
-tour: .venv/ready lab-ready  ## Set up, and run the experiment in the terminal
+tour: set-up  ## Set up, and run the experiment in the terminal
 	$(BIN)/labkit tour
+
+# Python's packages and the system's come side by side. What their installers print is a log of each,
+# and is shown, one after the other, if one of them fails.
+set-up:
+	@logs=$$(mktemp -d); trap 'rm -rf "$$logs"' EXIT; \
+	$(MAKE) --no-print-directory .venv/ready 2>"$$logs/packages" & packages=$$!; \
+	$(MAKE) --no-print-directory system 2>"$$logs/system"; system=$$?; \
+	wait $$packages; packages=$$?; \
+	[ $$packages$$system = 00 ] || for log in packages system; do \
+	  echo "--- What was printed while the $$log came:"; cat "$$logs/$$log"; done >&2; \
+	[ $$packages = 0 ] && $(MAKE) --no-print-directory lab-ready $$([ $$system = 0 ] || echo APT=)
 
 test: .venv/tests zookeeper chromium check  ## Set up, run every page, and test what it stands on
 	$(call tests,not long)
@@ -86,11 +99,22 @@ img: .venv/tests  ## Draw the diagrams again
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	  "Python 3.11 or later is needed, and $(PYTHON) is older. Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@if command -v uv >/dev/null; then uv venv -q --seed --python $(PYTHON) .venv; exit; fi; \
+	@if uv --version >/dev/null 2>&1; then uv venv -q --seed --python $(PYTHON) .venv; exit; fi; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo \
 	  "Python's venv module is missing. As root: apt-get install python3-venv"; exit 1; }; \
-	$(PYTHON) -m venv .venv; \
-	$@ -m pip install -q --disable-pip-version-check -c deploy/constraints.txt uv 2>/dev/null || true
+	echo "Python packages: getting uv"; \
+	$(PYTHON) -m venv --without-pip .venv; \
+	PYTHONPATH=$$($(PYTHON) -c "$$PIP_WHEEL") $@ -m pip install -q --disable-pip-version-check \
+	  -c deploy/constraints.txt uv >&2 || true
+
+# Python brings a pip that runs as it is. To install it would take longer than all packages by uv.
+define PIP_WHEEL
+import ensurepip, glob, os, sysconfig
+own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+places = own, sysconfig.get_config_var("WHEEL_PKG_DIR") or own
+print(next((wheel for place in places for wheel in glob.glob(place + "/pip-*.whl")), ""))
+endef
+export PIP_WHEEL
 
 .venv/ready: .venv/bin/python pyproject.toml labkit/requirements.txt labkit/node/requirements.txt deploy/constraints.txt  # what a lab needs
 	$(call install,.)
@@ -99,9 +123,10 @@ img: .venv/tests  ## Draw the diagrams again
 	$(call install,.[test])
 
 define install
-@echo "Installing Python packages: $(1)"
-@$(UV) pip install -q --python $(BIN)/python -c deploy/constraints.txt -e '$(1)' 2>/dev/null \
-|| $(BIN)/python -m pip install -q -c deploy/constraints.txt -e '$(1)'
+@echo "Python packages: installing $(1)"
+@$(UV) pip install -q --python $(BIN)/python -c deploy/constraints.txt pip -e '$(1)' >&2 \
+|| { $(BIN)/python -m ensurepip >/dev/null; \
+  $(BIN)/python -m pip install -q -c deploy/constraints.txt -e '$(1)' >&2; }
 @touch $@
 endef
 
@@ -119,9 +144,21 @@ zookeeper: .venv/ready
 
 # The system's package, which takes root or Homebrew; else, or where it is too old, a release of one's own.
 zookeeper-install:
-	@if [ -n "$(APT)" ]; then $(APT) update -q && $(APT) install -yq $(ZOOKEEPER); \
-	elif command -v brew >/dev/null; then brew install zookeeper; fi; \
+	@$(SYSTEM); \
 	$(HAS_ZOOKEEPER) || $(BIN)/labkit install-zookeeper || { echo "$$NO_ZOOKEEPER" >&2; exit 1; }
+
+SYSTEM = if [ -n "$(APT)" ]; then \
+  echo "ZooKeeper and Java: installing Debian's packages"; \
+  $(APT) update -q >&2 && $(APT) install -yq --no-install-recommends $(ZOOKEEPER) >&2; \
+  elif command -v brew >/dev/null; then \
+  echo "ZooKeeper and Java: installing Homebrew's"; brew install zookeeper >&2; fi
+
+# The same while there are no Python packages yet, unless something is there that looks like enough.
+system:
+	@docker info >/dev/null 2>&1 || [ -n "$$ZOOKEEPER_HOME" ] \
+	|| { [ -e /usr/share/java/zookeeper.jar ] && java -version; } >/dev/null 2>&1 \
+	|| ls -d "$${LABKIT_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/labkit}"/zookeeper-*/lib >/dev/null 2>&1 \
+	|| { $(SYSTEM); }
 
 HAS_ZOOKEEPER := $(BIN)/python -c \
   'from labkit.servers.zookeeper.install import find_installation; find_installation()' 2>/dev/null
