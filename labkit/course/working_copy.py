@@ -69,7 +69,9 @@ class WorkingCopy:
         settings = Path(__file__).parent / "jupyter"
         command = ["-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
         command += [f"--LabApp.default_url=/lab/tree/{first.relative_to(root).as_posix()}"]
-        command += [f"--LabApp.app_settings_dir={settings}", "--log-level=WARN"]
+        command += [f"--LabApp.app_settings_dir={settings}"]
+        # Around the link stands nothing else: no news, and no warning that is not the reader's.
+        command += ["--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"]
         command += [] if browser else ["--no-browser"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command += ["--allow-root"]  # as everybody is in most containers; it is on loopback
