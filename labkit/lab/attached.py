@@ -219,8 +219,8 @@ class AttachedZooKeeper(ZooKeeperHandle):
 
     def _hold_any(self, nodes: Mapping[str, str]) -> bool:
         """Whether one of the nodes, by name and URL, has a number."""
-        told = (json.loads(data) for data, _ in self._claims() if owner(data.decode()) in nodes)
-        return any(said.get("url") == nodes[said["owner"]] for said in told)
+        claims = (json.loads(data) for data, _ in self._claims() if owner(data.decode()) in nodes)
+        return any(claim.get("url") == nodes[claim["owner"]] for claim in claims)
 
     def _exists(self, path: str) -> bool:
         return self._zk.exists_async(path).get(timeout=_TIMEOUT) is not None

@@ -137,9 +137,9 @@ class Worker:
         number = held_number(str(what))
         if number is None:
             raise ValueError(f"{what!r} does not end in a number, and so cannot be drawn.")
-        self._say(number)
+        self._have(number)
         yield
-        self._say(None)
+        self._have(None)
 
     def work(self, seconds: float) -> None:
         """Be busy for so long, not counting the time in which it is frozen."""
@@ -204,7 +204,7 @@ class Worker:
         if state == KazooState.CONNECTED and not self._ended.is_set():
             self._note()
 
-    def _say(self, number: int | None) -> None:
+    def _have(self, number: int | None) -> None:
         self._pass()
         self._has = number
         self._note()

@@ -36,7 +36,7 @@ class Table:
 
     def _servers(self) -> Iterator[tuple[str, str, str, str, str]]:
         for server in self.servers:
-            said, machine, at = "–", "", str(server.endpoint)
+            shown, machine, at = "–", "", str(server.endpoint)
             if self.backend is not None:
                 with suppress(LabError):  # it is not the lab's own, or is being removed
                     machine = self.backend.machine_of(server.name)
@@ -44,10 +44,10 @@ class Table:
                 at = server.link
                 if server.known_state == ServerState.RUNNING:
                     with suppress(LabError):
-                        said = str(server.status()["number"] or said)
+                        shown = str(server.status()["number"] or shown)
             elif isinstance(server, ZooKeeperServer):
-                said = server.mode or said
-            yield server.name, server.known_state, said, machine, at
+                shown = server.mode or shown
+            yield server.name, server.known_state, shown, machine, at
 
     def __str__(self) -> str:
         rows = list(self._rows()) if self.servers else []

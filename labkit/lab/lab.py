@@ -27,7 +27,7 @@ from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.machine import Machine
 from labkit.lab.node import Node, Server
-from labkit.lab.nodes import MAX_NODES, Nodes, Told
+from labkit.lab.nodes import MAX_NODES, Nodes, NodeSettings
 from labkit.lab.recorder import Recorder
 from labkit.lab.settings import Settings, taking
 from labkit.lab.tap import Tap
@@ -153,8 +153,8 @@ class Lab(LinkVerbs):
         self._core.backend.require_room(wanted.nodes, 0 if self._attached else wanted.ensemble)
         self._zookeeper = self._create_zookeeper(self._core.backend, progress)
         self._zookeeper.launch()
-        told = self._told()
-        created = [self._nodes.create(told) for _ in range(wanted.nodes)]
+        settings = self._node_settings()
+        created = [self._nodes.create(settings) for _ in range(wanted.nodes)]
         progress("starting nodes", None)
         each(Node.launch, created)
         self._zookeeper.wait_serving()
@@ -399,7 +399,7 @@ class Lab(LinkVerbs):
 
     def add_node(self, *, env: Mapping[str, str] | None = None) -> Node:
         """Start one more node; `env` are environment variables of its own."""
-        return self._nodes.add(1, self._told(env))[0]
+        return self._nodes.add(1, self._node_settings(env))[0]
 
     def scale(self, count: int) -> None:
         """Have `count` nodes alive: kill the longest-lived ones, or start new ones.
@@ -411,7 +411,7 @@ class Lab(LinkVerbs):
             alive = self.alive
             each(Node.kill, alive[: max(len(alive) - count, 0)])
             self._nodes.bury()
-            for node in self._nodes.add(max(count - len(alive), 0), self._told()):
+            for node in self._nodes.add(max(count - len(alive), 0), self._node_settings()):
                 # The starting order decides who gets which number, as a reader expects.
                 with suppress(NoAnswer, NodeUnreachable):
                     node.sequence()
@@ -427,7 +427,7 @@ class Lab(LinkVerbs):
         """An id that no other event of this lab has."""
         return self._core.new_id()
 
-    def _told(self, own: Mapping[str, str] | None = None) -> Told:
+    def _node_settings(self, own: Mapping[str, str] | None = None) -> NodeSettings:
         """What a node that is made now is told: by the lab, by ZooKeeper, and for it alone."""
         env = {
             "SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)),
@@ -437,7 +437,7 @@ class Lab(LinkVerbs):
             **self._env,
             **(own or {}),
         }
-        return Told(env, self.zookeeper.files, self.request_deadline)
+        return NodeSettings(env, self.zookeeper.files, self.request_deadline)
 
     def _changed(self, hosts: str) -> None:
         """Let the lab's own client know where ZooKeeper's servers are now."""

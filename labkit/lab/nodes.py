@@ -21,8 +21,8 @@ _KEPT_DEAD = 8  # nodes that can be started again, however many have died
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a node is told when it is made: its environment, files by the variables that name
+class NodeSettings:
+    """What a node gets when it is made: its environment, files by the variables that name
     them, and its HTTP deadline in seconds.
     """
 
@@ -58,21 +58,21 @@ class Nodes:
             known = ", ".join(self._nodes) or "no node"
             raise ServerNotFound(f"There is no {name} in this lab; it has {known}.") from None
 
-    def create(self, told: Told) -> Node:
+    def create(self, settings: NodeSettings) -> Node:
         """Make one more, which does not run yet."""
         with self._lock:
             self._created += 1
             name = f"node{self._created}"
-            env = {"NODE_LAB": self._core.running.lab_id, **told.env}
-            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, told.files)
+            env = {"NODE_LAB": self._core.running.lab_id, **settings.env}
+            spec = NodeSpec(name, _FIRST_PORT + self._created - 1, env, settings.files)
             endpoint = self._core.running.create_node(spec)
             reach_directly(endpoint.host)
             self._core.placed(name)
-            node = Node(self._core, name, endpoint, request_deadline=told.request_deadline)
+            node = Node(self._core, name, endpoint, request_deadline=settings.request_deadline)
             self._nodes[name] = node
         return node
 
-    def add(self, count: int, told: Told) -> list[Node]:
+    def add(self, count: int, settings: NodeSettings) -> list[Node]:
         """Make and start `count` more, or none at all. Raises `ConfigError` for too many."""
         if not count:
             return []
@@ -81,7 +81,7 @@ class Nodes:
         nodes: list[Node] = []
         try:
             for _ in range(count):
-                nodes.append(self.create(told))
+                nodes.append(self.create(settings))
             each(Node.start, nodes)
             self.register()
         except BaseException:

@@ -24,7 +24,7 @@ from labkit.story.timeline import Timeline
 _TIMEOUT = 1.0  # seconds of silence after which a node counts as unreachable
 _GIVE_UP = 10.0  # seconds after which a silent connection is replaced
 _NOTED = {"subject", "t", "reachable", "error", "asked", "previous_until"}  # by the recorder
-_SAID = {field.name for field in fields(StatusEvent)} - _NOTED  # by the node itself
+_FIELDS = {field.name for field in fields(StatusEvent)} - _NOTED  # by the node itself
 _ELECTING = 0.1  # seconds between two looks at a ZooKeeper server: an election may take as little
 _MODE = re.compile(rb"^Mode: (\w+)", re.MULTILINE)
 
@@ -56,7 +56,7 @@ class Recorder:
         self._servers = servers
         self._client = client
         self._interval = interval
-        self._said: dict[str, StatusEvent] = {}  # each node's last, whether recorded or not
+        self._latest: dict[str, StatusEvent] = {}  # each node's last, whether recorded or not
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -93,8 +93,8 @@ class Recorder:
     def _unheard(self, names: Set[str], since: float, timeout: float) -> Set[str]:
         """Wait for nodes to be asked after `since`; those that were not after `timeout` seconds."""
         while self._thread is not None:
-            said = {name: self._said.get(name) for name in names & self._names()}
-            names = {name for name, status in said.items() if _asked(status) < since}
+            latest = {name: self._latest.get(name) for name in names & self._names()}
+            names = {name for name, status in latest.items() if _asked(status) < since}
             if not names or self._timeline.now() > since + timeout:
                 return names
             time.sleep(0.01)
@@ -155,8 +155,8 @@ class Recorder:
             code, _, body = await connection.get("/status")
             if code != 200:
                 raise ValueError(f"it answers GET /status with {code}")
-            said = json.loads(body)
-            return StatusEvent(name, **{key: said[key] for key in _SAID & said.keys()})
+            status = json.loads(body)
+            return StatusEvent(name, **{key: status[key] for key in _FIELDS & status.keys()})
         finally:
             silent.cancel()
             hopeless.cancel()
@@ -166,8 +166,8 @@ class Recorder:
 
     def _note(self, status: StatusEvent) -> None:
         """Record a node's status, if it says anything new."""
-        before = self._said.get(status.subject)
-        self._said[status.subject] = status
+        before = self._latest.get(status.subject)
+        self._latest[status.subject] = status
         if before is None or _lasting(before) != _lasting(status):
             until = None if before is None else before.asked
             self._timeline.record(replace(status, previous_until=until))

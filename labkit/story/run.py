@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from labkit.story.answers import Answers, Life
 from labkit.story.bars import LAST, NODES, WORKERS, Bar, Stretch, Word, beside, side_by_side
@@ -39,50 +39,42 @@ from labkit.story.requests import Asked, Request, Requests
 from labkit.story.stretches import Mark, natural
 from labkit.story.timeline import LASTING
 
+T = TypeVar("T")
+
 _ENDED = "session ends"  # a mark's words
 _KEPT = 20_000  # requests, of a reading that forgets
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What a timeline that grew too long has dropped: how much of what, up to which zxid."""
+    """What a timeline that grew too long has dropped: how much, and whether of each sort."""
 
     count: int = 0
-    kinds: frozenset[str] = frozenset()
-    zxid: int = 0
+    zxid: int = 0  # up to which
+    requests: bool = False
+    changes: bool = False  # ZooKeeper's log
+    faults: bool = False
+    owners: bool = False  # what says whose a claim was
 
     def more(self, event: DroppedEvent) -> Lost:
         """The same, and what an event says besides."""
-        kinds, zxid = self.kinds | event.kinds.keys(), max(self.zxid, event.zxid)
-        return Lost(self.count + event.events, kinds, zxid)
 
-    def _has(self, *kinds: type[Event]) -> bool:
-        return any(kind.kind in self.kinds for kind in kinds)
+        def has(*kinds: type[Event]) -> bool:
+            return any(kind.kind in event.kinds for kind in kinds)
 
-    @property
-    def requests(self) -> bool:
-        """Whether requests are missing."""
-        return self._has(RequestEvent)
-
-    @property
-    def changes(self) -> bool:
-        """Whether part of ZooKeeper's log is missing."""
-        return self._has(TransactionEvent)
-
-    @property
-    def faults(self) -> bool:
-        """Whether something may have been broken that is not known."""
-        return self._has(VerbEvent, FaultEvent)
+        return Lost(
+            self.count + event.events,
+            max(self.zxid, event.zxid),
+            self.requests or has(RequestEvent),
+            self.changes or has(TransactionEvent),
+            self.faults or has(VerbEvent, FaultEvent),
+            self.owners or has(TransactionEvent, StatusEvent),
+        )
 
     @property
     def beginning(self) -> bool:
         """Whether something is missing of what a run is judged by."""
         return self.requests or self.changes or self.faults
-
-    @property
-    def owners(self) -> bool:
-        """Whether what says whose a claim was is missing."""
-        return self._has(TransactionEvent, StatusEvent)
 
 
 @dataclass
@@ -196,20 +188,20 @@ class Story:
             if deed.makes == "stopped":
                 self._stops[deed.server].append(deed)
 
-    def _known(self, name: str, version: object, make: Callable[[], Any]) -> Any:
+    def _known(self, name: str, version: object, make: Callable[[], T]) -> T:
         """What `make` made when there was the same to know; made anew if there is more."""
         found = self._memo.get(name)
         if found is None or found[0] != version:
             self._memo[name] = found = version, make()
-        return found[1]
+        value: T = found[1]
+        return value
 
     # --- requests -----------------------------------------------------------------------------
 
     @property
     def _sorted(self) -> _Sorted:
         version = self._asked.version, self._faults.version
-        found: _Sorted = self._known("requests", version, self._sort)
-        return found
+        return self._known("requests", version, self._sort)
 
     def _sort(self) -> _Sorted:
         """All in one pass: a long run's requests do not fit into a processor's cache."""
@@ -264,24 +256,22 @@ class Story:
     @property
     def asked(self) -> dict[str, Asked]:
         """All that was asked of each node, its number and IDs."""
-        found: dict[str, Asked] = self._known(
+        return self._known(
             "asked",
             self._asked.version,
             lambda: grouped([*self.number_requests, *self.id_requests], _node, Asked),
         )
-        return found
 
     @property
     def heard(self) -> dict[str, Asked]:
         """The requests that each node answered in any way, with a number or a refusal."""
-        found: dict[str, Asked] = self._known(
+        return self._known(
             "heard",
             self._asked.version,
             lambda: grouped(
                 (r for r in self.number_requests if r.phase == "ok" or r.end.status), _node, Asked
             ),
         )
-        return found
 
     @property
     def asked_nodes(self) -> list[str]:
@@ -298,8 +288,7 @@ class Story:
     @property
     def faults(self) -> list[Fault]:
         """What was wrong, in the order in which it began."""
-        found: list[Fault] = self._known("faults", self._faults.version, self._faults.all)
-        return found
+        return self._known("faults", self._faults.version, self._faults.all)
 
     @property
     def fault_count(self) -> int:
@@ -311,12 +300,11 @@ class Story:
     @property
     def _trouble(self) -> tuple[list[float], list[float]]:
         """The beginnings and the ends of the stretches in which something was broken."""
-        found: tuple[list[float], list[float]] = self._known(
+        return self._known(
             "trouble",
             self._faults.version,
             lambda: _unzipped(united((fault.begin, fault.end) for fault in self.faults)),
         )
-        return found
 
     def in_trouble(self, since: float, until: float) -> bool:
         """Whether anything was broken at some moment between the two."""
@@ -384,7 +372,7 @@ class Story:
 
     def claims_of(self, request: Request, since: float, until: float) -> Iterator[Znode]:
         """The claims of the node that answered, on the number that it answered, newest first."""
-        found: dict[tuple[int, str | None], Tenures] = self._known(
+        found = self._known(
             "of",
             self._claims.version,
             lambda: grouped(self.claims, lambda znode: (znode.order, znode.owner), Tenures),
@@ -394,7 +382,7 @@ class Story:
 
     def claims_on(self, number: int, since: float, until: float) -> Iterator[Znode]:
         """Everybody's claims on a number between two moments, newest first."""
-        found: dict[int, Tenures] = self._known(
+        found = self._known(
             "on",
             self._claims.version,
             lambda: grouped(self.claims, lambda znode: znode.order, Tenures),
