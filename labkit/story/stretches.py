@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from labkit.story.bars import LAST, Stretch
@@ -17,20 +17,6 @@ class Mark:
 
     t: float
     verb: str
-
-
-def captions(marks: Sequence[Mark], near: float, letter: float = 0.0) -> list[tuple[float, str]]:
-    """When, and the words; a mark that is near one, or below its words, shares its place.
-
-    `near` is in seconds, and so is what a `letter` takes.
-    """
-    found: list[tuple[float, str]] = []
-    for mark in marks:
-        if found and mark.t - found[-1][0] <= max(near, letter * len(found[-1][1])):
-            found[-1] = (found[-1][0], f"{found[-1][1]}, {mark.verb}")
-        else:
-            found.append((mark.t, mark.verb))
-    return found
 
 
 def open_stretch(stretches: list[Stretch], t: float, what: str = "") -> None:

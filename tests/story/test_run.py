@@ -12,7 +12,6 @@ import labkit
 from labkit.story.bars import Bar, Word
 from labkit.story.event import KINDS, CrewEvent, Holder, HoldersEvent
 from labkit.story.run import Story
-from labkit.story.stretches import Mark, captions
 
 
 def said(bars: list[Bar]) -> list[tuple[int, float, float, str]]:
@@ -320,11 +319,6 @@ def test_a_refusal_that_an_answer_overtook_does_not_take_it_back() -> None:
     run.ends(3.0)
     (bar,) = Story(run.in_order()).bars("node1")
     assert bar.end == 3.0
-
-
-def test_marks_that_would_cover_each_other_share_a_place() -> None:
-    marks = [Mark(1.0, "partition"), Mark(1.05, "pause"), Mark(2.0, "resume")]
-    assert captions(marks, near=0.1) == [(1.0, "partition, pause"), (2.0, "resume")]
 
 
 def test_a_late_watch_makes_nobody_a_zombie() -> None:
