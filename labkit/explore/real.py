@@ -39,10 +39,11 @@ from labkit.explore.says import plain
 from labkit.explore.search import Found
 from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
-from labkit.explore.tree import EPHEMERAL, SEQUENCE, Tree, Znode, parent
-from labkit.explore.world import Rules, Seat, World, shown
+from labkit.explore.tree import EPHEMERAL, SEQUENCE, WRITES, Tree, Znode, parent
+from labkit.explore.world import LAGS, Rules, Seat, World, shown
 from labkit.lab.lab import Lab
 from labkit.lab.lossy import LossyClient
+from labkit.lab.zookeeper import ZooKeeperServer
 
 _ANSWER = 10.0  # seconds in which a real reply, a notice or the end of a session comes
 _QUIET = 0.5  # seconds in which nothing comes from ZooKeeper, so that nothing will
@@ -68,7 +69,10 @@ def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
     """Repeat the schedule that breaks a specification. A schedule is needed."""
     if not found.violation:
         return Repeated(False, "There is no schedule to repeat: nothing wrong was found.")
-    again = _Repetition(wanted, lab)
+    lagging = {step["actor"] for step in found.schedule if step["kind"] == LAGS}
+    if len(lagging) > len(lab.zookeeper.followers):
+        return Repeated(False, "Not confirmed: a server has to lag. Repeat it on Lab(ensemble=3).")
+    again = _Repetition(wanted, lab, lagging)
     try:
         again.begin()
         for step in found.schedule:
@@ -86,8 +90,9 @@ def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
 class _Repetition:
     """The actors of a specification, each with a real client, and a znode for the whole of it."""
 
-    def __init__(self, wanted: Specification, lab: Lab) -> None:
+    def __init__(self, wanted: Specification, lab: Lab, lagging: set[str]) -> None:
         self._wanted = wanted
+        self._lagging = lagging
         self._lab = lab
         self._base = f"/explore-{os.getpid()}-{next(_numbers)}"
         observed = Observed(("connection",)) if wanted.faults else Observed()
@@ -103,21 +108,40 @@ class _Repetition:
         self._lab.zk.ensure_path(self._base)
         for path, data in self._wanted.znodes:
             self._lab.zk.create(self._base + path, data, makepath=True)
+        followers = list(self._lab.zookeeper.followers)
         for program in self._programs:
-            client = self._lab.client(f"{self._base[1:]}-{program.name}")
-            self._actors.append(_Actor(program, client, self._base))
+            server = None  # any; but one that will lag, or that sees at once what was written
+            if self._lagging:
+                lags = program.name in self._lagging and followers
+                server = followers.pop() if lags else self._lab.zookeeper.leader
+            client = self._lab.client(f"{self._base[1:]}-{program.name}", server=server)
+            self._actors.append(_Actor(program, client, self._base, self._lab.zookeeper.leader))
 
     def take(self, step: dict[str, Any], detail: int) -> None:
         """Do one step, and compare what the actor is told with what the schedule says."""
         actor = next(a for a in self._actors if a.program.name == step["actor"])
         for each in self._actors:
             each.last = False
+        if step["kind"] == LAGS:
+            self._cut_off(actor, True)
+            return
+        if step["kind"] in ("call", "hears") and actor.lags and not actor.reads:
+            self._cut_off(actor, False)  # what it sends has to reach the leader
         got = actor.take(step["kind"], detail, step)
         if step["kind"] in ("call", "notice") and not _same(got, step["told"]):
             raise _Differs(
                 f"in step {step['step']} {actor.program.name} is told {got!r} by the real "
                 f"ZooKeeper, and {step['told']!r} by the model."
             )
+
+    def _cut_off(self, actor: _Actor, lags: bool) -> None:
+        """Cut an actor's server off from the leader, or let it catch up."""
+        name = actor.client.servers[0].name
+        if lags:
+            self._lab.partition(name)
+        else:
+            self._lab.heal(name)
+        actor.lags = lags
 
     def verdict(self) -> str | None:
         """What is wrong, by the specification and by the tree that the log tells."""
@@ -137,6 +161,8 @@ class _Repetition:
         """End the clients, and remove what they leave."""
         self._rules.close()
         for actor in self._actors:
+            if actor.lags:
+                self._cut_off(actor, False)
             actor.client.heal()
             actor.client.stop()
             actor.client.close()
@@ -146,7 +172,10 @@ class _Repetition:
 class _Actor:
     """One actor: its code as in a search, its client as in reality."""
 
-    def __init__(self, program: Program, client: LossyClient, base: str) -> None:
+    def __init__(
+        self, program: Program, client: LossyClient, base: str, leader: ZooKeeperServer | None
+    ) -> None:
+        self._leader = str((leader or client.servers[0]).endpoint)
         self.program = program
         self.client = client
         self._base = base
@@ -154,10 +183,17 @@ class _Actor:
         self._armed: list[int] = []
         self._lost: list[int] = []  # watches that went with a connection
         self._ended = False
+        self.lags = False  # its server is cut off from the leader
         self.session = _session(client)
         self.last = False  # whether the last step has told it something
         self.moment: Moment = program.asleep
         self._tell(("begin", self.session, 0))
+
+    @property
+    def reads(self) -> bool:
+        """Whether its next call is one that its server answers by itself."""
+        calls = self.moment.calls
+        return bool(calls) and not isinstance(calls[0].body, (*WRITES, Sync))
 
     def seat(self, ended: set[int]) -> Seat:
         """Its place in the world, by what the log says of its session."""
@@ -173,7 +209,8 @@ class _Actor:
         """One step of this actor; what it is told, as plain data."""
         match kind:
             case "call":
-                return self._hear() if self._ended else self._ask()
+                told = self._ended and not (self.lags and self.reads)
+                return self._hear() if told else self._ask()
             case "request lost" | "reply lost":
                 self._lose(kind)
             case "session ends":
@@ -188,6 +225,8 @@ class _Actor:
                 self._tell(("over", detail))
             case "moves":
                 self._break()
+            case "catches up":
+                pass  # it did so when it was healed
             case _:
                 raise _Differs(f"nobody has shown yet how to repeat “{kind}”.")
         return None
@@ -295,9 +334,10 @@ class _Actor:
 
     def _end(self) -> None:
         """End the session as ZooKeeper does when it hears nothing: the client is not told."""
-        self.client.cut()
+        if not self.lags:  # else its server hears nothing of the end
+            self.client.cut()
         heir = KazooClient(
-            ",".join(f"{host}:{port}" for host, port in _addresses(self.client)),
+            self._leader,
             client_id=self.client.client_id,
             logger=LOG,
         )
@@ -350,10 +390,6 @@ def _flags(body: Any) -> tuple[bool, bool]:
 def _session(client: LossyClient) -> int:
     found = client.client_id
     return found[0] if found else 0
-
-
-def _addresses(client: LossyClient) -> list[tuple[str, int]]:
-    return [(server.endpoint.host, server.endpoint.port) for server in client.servers]
 
 
 def _wait(condition: Callable[[], object]) -> None:

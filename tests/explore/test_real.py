@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.course.climbs.list_create_retry import ListCreateRetry
+from labkit.course.climbs.reads_prove_nothing import ReadsProveNothing
 from labkit.course.climbs.sample import Sample
+from labkit.course.climbs.suspended_means_stop import SuspendedMeansStop
 from labkit.course.exercises import locks
 from labkit.explore import Specification, explore
 from labkit.explore.ready import lock, numbers
@@ -42,3 +44,18 @@ def test_what_is_right_on_the_real_one_is_not_confirmed(lab: Lab) -> None:
     again = repeat(found, lock(locks.acquire), lab)  # the same schedule, of code that is right
     assert not again.confirmed
     assert "Not confirmed" in again.sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [ReadsProveNothing, SuspendedMeansStop])
+def test_a_follower_that_lags_is_cut_off(server: type) -> None:
+    found = explore(server, faults=2)
+    with Lab(nodes=0, ensemble=3, backend="process", record=False) as lab:
+        again = found.on(lab)
+        assert again.confirmed, again
+        lab.wait_until(lambda: len(lab.zookeeper.followers) == 2, timeout=20)
+
+
+@pytest.mark.slow
+def test_a_single_server_cannot_lag(lab: Lab) -> None:
+    assert "ensemble=3" in str(explore(ReadsProveNothing, faults=2).on(lab))
