@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 
 from labkit.course import exercises
-from labkit.course.exercises import trial
+from labkit.course.exercises import checking
 from labkit.course.exercises.exercise import Exercise
 from labkit.course.exercises.harness import YOU
 from labkit.course.exercises.values import Moment
@@ -47,7 +47,7 @@ def judge(
     except InvalidTransition:  # closed, as it is after a page's last cell
         lab.start()
     with progress_bar("checking"):
-        found = trial.check(lab, exercise, function, deadline or exercise.deadline)
+        found = checking.check(lab, exercise, function, deadline or exercise.deadline)
     return Verdict(Outcome(found.outcome), found.message, found.moments)
 
 
