@@ -33,6 +33,9 @@ Step = Mapping[str, Any]
 class Explored(Found):
     """What a search found, as a notebook shows it: with a player for its schedule."""
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def _repr_html_(self) -> str:
         if not self.schedule:
             return f"<p><b>{escape(str(self))}</b></p>"
