@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from labkit.explore.puzzle import puzzle
-from labkit.explore.search import Found
+from labkit.explore.verb import Explored
 from labkit.explore.verb import explore as _explore
 from labkit.see.style import ALARM, PALETTE
 
@@ -30,7 +30,7 @@ _MOST = 2000  # states of a puzzle: some 300 kB, packed
 Step = Mapping[str, Any]
 
 
-class Explored(Found):
+class Shown(Explored):
     """What a search found, as a notebook shows it: with a player for its schedule."""
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Explored(Found):
         return player(self.schedule, title, foot)
 
 
-def explore(code: Any, **scope: Any) -> Explored:
+def explore(code: Any, **scope: Any) -> Shown:
     """Go through every schedule of a reader's code, and show the shortest one that breaks it.
 
     `explore(MyServer, nodes=2, requests=2, faults=1)`, `explore(acquire, as_a="lock", users=2)`
@@ -53,7 +53,7 @@ def explore(code: Any, **scope: Any) -> Explored:
     `schedule` (a list of steps), `states` and `complete`.
     """
     found = _explore(code, **scope)
-    return Explored(**{field.name: getattr(found, field.name) for field in fields(found)})
+    return Shown(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
 def player(schedule: Sequence[Step], title: str, foot: str = "") -> str:
