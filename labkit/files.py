@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
 
     Raises `Unreadable`, also for a file that is not there.
     """
-    text = _json_text(path)
+    text = json_text(path)
     try:
         return json.loads(text)
     except RecursionError:
@@ -42,7 +42,8 @@ def read_json(path: Path) -> Any:
         raise Unreadable(path, f"it is no JSON: {error}") from None
 
 
-def _json_text(path: Path) -> str:
+def json_text(path: Path) -> str:
+    """The letters of a JSON file, or of one with JSON in each line. Raises `Unreadable`."""
     try:
         data = path.read_bytes()
     except OSError as error:

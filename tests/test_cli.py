@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from labkit.cli import labs
 from labkit.cli.commands import labkit
+from labkit.course.page import HOME
 from labkit.errors import ConfigError
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
@@ -106,7 +107,9 @@ def test_lab_names_the_pages_that_stay_as_the_reader_has_changed_them(tmp_path: 
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "jupyterlab.py").write_text("import sys; print(sys.argv[1:])")
     (tmp_path / "mine" / "pages").mkdir(parents=True)
-    (tmp_path / "mine" / "pages" / "03-watches.ipynb").write_text("what a reader has made of it")
+    notebook = json.loads((HOME / "03-watches.ipynb").read_text("utf-8"))
+    notebook["cells"][1]["source"] = "what a reader has made of it"
+    (tmp_path / "mine" / "pages" / "03-watches.ipynb").write_text(json.dumps(notebook))
     paths = {"PYTHONPATH": str(tmp_path / "bin")}
     done = run("lab", "3", "--no-browser", "--copy", str(tmp_path / "mine"), **paths)
     assert done.returncode == 0, done.stderr

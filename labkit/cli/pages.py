@@ -156,9 +156,14 @@ def export(
     from labkit.course.export import export as write
 
     try:
-        chosen = page.choose(pages)
+        paths = [page.find(name) for name in pages] or page.files()
     except LabError as error:
         raise ConfigError(str(error)) from error
+    chosen, broken = page.readable(paths)
+    for why in broken:
+        terminal.say(f"labkit: {why}", error=True)
+    if broken and not chosen:
+        return 1
     with terminal.progress() as report:
         done = write(
             chosen,
@@ -179,4 +184,4 @@ def export(
     size = sum(done.files.values())
     written = f"{len(done.files)} files" if len(done.files) != 1 else "1 file"
     terminal.say(f"Wrote {written}, {size / 1e6:.1f} MB: {done.first}")
-    return 1 if done.failures else 0
+    return 1 if done.failures or broken else 0

@@ -245,6 +245,17 @@ def choose(names: Iterable[str]) -> list[Page]:
     return [Page.read(find(name)) for name in names] or pages()
 
 
+def readable(paths: Iterable[Path]) -> tuple[list[Page], list[Unreadable]]:
+    """The pages that can be read, and why others can't."""
+    found, broken = [], []
+    for path in paths:
+        try:
+            found.append(Page.read(path))
+        except Unreadable as error:
+            broken.append(error)
+    return found, broken
+
+
 def find(name: str) -> Path:
     """A page by its number ("04", "4", "3b"), its name with or without suffix, or a path.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from labkit.course.page import Cell, Text, calls, exercise_calls, files
 from labkit.course.record import Book, Outcome, Record
+from labkit.files import Unreadable
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,17 @@ def _course() -> tuple[Part, ...]:
             _constants(page, exercise_calls),
             _constants(page, lambda cell: calls(cell, "predict")),
         )
-        for page in map(Text.read, files())
+        for page in _readable()
     )
+
+
+def _readable() -> Iterator[Text]:
+    """The course's pages; one that can't be read is named, and the others count."""
+    for path in files():
+        try:
+            yield Text.read(path)
+        except Unreadable as error:
+            _on_stderr(str(error))
 
 
 def _constants(page: Text, find: Callable[[Cell], list[ast.Call]]) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """The reader's copy of the course: made from the published pages, and kept fresh.
 
 A page that is run saves its outputs into its own file. So a reader works on a copy, `pages/` with
-the pictures in `img/` beside it, and the published pages stay as they are. What a reader has
-written is never overwritten: a page whose cells have been changed stays, and `WorkingCopy.behind`
-names it when there is a newer published one. A page that has only been run is replaced when the
-published cells change; one that has not even been run, whenever the published file does.
+what it shows of `img/` and `docs/` beside it, and the published pages stay as they are. What a
+reader has written is never overwritten: a page whose cells have been changed stays, and
+`WorkingCopy.behind` names it when there is a newer published one. A page that has
+only been run is replaced when the published cells change; one that has not even been run, whenever
+the published file does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from labkit.course.page import HOME, ROOT, Text, files, find
 from labkit.errors import ConfigError
+from labkit.files import Unreadable
 from labkit.servers import project
 from labkit.servers.system import put
 
@@ -26,7 +28,7 @@ from labkit.servers.system import put
 DEFAULT = (ROOT if project.is_checkout() else Path.cwd()) / "my-course"
 
 _RECORD = ".published.json"  # what each page of the copy was made from
-_PICTURE = re.compile(r"\]\((\.\./img/[^)\s]+)\)")
+_BESIDE = re.compile(r"\]\((\.\./(?:img|docs)/[^)\s#]+)")  # a picture or a text that a page shows
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class WorkingCopy:
 
     home: Path
     behind: tuple[str, ...] = ()  # pages that the reader has changed, and that are newer published
+    broken: tuple[str, ...] = ()  # why a page of the copy can't be read; it stays as it is
 
     @property
     def pages(self) -> Path:
@@ -58,6 +61,7 @@ class WorkingCopy:
         """What a reader is told when it is opened at the page `first`."""
         shown = f"JupyterLab shows {first.name}, in your copy of the pages: {self.pages}."
         shown += " Ctrl-C, twice, ends it."
+        shown = "\n".join([*(f"{why} It stays as it is." for why in self.broken), shown])
         if not self.behind:
             return shown
         newer = f"You have changed {', '.join(self.behind)}, and there is a newer one: yours stays."
@@ -109,7 +113,7 @@ def refresh(home: Path = DEFAULT, published: Path = HOME) -> WorkingCopy:
     """
     copy = WorkingCopy(home.absolute())
     course = files(published)
-    behind = []
+    behind, broken = [], []
     try:
         copy.pages.mkdir(parents=True, exist_ok=True)
         record = _read_record(home)
@@ -119,18 +123,29 @@ def refresh(home: Path = DEFAULT, published: Path = HOME) -> WorkingCopy:
             base, mine = _refresh(page, newest, copy.pages / name, record.get(name))
             if base is not None:
                 kept[name] = base
+            if not mine.cells:
+                broken.append(_why(copy.pages / name))
             if newest.cells not in (mine.cells, base and base.cells):
                 behind.append(name)
         for name in record.keys() - {page.name for page in course}:
             _remove_unchanged(copy.pages / name, record[name])
-        _copy_pictures(course, home)
+        _copy_what_is_shown(course, home)
         _write_record(home, kept)
     except OSError as error:
         raise ConfigError(
             f"Your copy of the pages cannot be written to {home}: {error.strerror or error}. "
             "Name another directory: labkit lab --copy DIRECTORY"
         ) from error
-    return WorkingCopy(copy.home, tuple(behind))
+    return WorkingCopy(copy.home, tuple(behind), tuple(broken))
+
+
+def _why(page: Path) -> str:
+    """Why a page can't be read."""
+    try:
+        Text.read(page)
+    except Unreadable as error:
+        return str(error)
+    return f"{page} could not be read a moment ago."
 
 
 def _refresh(
@@ -159,10 +174,10 @@ def _remove_unchanged(place: Path, base: _State) -> None:
         place.unlink()
 
 
-def _copy_pictures(course: Iterable[Path], home: Path) -> None:
+def _copy_what_is_shown(course: Iterable[Path], home: Path) -> None:
     for page in course:
         for cell in Text.read(page).cells:
-            for target in _PICTURE.findall(cell.source):
+            for target in _BESIDE.findall(cell.source):
                 data = (page.parent / target).read_bytes()
                 place = home / target.removeprefix("../")
                 if not place.exists() or place.read_bytes() != data:

@@ -18,6 +18,7 @@ import json
 import linecache
 import reprlib
 import sys
+import tokenize
 import traceback
 import types
 import zlib
@@ -80,9 +81,10 @@ class Program:
     def read(cls, path: str, wanted: str = "") -> Program:
         """The server in the file at `path`; see `of`. Raises `BadProgram`."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            with tokenize.open(path) as file:  # as Python reads it: with a mark, or what it names
+                text = file.read()
+        except (OSError, ValueError, SyntaxError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8, and names nothing else"
             raise BadProgram(f"{path} cannot be read: {why}.") from None
         return cls.of(text, Path(path).name, wanted)
 

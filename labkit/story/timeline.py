@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from labkit.errors import HistoryError
+from labkit.files import json_text
 from labkit.story.event import (
     CLAIMS,
     DroppedEvent,
@@ -288,13 +290,26 @@ class Timeline:
     def write(self, path: Path) -> None:
         """Write JSON lines, the first of which holds the epoch."""
         lines = [json.dumps({"epoch": self.epoch}), *(event.to_json() for event in self)]
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     @staticmethod
     def read(path: Path) -> list[Event]:
-        """The events that `write` wrote. Raises `HistoryError` for what are none."""
-        _, *lines = path.read_text().splitlines()
-        return [from_json(line) for line in lines]
+        """The events that `write` wrote.
+
+        Raises `Unreadable` for a file that can't be read, and `HistoryError` for one that is no
+        timeline: the message names the line.
+        """
+        first, *lines = json_text(path).rstrip().split("\n")
+        events: list[Event] = []
+        try:
+            if "epoch" not in first:
+                raise HistoryError(f"A timeline begins with its epoch, and not so: {first[:200]}")
+            for line in lines:
+                events.append(from_json(line))
+        except HistoryError as error:
+            at = len(events) + 2 if "epoch" in first else 1
+            raise HistoryError(f"{path}, line {at}: {error}") from error
+        return events
 
 
 def _is_one_of(kinds: tuple[type[Event], ...], event: Event) -> bool:

@@ -258,7 +258,7 @@ def test_a_picture_shows_itself_says_what_it_shows_and_has_its_data() -> None:
     assert "2 from 8.1 to 9.0 s (answered, not held)" in bundle["text/plain"]
     node2 = next(lane for lane in bundle[MIME]["lanes"] if lane["name"] == "node2")
     assert [2, "node"] in [bar[2:4] for bar in node2["bars"]]
-    assert [mark[1] for mark in node2["marks"]] == ["pause", "resume"]
+    assert [mark[1] for mark in node2["marks"]] == ["pause", "session ends", "resume"]
     # Where scripts run it is SVG; where they don't, and where tags are taken out, the PNG stays.
     html = bundle["text/html"]
     assert re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL).count("<") == 3
