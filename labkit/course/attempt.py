@@ -7,8 +7,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-
 from labkit.course import exercises
 from labkit.course.exercises import checking
 from labkit.course.exercises.exercise import Exercise
@@ -20,7 +18,7 @@ from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
-from labkit.see.charts import Chart
+from labkit.see.charts import Chart, drawing
 
 
 def judge(
@@ -139,7 +137,7 @@ def timeline(moments: Sequence[Moment]) -> Chart:
     shown = list(moments)[-_ROWS:]
     parties = sorted({m.who for m in shown}, key=lambda who: who != YOU)
     height = 0.75 + _ROW * len(shown)
-    with mpl.rc_context(style.SETTINGS):
+    with drawing():
         chart = Chart(figsize=(_WIDTH, height))
         axes = chart.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, _WIDTH), ylim=(height, 0))

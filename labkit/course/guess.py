@@ -12,12 +12,11 @@ from math import isfinite
 from typing import Any, Protocol
 
 import ipywidgets as widgets
-import matplotlib as mpl
 
 from labkit.course.markup import plain
 from labkit.errors import ConfigError
 from labkit.see import style
-from labkit.see.charts import DASHES, Chart, beside
+from labkit.see.charts import DASHES, Chart, beside, drawing
 
 _WIDTH = 6.0  # inches
 
@@ -169,7 +168,7 @@ class Amount:
         values = [float(answer), float(truth), *(self.between or (0.0,))]
         low, high = min(values), max(values)
         room = (high - low or 1.0) * 0.05
-        with mpl.rc_context(style.SETTINGS):
+        with drawing():
             chart = Chart(figsize=(_WIDTH, 1.1))
             axes = chart.add_axes((0.04, 0.42, 0.92, 0.2))
             axes.set(xlim=(low - room, high + room), ylim=(-1, 1), yticks=[], xlabel=self.unit)
@@ -254,7 +253,7 @@ class Order:
         """Two columns, the reader's and the run's; a line joins each item with itself."""
         truth = list(truth)
         rows = max(len(answer), len(truth))
-        with mpl.rc_context(style.SETTINGS):
+        with drawing():
             chart = Chart(figsize=(_WIDTH, 0.5 + 0.3 * rows))
             axes = chart.add_axes((0, 0, 1, 1))
             axes.set(xlim=(0, 1), ylim=(rows - 0.4, -1.2))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2s
 from itertools import pairwise
 from typing import Literal
@@ -29,11 +30,23 @@ PLATE = {"boxstyle": "square,pad=0.15", "fc": style.PAPER, "ec": "none"}  # behi
 _GAP = 0.25  # seconds without a read that a reader's line has a gap for
 
 
+#: Settings that are no looks: where figures go, and what a session does with them.
+_OF_THE_SESSION = ("backend", "interactive", "toolbar", "webagg", "date.", "figure.max_open")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """matplotlib as it comes, and the course's style: whatever a reader has set looks no other."""
+    rc = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith(_OF_THE_SESSION)}
+    with mpl.rc_context(rc | style.SETTINGS):
+        yield
+
+
 class Chart(Figure, Shown):
     """A figure of matplotlib's that shows itself in a notebook, and says in words what it shows."""
 
     def svg(self) -> str:
-        with mpl.rc_context(style.SETTINGS):
+        with drawing():
             buffer = io.StringIO()
             self.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator")))
         drawn = buffer.getvalue()
@@ -46,7 +59,7 @@ class Chart(Figure, Shown):
         low, high = sorted(axes.get_xlim() if axis == "x" else axes.get_ylim())
         here = min(max(at, low), high)
         words = text if at == here else f"{text} (outside)"
-        with mpl.rc_context(style.SETTINGS):
+        with drawing():
             line = axes.axvline if axis == "x" else axes.axhline
             line(here, color=style.INK, linewidth=1.2, linestyle=DASHES, zorder=5)
             label = axes.text(*((here, 1.0) if axis == "x" else (1.0, here)), words)
@@ -81,7 +94,7 @@ def storm(
     what is counted where it is not claimants.
     """
     title = title or f"{measure[:1].upper()}{measure[1:]}, by {of}"
-    with mpl.rc_context(style.SETTINGS):
+    with drawing():
         chart = Chart(figsize=(WIDTH, 4.2), layout="constrained")
         axes = chart.add_subplot(xscale="log", yscale="log")
         axes.set(xlabel=of, ylabel=measure)
@@ -160,7 +173,7 @@ def seen(
     `readers` maps a name to (time in seconds, value). Where a reader got nothing for a quarter of
     a second, its line has a gap.
     """
-    with mpl.rc_context(style.SETTINGS):
+    with drawing():
         chart = Chart(figsize=(WIDTH, 4.2), layout="constrained")
         axes = chart.add_subplot()
         axes.set(xlabel="seconds since the lab was made", ylabel="value that was read")
@@ -268,7 +281,7 @@ def shares(ways: Mapping[str, Mapping[str, int]], title: str) -> Chart:
         )
         for i, name in enumerate(outcomes)
     }
-    with mpl.rc_context(style.SETTINGS):
+    with drawing():
         chart = Chart(figsize=(WIDTH, 1.3 + 0.5 * len(ways)), layout="constrained")
         axes = chart.add_subplot()
         axes.set_title(title)
@@ -326,7 +339,7 @@ def states(client: LossyClient, since: float = 0.0, until: float | None = None) 
     told = [(at, state) for at, state in client.told if at <= end]
     before = [state for at, state in told if at <= since]
     steps = [(since, before[-1]), *(s for s in told if s[0] > since)] if before else told
-    with mpl.rc_context(style.SETTINGS):
+    with drawing():
         chart = Chart(figsize=(WIDTH, 2.3), layout="constrained")
         axes = chart.add_subplot()
         axes.set(xlim=(0, end - since), ylim=(-0.5, 2.7), xlabel="seconds")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 
 from labkit.see import charts, style
@@ -31,6 +35,24 @@ def test_a_storms_growth_is_written_at_its_curve() -> None:
     retry = next(line for line in axes.lines if line.get_label() == "retry")
     assert list(retry.get_ydata()) == list(square.values())
     assert len({line.get_marker() for line in axes.lines}) == 2  # a second cue beside colour
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"lines.linewidth": 9.0, "axes.grid": True, "font.size": 22.0, "axes.facecolor": "red"},
+        {"svg.fonttype": "none", "savefig.transparent": True, "savefig.bbox": "tight"},
+        {"path.sketch": (1, 100, 2), "axes.prop_cycle": mpl.cycler(color=["k"]), "figure.dpi": 300},
+        "dark_background",
+        "ggplot",
+    ],
+)
+def test_a_chart_looks_the_same_whatever_style_a_reader_has_set(theirs: Any) -> None:
+    curves = {"retry": {n: float(n * n) for n in (1, 2, 4)}}
+    plain = charts.storm(curves, measure="attempts").svg()
+    with matplotlib.style.context(theirs):
+        assert charts.storm(curves, measure="attempts").svg() == plain
+        assert mpl.rcParams["font.size"] != style.SETTINGS["font.size"]
 
 
 def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
