@@ -140,6 +140,7 @@ class _Run:
         self._notebook = notebook
         self._kernels = setting.kernels
         self._progress = setting.progress
+        self._profile = f"{setting.sockets}-ipython"
         self._at = 0
         self._client = NotebookClient(
             notebook,
@@ -157,7 +158,8 @@ class _Run:
         Ends soon after the kernel has, whatever is waited for: a reply to a question that was
         asked just before its end comes never, and not every wait looks for that.
         """
-        environ = os.environ | {VARIABLE: ""} | ({"LABKIT_BACKEND": backend} if backend else {})
+        own = {VARIABLE: "", "IPYTHONDIR": self._profile}  # nothing of the reader's is in a page
+        environ = os.environ | own | ({"LABKIT_BACKEND": backend} if backend else {})
         manager = cast(Any, self._client.create_kernel_manager())
         await self._client.async_start_new_kernel(env=environ)
         process = manager.provisioner.process

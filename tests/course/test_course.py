@@ -56,6 +56,18 @@ def test_a_run_saves_what_belongs_to_the_source(tmp_path: Path) -> None:
     assert Page.read(before.path).notebook == after.notebook
 
 
+def test_a_readers_own_profile_is_in_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-mine.py").write_text("mine = True\n")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    ((_, notebook),) = run.run([page(tmp_path, "'mine' in globals()")])
+    assert not isinstance(notebook, PageFailed)
+    assert notebook.cells[1].outputs[0].data["text/plain"] == "False"
+
+
 def test_the_backend_reaches_the_page(tmp_path: Path) -> None:
     asked = page(tmp_path, "import os\nos.environ['LABKIT_BACKEND']")
     ((_, notebook),) = run.run([asked], "process")
