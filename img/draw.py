@@ -980,7 +980,7 @@ def uses() -> set[tuple[str, str]]:
     arrows = (
         (name.split(".")[1], used.split(".")[1])
         for name in graph.modules - {"labkit"}
-        for used in graph.find_modules_directly_imported_by(name)
+        for used in graph.find_modules_directly_imported_by(name) - {"labkit"}
     )
     return {(room, used) for room, used in arrows if room != used}
 

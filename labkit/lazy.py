@@ -16,6 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+#: The modules that offer names to pages.
+FACE = ("labkit", "labkit.charts", "labkit.fire", "labkit.story")
+
 
 def names_of(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a module whose source is in `file`."""

@@ -191,6 +191,23 @@ def test_cells_run_as_on_the_page(tmp_path: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(WAYS, 42)
 
 
+NOTHING = """
+from labkit.course import handed_in
+handed_in._stand_ins()
+from labkit.charts import quorum
+from labkit.course.staged import on_machines
+from labkit.fire import Unavailable, chaos, explore, ladder, under_fire
+for call in (chaos, explore, ladder, under_fire, quorum, on_machines):
+    call("nothing is started")
+assert issubclass(Unavailable, Exception)
+"""
+
+
+def test_what_pages_call_does_nothing_where_they_are_graded() -> None:
+    done = subprocess.run([sys.executable, "-c", NOTHING], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def page_bytes() -> bytes:
     return PAGE.read_bytes()
 

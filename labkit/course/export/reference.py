@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, get_args, get_type_hints
 
-#: The modules that offer names to pages.
-FACE = ("labkit", "labkit.charts", "labkit.fire", "labkit.story")
+from labkit.lazy import FACE
 
 
 def reference() -> str:
