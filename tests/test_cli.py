@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from labkit.cli import labs
 from labkit.cli.commands import labkit
-from labkit.course.page import HOME
+from labkit.course.page import HOME, ROOT
 from labkit.errors import ConfigError
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
@@ -47,6 +47,10 @@ def test_the_tour_shows_what_was_expected() -> None:
     refused = "node1: 503, node2: 503, node3: 503, node4: 503"
     assert observed == ["1", "2", "3", "1, 3", "2", "4", refused, kept, refused, kept]
     assert observed == [step["expected"] for step in result["steps"]]
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("| step | observed |")[2].partition("\n\n")[0]
+    told = re.findall(r"^\| ([^-].*?) \| (.*) \|$", table, re.MULTILINE)
+    assert told == [(step["step"], step["observed"]) for step in result["steps"]]
 
 
 def test_the_tour_tells_a_difference() -> None:
