@@ -19,6 +19,7 @@ from labkit.cli import labs
 from labkit.cli.commands import labkit
 from labkit.course.page import HOME, ROOT
 from labkit.errors import ConfigError
+from labkit.judge import chaos
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
 
@@ -359,6 +360,16 @@ def test_an_unknown_backend_starts_nothing(command: list[str]) -> None:
     ):
         assert isinstance(done.exception, ConfigError)
         assert "Choose one of: docker, swarm, process." in str(done.exception)
+
+
+@pytest.mark.parametrize("arguments", [["--seconds", "3"], ["--seconds", "1"]])
+def test_chaos_without_time_for_a_fault_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(chaos, "Lab", None)
+    done = CliRunner().invoke(labkit, ["chaos", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert "leave no time" in str(done.exception)
 
 
 def test_help_lists_the_faults() -> None:

@@ -109,7 +109,12 @@ def run_chaos(
     session_timeout: float = 2.0,
     progress: Progress | None = None,
 ) -> ChaosReport:
-    """Start a lab of its own, run `chaos` on it, and remove it."""
+    """Start a lab of its own, run `chaos` on it, and remove it.
+
+    Raises `ConfigError`, before anything starts, for what can't be done in so many seconds.
+    """
+    names = [f"node{number + 1}" for number in range(nodes)]
+    schedule(seed, seconds, names, ["zookeeper"], faults, machines=[names])  # or it is refused
     lab = Lab(
         nodes,
         ensemble=ensemble,

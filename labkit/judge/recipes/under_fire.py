@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from labkit.errors import ConfigError
 from labkit.judge.recipes.team import Fact, Team, WorkerProcess
 from labkit.judge.recipes.verdicts import JUDGES, History, Logged, Violation
+from labkit.judge.recipes.worker import Unusable, named
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress
@@ -136,6 +137,10 @@ def judge(
     if unknown := sorted(set(faults) - set(FAULTS)) or ([] if faults else ["of that name"]):
         known = ", ".join(FAULTS)
         raise ConfigError(f"There is no fault {', '.join(unknown)}. There are: {known}.")
+    try:
+        named(target)
+    except Unusable as error:
+        raise ConfigError(str(error)) from None
     lab = Lab(0, ensemble=ensemble, backend=backend, session_timeout=TIMEOUT, record=False)
     with progress_bar("judge") as report:
         tell = progress or report

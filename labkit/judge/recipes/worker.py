@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,25 @@ class Unusable(Exception):
     """The class cannot be had, or lacks a verb."""
 
 
-def load(kind: str, target: str) -> type:
-    """The class that a target names. Raises `Unusable`, which says what is wrong."""
+def named(target: str) -> tuple[str, str]:
+    """The place and the class that a target names. Nothing of it runs.
+
+    Raises `Unusable` if it names none, or if there is no such file or module.
+    """
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise Unusable(f"{target} names no class: say MODULE:CLASS or FILE.py:CLASS.")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise Unusable(f"{place} cannot be loaded: there is no such file.")
+    elif PathFinder.find_spec(place.partition(".")[0], [os.getcwd(), *sys.path]) is None:
+        raise Unusable(f"{place} cannot be loaded: there is no such module.")
+    return place, name
+
+
+def load(kind: str, target: str) -> type:
+    """The class that a target names. Raises `Unusable`, which says what is wrong."""
+    place, name = named(target)
     try:
         module = _module(place)
     except (Exception, SystemExit) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labkit.errors import ConfigError
+from labkit.judge.recipes import under_fire
 from labkit.judge.recipes.team import Fact
 from labkit.judge.recipes.under_fire import Judgement, judge
 from labkit.judge.recipes.verdicts import History, Logged, counted, guarded, queued
@@ -79,6 +80,15 @@ def test_what_cannot_be_judged(kind: str, target: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         judge(kind, target, backend="process")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["kazoo.recipe.lock", "no_such_module:Lock", "missing.py:Lock"])
+def test_nothing_starts_for_a_class_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr(under_fire, "Lab", None)
+    with pytest.raises(ConfigError):
+        judge("lock", target)
 
 
 @pytest.mark.parametrize("faults", [["flood"], []])
