@@ -12,7 +12,7 @@ import itertools
 import os
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ from labkit.explore.search import Found
 from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
 from labkit.explore.tree import EPHEMERAL, SEQUENCE, WRITES, Tree, Znode, parent
-from labkit.explore.world import LAGS, Rules, Seat, World, shown
+from labkit.explore.world import CRASHES, LAGS, Rules, Seat, World, shown
 from labkit.lab.lab import Lab
 from labkit.lab.lossy import LossyClient
 from labkit.lab.zookeeper import ZooKeeperServer
@@ -72,11 +72,11 @@ def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
     lagging = {step["actor"] for step in found.schedule if step["kind"] == LAGS}
     if len(lagging) > len(lab.zookeeper.followers):
         return Repeated(False, "Not confirmed: a server has to lag. Repeat it on Lab(ensemble=3).")
-    again = _Repetition(wanted, lab, lagging)
+    again = _Repetition(wanted, lab, lagging, Observed(found.observed))
     try:
         again.begin()
         for step in found.schedule:
-            again.take(step, found.plan[step["step"] - 1][2])
+            again.take(step, found.plan[step["step"] - 1])
         wrong = again.verdict()
     except _Differs as differs:
         return Repeated(False, f"Not confirmed: {differs}")
@@ -90,18 +90,21 @@ def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
 class _Repetition:
     """The actors of a specification, each with a real client, and a znode for the whole of it."""
 
-    def __init__(self, wanted: Specification, lab: Lab, lagging: set[str]) -> None:
+    def __init__(
+        self, wanted: Specification, lab: Lab, lagging: set[str], observed: Observed
+    ) -> None:
         self._wanted = wanted
         self._lagging = lagging
         self._lab = lab
         self._base = f"/explore-{os.getpid()}-{next(_numbers)}"
-        observed = Observed(("connection",)) if wanted.faults else Observed()
         self._programs = [
             Program(name, at, body, observed, wanted.timeout)
             for at, (name, body) in enumerate(wanted.bodies.items())
         ]
         self._rules = Rules(self._programs, observed)
         self._actors: list[_Actor] = []
+        self._sessions: dict[str, str] = {}  # a real session's number → the model's, as text
+        self._orphans: list[tuple[int, bytes]] = []  # sessions of actors that have crashed
 
     def begin(self) -> None:
         """Plant the tree, connect everybody, and let them come to their first call."""
@@ -114,20 +117,36 @@ class _Repetition:
             if self._lagging:
                 lags = program.name in self._lagging and followers
                 server = followers.pop() if lags else self._lab.zookeeper.leader
-            client = self._lab.client(f"{self._base[1:]}-{program.name}", server=server)
+            client = self._client(program, server)
             self._actors.append(_Actor(program, client, self._base, self._lab.zookeeper.leader))
 
-    def take(self, step: dict[str, Any], detail: int) -> None:
+    def _client(self, program: Program, server: ZooKeeperServer | None) -> LossyClient:
+        return self._lab.client(f"{self._base[1:]}-{program.name}-{next(_numbers)}", server=server)
+
+    def take(self, step: dict[str, Any], choice: tuple[int, str, int]) -> None:
         """Do one step, and compare what the actor is told with what the schedule says."""
-        actor = next(a for a in self._actors if a.program.name == step["actor"])
         for each in self._actors:
             each.last = False
-        if step["kind"] == LAGS:
+        at, kind, detail = choice
+        if kind == "an old session ends":
+            _end_session(self._actors[0].leader, self._orphans.pop(at))
+            return
+        actor = self._actors[at]
+        if kind == CRASHES:
+            self._orphans += [] if actor.ended else [actor.client.client_id]
+        if kind == "restarts":
+            actor.restart(self._client(actor.program, actor.server))
+            return
+        if kind == LAGS:
             self._cut_off(actor, True)
             return
         if step["kind"] in ("call", "hears") and actor.lags and not actor.reads:
             self._cut_off(actor, False)  # what it sends has to reach the leader
         got = actor.take(step["kind"], detail, step)
+        for each, told in zip(self._actors, step["actors"], strict=True):
+            number = int(told["session"], 16)
+            self._sessions |= {str(each.session): str(number), hex(each.session): hex(number)}
+        got = _renamed(got, self._sessions)
         if step["kind"] in ("call", "notice") and not _same(got, step["told"]):
             raise _Differs(
                 f"in step {step['step']} {actor.program.name} is told {got!r} by the real "
@@ -163,9 +182,7 @@ class _Repetition:
         for actor in self._actors:
             if actor.lags:
                 self._cut_off(actor, False)
-            actor.client.heal()
-            actor.client.stop()
-            actor.client.close()
+            actor.leave()
         self._lab.zk.delete(self._base, recursive=True)
 
 
@@ -175,19 +192,37 @@ class _Actor:
     def __init__(
         self, program: Program, client: LossyClient, base: str, leader: ZooKeeperServer | None
     ) -> None:
-        self._leader = str((leader or client.servers[0]).endpoint)
+        self.leader = str((leader or client.servers[0]).endpoint)
+        self.server = client.servers[0] if len(client.servers) == 1 else None
         self.program = program
-        self.client = client
         self._base = base
+        self._life = 0
+        self._begin(client)
+
+    def _begin(self, client: LossyClient) -> None:
+        self.client = client
         self._notices: queue.SimpleQueue[tuple[str, str | None, int]] = queue.SimpleQueue()
         self._armed: list[int] = []
         self._lost: list[int] = []  # watches that went with a connection
-        self._ended = False
+        self.ended = False  # ZooKeeper has ended its session, which it has not heard
+        self.gone = False  # it has crashed
         self.lags = False  # its server is cut off from the leader
         self.session = _session(client)
         self.last = False  # whether the last step has told it something
-        self.moment: Moment = program.asleep
-        self._tell(("begin", self.session, 0))
+        self.moment: Moment = self.program.asleep
+        self._tell(("begin", self.session, self._life))
+
+    def restart(self, client: LossyClient) -> None:
+        """Begin anew, after a crash."""
+        self.leave()
+        self._life += 1
+        self._begin(client)
+
+    def leave(self) -> None:
+        """End the client."""
+        self.client.heal()
+        self.client.stop()
+        self.client.close()
 
     @property
     def reads(self) -> bool:
@@ -197,11 +232,14 @@ class _Actor:
 
     def seat(self, ended: set[int]) -> Seat:
         """Its place in the world, by what the log says of its session."""
-        return Seat(self.moment, self.session, begun=True, ended=self.session in ended)
+        over = self.session in ended
+        return Seat(self.moment, self.session, begun=True, ended=over, gone=self.gone)
 
     def can_go_on(self) -> bool:
         """Whether anything is left that would happen by itself."""
         moment = self.moment
+        if self.gone:
+            return True  # it may begin anew
         time.sleep(_QUIET)
         return bool(moment.calls or moment.pauses or moment.timers or not self._notices.empty())
 
@@ -209,7 +247,7 @@ class _Actor:
         """One step of this actor; what it is told, as plain data."""
         match kind:
             case "call":
-                told = self._ended and not (self.lags and self.reads)
+                told = self.ended and not (self.lags and self.reads)
                 return self._hear() if told else self._ask()
             case "request lost" | "reply lost":
                 self._lose(kind)
@@ -225,6 +263,9 @@ class _Actor:
                 self._tell(("over", detail))
             case "moves":
                 self._break()
+            case "crashes":
+                self.client.crash()
+                self.gone = True
             case "catches up":
                 pass  # it did so when it was healed
             case _:
@@ -336,25 +377,18 @@ class _Actor:
         """End the session as ZooKeeper does when it hears nothing: the client is not told."""
         if not self.lags:  # else its server hears nothing of the end
             self.client.cut()
-        heir = KazooClient(
-            self._leader,
-            client_id=self.client.client_id,
-            logger=LOG,
-        )
-        heir.start(timeout=_ANSWER)
-        heir.stop()
-        heir.close()
-        self._ended = True
+        _end_session(self.leader, self.client.client_id)
+        self.ended = True
 
     def _hear(self) -> Any:
         self.client.crash()
         self.client.heal()
-        if not self._ended:
+        if not self.ended:
             _wait(lambda: self.client.connected)
             self._tell(("back",))
             return None
         _wait(lambda: self.client.connected and _session(self.client) != self.session)
-        self.session, self._ended = _session(self.client), False
+        self.session, self.ended = _session(self.client), False
         self._lost += self._armed
         self._armed = []
         self._tell(("expired", self.session))
@@ -383,6 +417,14 @@ class _Actor:
         return {"event": kind, "path": path}
 
 
+def _end_session(server: str, session: tuple[int, bytes]) -> None:
+    """Close a session over a second connection: whoever knows its id and password may do so."""
+    heir = KazooClient(server, client_id=session, logger=LOG)
+    heir.start(timeout=_ANSWER)
+    heir.stop()
+    heir.close()
+
+
 def _flags(body: Any) -> tuple[bool, bool]:
     return bool(body.flags & EPHEMERAL), bool(body.flags & SEQUENCE)
 
@@ -398,6 +440,18 @@ def _wait(condition: Callable[[], object]) -> None:
         if time.monotonic() > end:
             raise _Differs("the client does not come back.")
         time.sleep(0.005)
+
+
+def _renamed(told: Any, names: Mapping[str, str]) -> Any:
+    """What is told, with other names in it."""
+    if isinstance(told, str):
+        for name, other in names.items():
+            told = told.replace(name, other)
+    elif isinstance(told, list):
+        told = [_renamed(part, names) for part in told]
+    elif isinstance(told, dict):
+        told = {key: _renamed(part, names) for key, part in told.items()}
+    return told
 
 
 def _same(real: Any, model: Any) -> bool:

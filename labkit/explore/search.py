@@ -38,6 +38,7 @@ class Found:
     scope: str = ""
     note: str = ""  # why it is not complete, if it could not go on
     plan: list[tuple[int, str, int]] = field(default_factory=list)  # the choices, to repeat it
+    observed: list[str] = field(default_factory=list)  # what the code has looked at: `Observed`
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
@@ -104,6 +105,7 @@ class Search:
             if found.violation:
                 found.schedule = self.steps([Choice(*choice) for choice in found.plan])
         found.states, found.steps = self.states, self.taken
+        found.observed = sorted(self.observed)
         found.seconds = time.perf_counter() - began
         return found
 

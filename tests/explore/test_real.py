@@ -1,8 +1,12 @@
 """A schedule that breaks the model breaks a real ZooKeeper, by that one's own log."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from kazoo.exceptions import ConnectionLoss
 
 from labkit.course.climbs.list_create_retry import ListCreateRetry
 from labkit.course.climbs.reads_prove_nothing import ReadsProveNothing
@@ -12,6 +16,7 @@ from labkit.course.exercises import locks
 from labkit.explore import Specification, explore
 from labkit.explore.ready import lock, numbers
 from labkit.explore.real import repeat
+from labkit.explore.world import CRASHES
 from labkit.lab.lab import Lab
 
 WRONG = [
@@ -59,3 +64,34 @@ def test_a_follower_that_lags_is_cut_off(server: type) -> None:
 @pytest.mark.slow
 def test_a_single_server_cannot_lag(lab: Lab) -> None:
     assert "ensemble=3" in str(explore(ReadsProveNothing, faults=2).on(lab))
+
+
+@pytest.mark.slow
+def test_an_actor_that_crashes_begins_anew(lab: Lab) -> None:
+    found = explore(replace(lock(locks._permanent), kinds=(CRASHES,)))
+    kinds = [step["kind"] for step in found.schedule]
+    assert {"crashes", "restarts", "an old session ends"} <= set(kinds)
+    again = found.on(lab)
+    assert again.confirmed, again
+
+
+@pytest.mark.slow
+def test_whoever_asks_for_its_session_after_a_loss_has_it(lab: Lab) -> None:
+    """The connection is back at once for code that never looks at its state, here and there."""
+
+    def queues_again(zk: Any, root: str) -> str:
+        name = f"{root}/{zk.client_id[0]}-"
+        try:
+            path = zk.create(name, ephemeral=True, sequence=True)
+        except ConnectionLoss:
+            path = zk.create(f"{root}/{zk.client_id[0]}-", ephemeral=True, sequence=True)
+        while (first := min(zk.get_children(root), key=lambda n: n[-10:])) != path[len(root) + 1 :]:
+            gone = threading.Event()
+            if zk.exists(f"{root}/{first}", watch=lambda event, gone=gone: gone.set()):
+                gone.wait()
+        return str(path)
+
+    found = explore(queues_again, as_a="lock")
+    assert "for ever" in str(found.violation)
+    again = found.on(lab)
+    assert again.confirmed, again
