@@ -66,7 +66,7 @@ def test_the_files_that_are_treated_otherwise_are_there(pytestconfig: pytest.Con
 
 
 ROOMS = {"cli", "course", "explore", "judge", "lab", "node", "see", "servers", "story"}
-AT_THE_TOP = {"charts", "doctor", "errors", "fire", "lazy", "progressbar", "tour"}
+AT_THE_TOP = {"charts", "doctor", "errors", "files", "fire", "lazy", "progressbar", "tour"}
 
 
 def _modules(*folders: str) -> list[Path]:

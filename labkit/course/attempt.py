@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labkit.course import exercises
 from labkit.course.exercises import checking
@@ -18,7 +18,9 @@ from labkit.errors import InvalidTransition
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
-from labkit.see.charts import Chart, drawing
+
+if TYPE_CHECKING:
+    from labkit.see.charts import Chart
 
 
 def judge(
@@ -134,6 +136,8 @@ _WIDTH = 9.0  # inches
 
 def timeline(moments: Sequence[Moment]) -> Chart:
     """The last moments before a mistake: time runs down, each party has a column."""
+    from labkit.see.charts import Chart, drawing  # matplotlib is slow to load
+
     shown = list(moments)[-_ROWS:]
     parties = sorted({m.who for m in shown}, key=lambda who: who != YOU)
     height = 0.75 + _ROW * len(shown)

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from enum import Enum
 from html import escape
 from math import isfinite
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ipywidgets as widgets
 
 from labkit.course.markup import plain
 from labkit.errors import ConfigError
 from labkit.see import style
-from labkit.see.charts import DASHES, Chart, beside, drawing
+
+if TYPE_CHECKING:
+    from labkit.see.charts import Chart
 
 _WIDTH = 6.0  # inches
 
@@ -165,6 +167,8 @@ class Amount:
         """Both on one line, from the lower to the upper end of the range."""
         if not isinstance(truth, int | float):
             return None
+        from labkit.see.charts import Chart, beside, drawing  # matplotlib is slow to load
+
         values = [float(answer), float(truth), *(self.between or (0.0,))]
         low, high = min(values), max(values)
         room = (high - low or 1.0) * 0.05
@@ -251,6 +255,8 @@ class Order:
 
     def picture(self, answer: Any, truth: Any) -> Chart | None:
         """Two columns, the reader's and the run's; a line joins each item with itself."""
+        from labkit.see.charts import DASHES, Chart, drawing
+
         truth = list(truth)
         rows = max(len(answer), len(truth))
         with drawing():
