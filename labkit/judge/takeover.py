@@ -36,7 +36,9 @@ _SESSION = re.compile(r"sid=(0x[0-9a-f]+)")
 
 _PATIENCE = 2.0  # seconds for which a follower waits for its leader: ten ticks
 _LONGEST = _PATIENCE - 0.3  # that a leader can sleep, and be the leader when it wakes up
-_SLEEP = 0.76  # of a session timeout: more than half of it, and enough less than 0.9
+#: How long nodes are silent, in session timeouts: more than half of one. A lease that is too long
+#: shows the better the shorter they are, and one that is renewed too soon the longer they are.
+SHORT, BOTH, LONG = 0.64, 0.76, 0.78
 _SHOWS = 0.45  # seconds by which it has to be longer than half a timeout to show anything
 _REPORTED = 0.25  # seconds in which a follower has told the leader of all signs of life
 _BEFORE = 0.1  # seconds before the leader wakes up, in which a write gets to its door
@@ -194,11 +196,15 @@ class Stall(Stage):
     _other: ZooKeeperServer
     _number = 0
 
+    def __init__(self, lab: Lab, stop: threading.Event, silence: float = BOTH) -> None:
+        super().__init__(lab, stop)
+        self._silence = silence
+
     @staticmethod
     def is_possible(servers: int, session_timeout: float) -> bool:
         """Whether an ensemble is large enough, and a follower patient enough for that timeout."""
-        sleep = _sleep(session_timeout)
-        return servers > 2 and sleep - session_timeout / 2 >= _SHOWS
+        silent = _silent(BOTH, session_timeout)
+        return servers > 2 and silent - session_timeout / 2 >= _SHOWS
 
     def choose(self) -> Sequence[Node | ZooKeeperServer] | None:
         """The leader, a follower, and all holders that are connected to that one.
@@ -232,7 +238,7 @@ class Stall(Stage):
             self._wait(lambda: self._version(zk) != version, self._lab.session_timeout / 2)
             self._stop.wait(_ON_ITS_WAY)
             each(Node.pause, nodes)
-            wakes = time.monotonic() + _sleep(self._lab.session_timeout)
+            wakes = time.monotonic() + _silent(self._silence, self._lab.session_timeout)
             self._stop.wait(_REPORTED)
             leader.pause()
             self._stop.wait(wakes - _BEFORE - time.monotonic())
@@ -268,9 +274,9 @@ class Stall(Stage):
         return None if stat is None else int(stat.version)
 
 
-def _sleep(session_timeout: float) -> float:
-    """How long the leader sleeps, in seconds."""
-    return min(_SLEEP * session_timeout, _LONGEST)
+def _silent(share: float, session_timeout: float) -> float:
+    """How long nodes are silent, in seconds; the leader sleeps for the end of that time."""
+    return min(share * session_timeout, _REPORTED + _LONGEST)
 
 
 @contextmanager
