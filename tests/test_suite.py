@@ -81,9 +81,21 @@ def test_labkit_is_its_rooms_and_a_few_modules() -> None:
     assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed", "requirements.txt"}
 
 
+#: Modules that may be longer than 520 lines, up to so many, each with its reason.
+LONG_MODULES = {
+    "labkit/explore/world.py": 600,  # all that may happen next, and what does: one table of kinds
+    "labkit/see/drawing.py": 600,  # the one drawing of a run, a lane's parts one after the other
+    "labkit/story/run.py": 620,  # the one reading: what each room asks is named in one place
+}
+
+
 def test_no_module_is_long() -> None:
-    lines = {path: path.read_text().count("\n") for path in _modules("labkit", "benchmarks")}
-    assert not {f"{path.relative_to(ROOT)}: {n}" for path, n in lines.items() if n > 520}
+    lines = {
+        str(path.relative_to(ROOT)): path.read_text().count("\n")
+        for path in _modules("labkit", "benchmarks")
+    }
+    assert not {path: n for path, n in lines.items() if n > LONG_MODULES.get(path, 520)}
+    assert all(lines[path] > 520 for path in LONG_MODULES)  # who is short again needs no leave
 
 
 def test_no_function_is_long() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,7 +81,7 @@ def side_by_side(
             one, result, error = results.get()
             if error is not None:
                 raise error
-            yield one, result  # type: ignore[misc]  # there is one if there is no error
+            yield one, cast(R, result)  # there is one if there is no error
     finally:
         children.end()
         deadline = time.monotonic() + _END
