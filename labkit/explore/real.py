@@ -84,6 +84,8 @@ def repeat(found: Found, wanted: Specification, lab: Lab) -> Repeated:
         again.close()
     if wrong is None:
         return Repeated(False, "Not confirmed: on the real ZooKeeper nothing is wrong at the end.")
+    if wrong != found.violation:
+        return Repeated(False, f"Not confirmed: on the real ZooKeeper {wrong}.")
     return Repeated(True, f"Confirmed by ZooKeeper's own log: {wrong}.")
 
 
