@@ -103,7 +103,8 @@ def _in_script(data: dict[str, Any]) -> str:
 def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:
     for name in [*spans.zookeeper.servers, *spans.nodes]:
         for mark in spans.marks(name, until):
-            yield mark.t, f"{mark.verb} {name}"
+            ends = mark.verb == "session ends"
+            yield mark.t, f"{name}'s session ends" if ends else f"{mark.verb} {name}"
     for server, modes in spans.zookeeper.modes.items():
         for mode in modes:
             yield mode.start, f"{server}: {mode.what or 'serves nobody'}"

@@ -104,11 +104,11 @@ def test_from_event_to_event(page: Page) -> None:
     caption = page.locator(".caption").first
     page.get_by_label("time in the run").first.fill("1.5")
     page.get_by_role("button", name="next event").first.click()
-    assert caption.inner_text() == "2.00 s: pause node2"
+    assert caption.inner_text() == "2.01 s: pause node2"
     page.get_by_role("button", name="next event").first.click()
     assert caption.inner_text() == "7.00 s: number 2 of node2 is free"
     page.get_by_role("button", name="event before").first.click()
-    assert caption.inner_text() == "2.00 s: pause node2"
+    assert caption.inner_text() == "2.01 s: pause node2"
 
 
 def test_two_replays_on_a_page_do_not_meet(page: Page) -> None:
