@@ -1,6 +1,6 @@
 """What a prediction asks for: one of several options, a number, or an order.
 
-Each form has a widget for the notebook, words for paper, and a picture of guess and truth.
+Each form has controls for the notebook, words for paper, and a picture of guess and truth.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from enum import Enum
 from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
-
-import ipywidgets as widgets
 
 from labkit.course.markup import plain
 from labkit.errors import ConfigError
@@ -34,14 +32,18 @@ class Rating(Enum):
 class Form(Protocol):
     """One way to ask."""
 
-    widget: Any
-
     @property
     def answer(self) -> Any:
         """The reader's guess; None if there is none yet."""
 
+    def html(self) -> str:
+        """What the reader answers with; `data-do` says to whom a browser tells it."""
+
+    def hear(self, said: str) -> None:
+        """What the reader has clicked or typed."""
+
     def fill(self, answer: Any) -> None:
-        """Give the answer by a call, as the widget does. Raises `ConfigError` if it is none."""
+        """Give the answer by a call, as a hand does. Raises `ConfigError` if it is none."""
 
     def close(self) -> None:
         """Let the answer not be changed any more."""
@@ -64,23 +66,29 @@ class Choice:
 
     def __init__(self, options: Sequence[Any]) -> None:
         self.options = list(options)
-        self.widget = widgets.ToggleButtons(
-            options=[(str(option), i) for i, option in enumerate(self.options)],
-            index=None,
-            style={"button_width": "auto"},
-        )
+        self._at: int | None = None
+        self._closed = False
 
     @property
     def answer(self) -> Any:
-        return None if self.widget.index is None else self.options[self.widget.index]
+        return None if self._at is None else self.options[self._at]
+
+    def html(self) -> str:
+        return "".join(
+            button(str(option), at, pressed=at == self._at, closed=self._closed)
+            for at, option in enumerate(self.options)
+        )
+
+    def hear(self, said: str) -> None:
+        self._at = int(said)
 
     def fill(self, answer: Any) -> None:
         if answer not in self.options:
             raise ConfigError(f"{answer!r} is none of the options: {self.blank()}")
-        self.widget.index = self.options.index(answer)
+        self._at = self.options.index(answer)
 
     def close(self) -> None:
-        self.widget.disabled = True
+        self._closed = True
 
     def rate(self, answer: Any, truth: Any) -> Rating:
         return Rating.RIGHT if answer == truth else Rating.WRONG
@@ -106,45 +114,49 @@ class Amount:
             raise ConfigError(f"{between} is no range: the lower end comes first.")
         self.between = between
         self.unit = unit
-        self._entry = widgets.Text(placeholder=self._wanted(), layout={"width": "160px"})
-        self._entry.continuous_update = False
-        self._said = widgets.HTML(escape(unit))
-        self._entry.observe(self._check, "value")
-        self.widget = widgets.HBox([self._entry, self._said])
+        self._typed = ""
+        self._closed = False
 
     def _wanted(self) -> str:
         if self.between is None:
             return "a number"
         return f"{self.between[0]:g} to {self.between[1]:g}"
 
-    def _check(self, _: Any) -> None:
-        typed = self._entry.value.strip()
+    def html(self) -> str:
+        off = " disabled" if self._closed else ""
         sign, shade = "", style.INK
-        if typed and self.answer is not None:
+        if self.answer is not None:
             sign, shade = "✓ noted", style.PALETTE[2]
-        elif typed:
+        elif self._typed:
             sign, shade = f"✗ asked for: {self._wanted()}", style.ALARM
-        said = f'<b style="color:{shade}">{escape(sign)}</b>' if sign else ""
-        self._said.value = f"{escape(self.unit)} {said}".strip()
+        said = f' <b style="color:{shade}">{escape(sign)}</b>' if sign else ""
+        return (
+            f'<input type="text" inputmode="decimal" data-do="answer" aria-label="your answer" '
+            f'value="{escape(self._typed)}" placeholder="{escape(self._wanted())}"{off}>'
+            f"<span>{escape(self.unit)}{said}</span>"
+        )
+
+    def hear(self, said: str) -> None:
+        self._typed = said.strip()
 
     @property
     def answer(self) -> float | None:
         """The number that was typed; None for nothing, no number, or one out of the range."""
         try:
-            number = float(self._entry.value.replace(",", ".").removesuffix(self.unit))
+            number = float(self._typed.replace(",", ".").removesuffix(self.unit))
         except ValueError:
             return None
         low, high = self.between or (number, number)
         return number if isfinite(number) and low <= number <= high else None
 
     def fill(self, answer: Any) -> None:
-        before, self._entry.value = self._entry.value, str(answer)
+        before, self._typed = self._typed, str(answer)
         if self.answer is None:
-            self._entry.value = before
+            self._typed = before
             raise ConfigError(f"{answer!r} is no answer; asked for: {self._wanted()}.")
 
     def close(self) -> None:
-        self._entry.disabled = True
+        self._closed = True
 
     def rate(self, answer: Any, truth: Any) -> Rating:
         if not isinstance(truth, int | float):
@@ -203,28 +215,28 @@ class Order:
         if len({str(item) for item in self.items}) < len(self.items) or len(self.items) < 2:
             raise ConfigError("An order needs at least two items, all of them different.")
         self._chosen: list[int] = []
-        self._buttons = [
-            widgets.Button(layout={"width": "auto"}, tooltip="click in the order that you expect")
-            for _ in self.items
-        ]
-        for at, button in enumerate(self._buttons):
-            button.on_click(lambda _, at=at: self._click(at))
-        self._label()
-        self.widget = widgets.HBox(self._buttons, layout={"flex_flow": "row wrap"})
+        self._closed = False
 
-    def _click(self, at: int) -> None:
+    def html(self) -> str:
+        title = "click in the order that you expect"
+        return "".join(
+            button(
+                self._label(at), at, pressed=at in self._chosen, closed=self._closed, title=title
+            )
+            for at in range(len(self.items))
+        )
+
+    def _label(self, at: int) -> str:
+        place = f"{self._chosen.index(at) + 1}." if at in self._chosen else "○"
+        return f"{place} {self.items[at]}"
+
+    def hear(self, said: str) -> None:
         """Give an item the next place; a second click takes it, and what came after it, back."""
+        at = int(said)
         if at in self._chosen:
             del self._chosen[self._chosen.index(at) :]
         else:
             self._chosen.append(at)
-        self._label()
-
-    def _label(self) -> None:
-        for at, button in enumerate(self._buttons):
-            place = f"{self._chosen.index(at) + 1}." if at in self._chosen else "○"
-            button.description = f"{place} {self.items[at]}"
-            button.button_style = "info" if at in self._chosen else ""
 
     @property
     def answer(self) -> list[Any] | None:
@@ -238,11 +250,9 @@ class Order:
         ):
             raise ConfigError(f"{answer!r} is no order of {self.blank()}")
         self._chosen = [self.items.index(item) for item in answer]
-        self._label()
 
     def close(self) -> None:
-        for button in self._buttons:
-            button.disabled = True
+        self._closed = True
 
     def rate(self, answer: Any, truth: Any) -> Rating:
         return Rating.RIGHT if answer == list(truth) else Rating.WRONG
@@ -278,6 +288,16 @@ class Order:
                     line.set_linestyle("-" if right else DASHES)
         chart.alt = f"You said {self.text(answer)}; the run gave {self.text(truth)}."
         return chart
+
+
+def button(text: str, value: object, *, pressed: bool, closed: bool, title: str = "") -> str:
+    """A button of a form, which stays pressed until another one is, in HTML."""
+    off = " disabled" if closed else ""
+    said = f' title="{escape(title)}"' if title else ""
+    return (
+        f'<button type="button" data-do="answer" value="{value}" '
+        f'aria-pressed="{str(pressed).lower()}"{said}{off}>{escape(text)}</button>'
+    )
 
 
 def form(

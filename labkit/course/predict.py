@@ -6,13 +6,13 @@ import html
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
-import ipywidgets as widgets
 from IPython.display import display
 
 from labkit.course.guess import Form, Rating, form
 from labkit.course.markup import Note
 from labkit.course.standing import standing
 from labkit.lab.lab import Lab
+from labkit.see.live import Piece
 from labkit.see.picture import Shown
 from labkit.story.event import PredictionEvent
 from labkit.story.timeline import Timeline
@@ -42,8 +42,13 @@ def predict(
     return prediction
 
 
-class Prediction:
-    """A question about what will happen. `reveal(truth)` tells."""
+class Prediction(Piece):
+    """A question about what will happen. `reveal(truth)` tells.
+
+    A page that is saved keeps what was guessed, and then what was true.
+    """
+
+    kind = "form"
 
     def __init__(self, question: str, form: Form, timeline: Timeline | None = None) -> None:
         self.question = question
@@ -51,8 +56,8 @@ class Prediction:
         self._timeline = timeline
         self.right: bool | None = None  # None until revealed, or when nothing was predicted
         self.revealed = False
-        prompt = widgets.HTML(f"<b>Predict:</b> {html.escape(question)}")
-        self.widget = widgets.VBox([prompt, form.widget])
+        self._said = ""  # guess and truth, once both are known
+        super().__init__()
 
     @property
     def answer(self) -> Any:
@@ -60,8 +65,36 @@ class Prediction:
         return self.form.answer
 
     def guess(self, answer: Any) -> None:
-        """Answer by a call instead of the widget. Raises `ConfigError` for what is no answer."""
+        """Answer by a call instead of by hand. Raises `ConfigError` for what is no answer."""
         self.form.fill(answer)
+        self._follow()
+
+    def hear(self, do: str, value: Any) -> None:
+        """What the reader has clicked or typed."""
+        if do == "answer" and not self.revealed:
+            self.form.hear(value)
+            self._follow()
+
+    def _follow(self) -> None:
+        self.tell()
+        self.keep()
+
+    def face(self) -> dict[str, Any]:
+        """The question, and what to answer with."""
+        said = f"<p>{html.escape(self._said)}</p>" if self._said else ""
+        return {"html": self._html(self.form.html()) + said}
+
+    def saved(self) -> str:
+        """The question, what the reader has answered, and what was true."""
+        guess = "" if self.answer is None else f"You said {self.form.text(self.answer)}."
+        return self._html(html.escape(self._said or guess or self.form.blank()))
+
+    def _html(self, rest: str) -> str:
+        name = html.escape(self.question)
+        return (
+            f"<p><b>Predict:</b> {name}</p>"
+            f'<div role="group" class="lk-answers" aria-label="{name}">{rest}</div>'
+        )
 
     def reveal(self, truth: Any) -> None:
         """Show the truth, and how near the prediction was."""
@@ -76,6 +109,9 @@ class Prediction:
             self._timeline.record(
                 PredictionEvent("lab", question=self.question, predicted=answer, truth=truth)
             )
+        if rating is not None:
+            self._said = self._words(answer, truth, rating)
+        self._follow()
         display(Note(self._words(answer, truth, rating), self.right))
         picture = None if answer is None else self.form.picture(answer, truth)
         if picture is not None:
@@ -106,6 +142,6 @@ class Prediction:
         blank = self.form.blank().replace("  ", " &emsp; ").replace("_", "\\_")
         return f"**Predict:** {self.question}\n\n{blank}"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle = dict(self.widget._repr_mimebundle_() or {})
-        return bundle | {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}
+    def words(self) -> dict[str, str]:
+        """The question for paper."""
+        return {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}

@@ -25,6 +25,7 @@ from labkit.course.record import VARIABLE
 from labkit.course.workers import Children, side_by_side
 from labkit.errors import LabError
 from labkit.progressbar import PROGRESS
+from labkit.see.live import LIVE
 from labkit.servers import owner
 from labkit.servers.choice import asked_for
 
@@ -307,6 +308,9 @@ def _clean(notebook: NotebookNode) -> None:
         for output in cell.outputs:
             if output.output_type in ("display_data", "execute_result"):
                 output.data.pop(_WIDGET, None)
+            if output.get("metadata") == LIVE:  # on paper there are words, and a replay
+                output.data.pop("text/html", None)
+                output.metadata = NotebookNode()
         cell.outputs = [
             output
             for output in cell.outputs

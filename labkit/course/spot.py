@@ -16,18 +16,23 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import ipywidgets as widgets
 from IPython.display import display
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 from labkit.course.attempt import judge
 from labkit.course.exercises.exercise import Exercise, source
-from labkit.course.guess import Choice
+from labkit.course.guess import Choice, button
 from labkit.course.markup import Note, Words, inline, without_marks
 from labkit.lab.lab import Lab
+from labkit.see.live import Piece
 
 
-class Spot:
+class Spot(Piece):
     """Codes of which one is right. `guess` or the buttons choose; `reveal` lets the others fail."""
+
+    kind = "form"
 
     def __init__(self, lab: Lab, exercise: Exercise, seed: int | None) -> None:
         draw = random.Random(seed)
@@ -40,12 +45,10 @@ class Spot:
             name: bare(function, exercise.name) for name, function in self._functions.items()
         }
         self.form = Choice(list(self._functions))
+        self._revealed = False
+        self._said = ""  # guess and truth, once both are known
         self.right: bool | None = None  # None until revealed, or when nothing was chosen
-        shown = [
-            widgets.HTML(f"<b>{name}</b><pre>{html.escape(code)}</pre>")
-            for name, code in self.codes.items()
-        ]
-        self.widget = widgets.VBox([widgets.HTML(self._html()), *shown, self.form.widget])
+        super().__init__()
 
     @property
     def answer(self) -> str | None:
@@ -56,13 +59,24 @@ class Spot:
     def guess(self, answer: str) -> None:
         """Choose by a call instead of the buttons. Raises `ConfigError` for what is no code."""
         self.form.fill(answer)
+        self._follow()
+
+    def hear(self, do: str, value: Any) -> None:
+        """What the reader has clicked."""
+        if do == "answer" and not self._revealed:
+            self.form.hear(value)
+            self._follow()
+
+    def _follow(self) -> None:
+        self.tell()
+        self.keep()
 
     def reveal(self) -> None:
         """Say which one is right, and run the others on the lab's ZooKeeper: see them fail.
 
         The one that was chosen comes first. Raises `LabError` when ZooKeeper is stopped.
         """
-        self.form.close()
+        self._revealed = True
         truth = next(n for n, f in self._functions.items() if f is self._exercise.answer)
         self.right = None if self.answer is None else self.answer == truth
         said = {
@@ -70,6 +84,8 @@ class Spot:
             True: f"Right: {truth}.",
             False: f"Not so: you said {self.answer}, and {truth} is right.",
         }
+        self._said = "" if self.right is None else said[self.right]
+        self._follow()
         display(Note(said[self.right], self.right))
         for name in sorted(self._functions.keys() - {truth}, key=lambda n: (n != self.answer, n)):
             why = " ".join((self._functions[name].__doc__ or "").split())
@@ -83,8 +99,29 @@ class Spot:
             "Only one of these does it. Which one?"
         )
 
-    def _html(self) -> str:
-        return "".join(f"<p>{inline(part)}</p>" for part in self._text().split("\n\n"))
+    def face(self) -> dict[str, Any]:
+        """The codes side by side, each with its button; what differs between them is marked."""
+        buttons = [
+            button(f"{name} is right", at, pressed=name == self.answer, closed=self._revealed)
+            for at, name in enumerate(self.codes)
+        ]
+        return {"html": self._html(buttons) + f"<p>{html.escape(self._said)}</p>"}
+
+    def saved(self) -> str:
+        """The codes side by side, and what the reader has chosen."""
+        guess = "" if self.answer is None else f"You said {self.answer}."
+        named = [f"<b>{name}</b>" for name in self.codes]
+        return self._html(named) + f"<p>{html.escape(self._said or guess)}</p>"
+
+    def _html(self, heads: list[str]) -> str:
+        text = "".join(f"<p>{inline(part)}</p>" for part in self._text().split("\n\n"))
+        codes = [code.splitlines() for code in self.codes.values()]
+        shared = set.intersection(*map(set, codes))
+        columns = "".join(
+            f"<div>{head}{_marked(lines, shared)}</div>"
+            for head, lines in zip(heads, codes, strict=True)
+        )
+        return f'{text}<div class="lk-codes">{columns}</div>'
 
     def _repr_markdown_(self) -> str:
         codes = [f"**{name}**\n\n```python\n{code}\n```" for name, code in self.codes.items()]
@@ -93,9 +130,19 @@ class Spot:
     def __repr__(self) -> str:
         return without_marks(self._repr_markdown_().replace(" &emsp; ", "  "))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle = dict(self.widget._repr_mimebundle_() or {})
-        return bundle | {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}
+    def words(self) -> dict[str, str]:
+        """The codes for paper."""
+        return {"text/plain": repr(self), "text/markdown": self._repr_markdown_()}
+
+
+def _marked(lines: list[str], shared: set[str]) -> str:
+    """Code in colours; a line that is not `shared` by all is marked."""
+    shown = highlight("\n".join(lines), PythonLexer(), HtmlFormatter(nowrap=True)).splitlines()
+    marked = "\n".join(
+        text if line in shared else f"<mark>{text}</mark>"
+        for line, text in zip(lines, shown, strict=True)
+    )
+    return f'<div class="highlight"><pre>{marked}</pre></div>'
 
 
 def bare(function: Callable[..., Any], name: str) -> str:

@@ -1,36 +1,38 @@
-"""A lab under one's hands: sliders, buttons, and the live picture of what they do."""
+"""A lab under one's hands: a slider, buttons, and the live picture of what they do."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from html import escape
-from itertools import count
 from typing import Any
-
-import ipywidgets as widgets
 
 from labkit.errors import LabError, NoAnswer, NodeUnreachable
 from labkit.lab.clients import Clients
 from labkit.lab.lab import Lab
 from labkit.see import style
-from labkit.see.drawing import MANY, Look, draw
-from labkit.see.rows import ManyNodes, NodeRow, Row, WorkerRow, ZooKeeperRow, dispose, is_dead
+from labkit.see.drawing import MANY, RIGHT, WIDTH, Frame, Look, draw
+from labkit.see.live import Button, Control, Piece, before_next_cell
+from labkit.see.picture import Picture
+from labkit.see.rows import NodeRow, Row, WorkerRow, ZooKeeperRow, cells, is_dead
 from labkit.see.scene import Scene
+from labkit.story.event import VerbEvent
 from labkit.story.run import Story
 
-_REFRESH = 0.12  # seconds between two pictures
-_WINDOW = 60.0  # seconds that the picture shows
+_REFRESH = 0.12  # seconds between two pictures of a lab in which nothing is done
+_QUICK = 0.03  # seconds after which a verb is seen
+_WINDOWS = (10, 30, 60, 120)  # seconds that the picture shows: the reader chooses
+_SAVED = 60.0  # seconds that the saved picture shows
+_AFTER = 3.0  # seconds after the reader's last touch that a saved picture shows too
 _FORGOTTEN = 4  # dead nodes that keep a row, to be started again
 _MAX_NODES = 16
-
-_uids = count(1)
+_ROOM = (80.0, 820.0)  # units of the browser that time may take
 
 
 def controls(lab: Lab) -> Controls:
@@ -47,8 +49,16 @@ class _Phase(Enum):
     CLOSED = auto()  # it is refused
 
 
-class Controls(widgets.VBox):
-    """One widget over a running lab. Close it with `close()`.
+class Slider(Control):
+    """A whole number from `min` to `max`."""
+
+    def __init__(self, value: int, most: int, act: Callable[[int], object]) -> None:
+        super().__init__(value, act)
+        self.min, self.max = 0, most
+
+
+class Controls(Piece):
+    """One panel over a running lab. Close it with `close()`.
 
     Verbs run in threads of their own, so that cells can be run meanwhile; what they say, and every
     error, appears in the message line (and in `messages`). Driven without a browser it does the
@@ -56,47 +66,52 @@ class Controls(widgets.VBox):
 
     Closing the lab ends the updates, and what was seen last stays. A reader who has run a page to
     its end may come back: the slider, or a button that appears then, starts the lab again.
+
+    The page is saved with the picture as it was when the next cell began, or shortly after the
+    reader's hand was on the panel for the last time: what later cells did answers no question here.
     """
+
+    kind = "panel"
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self._uid = f"live-{next(_uids)}-{id(self)}"
         self._rows: dict[str, Row] = {}
+        self._slots: dict[str, int] = {}  # a row stays where it is while others come and go
         self._lock = threading.Lock()
+        self._reading = threading.RLock()  # of the spans
         self._wanted: int | None = None
         self._scaling = False
         self._slid_at = 0.0
-        self._painting: int | None = None  # the thread that sets controls to what is true
+        self._touched: float | None = None  # when a reader's hand was here last
+        self._saved_until: float | None = None
         self._phase = _Phase.RESTING
         self._wishes: list[tuple[Any, ...]] = []  # what to do once the lab runs again
         self._ended = threading.Event()
         self._seen = threading.Event()
         self._seen.set()
         self.messages: deque[str] = deque(maxlen=100)
+        self._alarmed = False
         self.pictures = 0  # drawn so far
-
+        self._drawing: dict[str, Any] = {}
         self._asking: Clients | None = None
         self._crew_again = lab.workers[0].crew.again if lab.workers else None
-        self._make_widgets(lab)
-        # A lab without nodes, such as one for a crew, has nothing for these to act on.
-        of_nodes = [self.slider, self.session_timeout, self.clients] if lab.nodes else []
-        super().__init__(
-            [
-                widgets.HBox([*of_nodes, *([self.zookeeper] if lab.zookeeper.is_own else [])]),
-                self.rows,
-                self.message,
-                self.again,
-                self.picture,
-                self.tree,
-            ],
-            layout={"width": "100%"},
-        )
-        self.slider.observe(self._on_slide, "value")
-        self.zookeeper.observe(self._on_zookeeper, "value")
-        self.session_timeout.observe(self._on_timeout, "value")
-        self.clients.observe(self._on_clients, "value")
-        self._view_count = 0  # asks the front end to count
-        self.observe(self._on_views, "_view_count")
+        self._room = _ROOM[1]
+        alive = len(lab.alive)
+        # A lab without nodes, such as one for a crew, has nothing for some controls to act on.
+        self._has_nodes, self._is_own = bool(lab.nodes), lab.zookeeper.is_own
+        servers = len(lab.zookeeper.servers) if self._is_own else 0
+        others = len(lab.workers) + (servers if servers > 1 else 0)
+        self._reserved = others + (min(max(alive + _FORGOTTEN, 6), 12) if lab.nodes else 0)
+        self.slider = Slider(alive, max(_MAX_NODES, 2 * alive), self._on_slide)
+        self.zookeeper = Control(True, self._on_zookeeper)
+        self.session_timeout = Control(lab.session_timeout, self._on_timeout)
+        self.clients = Control(False, self._on_clients)
+        self.window = Control(_WINDOWS[1], lambda _: None)
+        self.choice = Control(None, self._choose)  # of more nodes than have rows
+        self.chosen: Row | None = None
+        self.again = Button("start the lab again", "", lambda: self._submit(lambda: None))
+        self.again.disabled = True
+        super().__init__()
         self._say(
             "Drag the slider: left kills the longest-lived nodes, right starts new ones."
             if lab.nodes
@@ -105,52 +120,10 @@ class Controls(widgets.VBox):
         self._pool = self._new_pool()
         self._painter: threading.Thread
         self._begin()
-
-    def _make_widgets(self, lab: Lab) -> None:
-        self.slider = widgets.IntSlider(
-            value=len(lab.alive),
-            min=0,
-            max=max(_MAX_NODES, 2 * len(lab.alive)),
-            description="nodes alive",
-            style={"description_width": "initial"},
-            layout={"width": "360px"},
-        )
-        self.zookeeper = widgets.ToggleButton(
-            value=True,
-            description="ZooKeeper: on",
-            tooltip="Stop or start ZooKeeper",
-            layout={"width": "130px"},
-        )
-        self.session_timeout = widgets.BoundedFloatText(
-            value=lab.session_timeout,
-            min=0.4,
-            max=600,
-            step=0.5,
-            description="session timeout of new nodes, s",
-            style={"description_width": "initial"},
-            layout={"width": "290px"},
-        )
-        self.clients = widgets.ToggleButton(
-            value=False,
-            description="clients: off",
-            layout={"width": "110px"},
-            tooltip="Let clients ask every node all the time",
-        )
-        self.rows = widgets.VBox()
-        self.many = ManyNodes(self)
-        self.picture = widgets.HTML()
-        self.tree = widgets.HTML()
-        self.message = widgets.HTML()
-        self.again = widgets.Button(
-            description="start the lab again",
-            icon="play",
-            button_style="primary",
-            layout={"width": "200px", "display": "none"},
-        )
-        self.again.on_click(lambda _: self._submit(lambda: None))
+        self._no_more_cells = before_next_cell(self._next_cell)
 
     def close(self) -> None:
-        """Stop the updates, wait for verbs under way, and take the widget away. Idempotent."""
+        """Stop the updates, wait for verbs under way, and leave the saved picture. Idempotent."""
         with self._lock:
             self._phase = _Phase.CLOSED
         self._ended.set()
@@ -159,10 +132,8 @@ class Controls(widgets.VBox):
         if threading.current_thread() is not self._painter:
             self._painter.join()
         self._ask_no_more()
-        for child in (*self.children, self.many.box):
-            dispose(child)
-        self.layout.close()
-        super().close()
+        self._no_more_cells()
+        self.remove()
 
     @staticmethod
     def _new_pool() -> ThreadPoolExecutor:
@@ -170,13 +141,16 @@ class Controls(widgets.VBox):
 
     def _begin(self) -> None:
         """Show the lab, which runs, from now on."""
-        self._timeline = self.lab.timeline
-        self._tail = self._timeline.tail()
-        self._spans = Story(forgets=True)
-        self.rows.children = ()
-        self._forget_rows(self._rows)
-        self.again.layout.display = "none"
+        with self._reading:
+            self._makers: dict[str, Callable[[], Row]] = {}
+            self._timeline = self.lab.timeline
+            self._tail = self._timeline.tail()
+            self._spans = Story(forgets=True)
+            self._rows.clear()
+            self.chosen = None
+        self.again.disabled = True
         self.zookeeper.disabled = False
+        self._read()
         self._paint()
         with self._lock:
             if self._phase is _Phase.CLOSED:
@@ -187,13 +161,13 @@ class Controls(widgets.VBox):
 
     def _rest(self) -> None:
         """Leave only what starts a closed lab again in use."""
-        for row in self._rows.values():
+        for row in [*self._rows.values(), *filter(None, [self.chosen])]:
             row.rest()
-        self.many.rest()
         self.zookeeper.disabled = True
         self._ask_no_more()
-        self.clients.value = False
-        self.again.layout.display = ""
+        self.clients.show(False)
+        self.again.disabled = False
+        self.tell()
 
     def _wake(self) -> None:
         """Start the closed lab again, and then do what was wanted."""
@@ -253,18 +227,12 @@ class Controls(widgets.VBox):
         if began is not None:
             text += f" ({time.monotonic() - began:.2f} s)"
         self.messages.append(text)
-        mark = "<b>⚠ </b>" if error else ""
-        role = "alert" if error else "status"
-        self.message.value = (
-            f'<div role="{role}" style="white-space:pre-wrap;line-height:1.35;min-height:1.4em;'
-            f'max-height:9em;overflow:auto">{mark}{escape(text)}</div>'
-        )
+        self._alarmed = error
+        self.tell()
 
-    def _on_slide(self, change: dict[str, Any]) -> None:
-        if self.is_painting():
-            return
+    def _on_slide(self, wanted: int) -> None:
         with self._lock:
-            self._wanted = change["new"]
+            self._wanted = wanted
             self._slid_at = time.monotonic()
             if self._scaling:
                 return  # whoever is at it will see what is wanted now
@@ -282,21 +250,20 @@ class Controls(widgets.VBox):
             what = "1 node alive" if wanted == 1 else f"{wanted} nodes alive"
             self._do(what, partial(self.lab.scale, wanted))
 
-    def _on_zookeeper(self, change: dict[str, Any]) -> None:
-        if self.is_painting():
-            return
-        if change["new"]:
+    def _on_zookeeper(self, on: bool) -> None:
+        if on:
             self.do("start ZooKeeper", self.lab.zookeeper.start)
         else:
             self.do("stop ZooKeeper", self.lab.zookeeper.stop)
 
-    def _on_timeout(self, change: dict[str, Any]) -> None:
-        self.lab.session_timeout = change["new"]
-        self._say(f"Nodes made from now on ask for a session timeout of {change['new']:g} s.")
+    def _on_timeout(self, seconds: float) -> None:
+        seconds = min(max(seconds, 0.4), 600.0)
+        self.session_timeout.show(seconds)
+        self.lab.session_timeout = seconds
+        self._say(f"Nodes made from now on ask for a session timeout of {seconds:g} s.")
 
-    def _on_clients(self, change: dict[str, Any]) -> None:
-        self.clients.description = "clients: on" if change["new"] else "clients: off"
-        if change["new"]:
+    def _on_clients(self, on: bool) -> None:
+        if on:
             self.do("let clients ask", self._ask)
         elif self._phase is _Phase.LIVE:
             self.do("let clients ask no more", self._ask_no_more)
@@ -309,27 +276,83 @@ class Controls(widgets.VBox):
             self._asking.stop()
             self._asking = None
 
-    def is_painting(self) -> bool:
-        """Whether a widget changes because the lab did, and not because somebody touched it."""
-        return threading.get_ident() == self._painting
+    def hear(self, do: str, value: Any) -> None:
+        """What a reader does in the browser: sets a control, presses a button, looks, leaves."""
+        settings = {
+            "slider": self.slider,
+            "zookeeper": self.zookeeper,
+            "timeout": self.session_timeout,
+            "clients": self.clients,
+            "window": self.window,
+            "choice": self.choice,
+        }
+        if do == "views":
+            (self._seen.set if value else self._seen.clear)()
+            return
+        if do == "room":
+            self._room = min(max(float(value), _ROOM[0]), _ROOM[1])
+            return
+        if do == "left":
+            if self._touched is not None:
+                self._save_until(min(self._touched + _AFTER, self._timeline.now()))
+            return
+        self._touched = self._timeline.now()
+        if do in settings:
+            settings[do].value = value
+        elif do == "again":
+            self.again.click()
+        elif do == "press":
+            name, at = value
+            row = self._rows.get(name) or self.chosen
+            if row is not None and row.name == name:
+                row.buttons[at].click()
+
+    # --- the picture that is saved ----------------------------------------------------------
+
+    def _next_cell(self) -> None:
+        """A cell is about to run, and it may do to the lab what it likes."""
+        if self._saved_until is None:
+            self._save_until(self._timeline.now())
+        elif self._touched is not None:
+            self._save_until(min(self._touched + _AFTER, self._timeline.now()))
+            self._touched = None
+
+    def _save_until(self, t: float) -> None:
+        self._saved_until = t
+        self.keep()
+
+    def saved(self) -> str:
+        """The picture as it is to be seen without a kernel."""
+        with self._reading:
+            spans, until = self._spans, self._saved_until
+            until = self._timeline.now() if until is None else until
+            since = max(min(spans.start, until), until - _SAVED)
+            there = [
+                node
+                for node in spans.nodes
+                if spans.marks(node, until) or any(up.start < until for up in spans.up(node, until))
+            ]
+            scene = Scene.of(spans, since, until, there)
+            drawn = Picture(scene, Look(f"{self.uid}-saved", scene.says(), whole_key=True))
+        return (
+            f"{drawn.html()}<p><small>A panel over running servers, as it was left. "
+            "Run the page to take over.</small></p>"
+        )
 
     # --- the live picture -------------------------------------------------------------------
 
-    def _on_views(self, change: dict[str, Any]) -> None:
-        if change["new"] == 0:  # there was a view, and its output has been closed
-            self._seen.clear()
-        else:
-            self._seen.set()
-
     def _live(self) -> None:
         last = "The lab is closed. Drag the slider, and it starts again."
+        drawn = 0.0
         try:
-            while not self._ended.wait(_REFRESH):
+            while not self._ended.wait(_QUICK):
                 visible = self._seen.wait(timeout=1.0)
                 if not self._is_running():
                     self._say(last)
                     break
-                if visible:
+                news = self._read()
+                if visible and (news or time.monotonic() - drawn >= _REFRESH):
+                    drawn = time.monotonic()
                     self._try_to_paint()
         except Exception as error:  # a live picture that dies silently would lie
             self._say(f"The live picture has stopped: {error!r}", error=True)
@@ -355,77 +378,120 @@ class Controls(widgets.VBox):
         except LabError:
             return False
 
+    def _read(self) -> bool:
+        """Follow the timeline; whether something was done to a server."""
+        with self._reading:
+            events, anew = self._tail.read()
+            if anew:
+                self._spans = Story(forgets=True)
+            for event in events:
+                self._spans.add(event)
+            self._spans.end = max(self._spans.end, self._timeline.now())
+        return any(isinstance(event, VerbEvent) for event in events)
+
     def _paint(self) -> None:
-        self._painting = threading.get_ident()
-        try:
-            self._draw()
-        finally:
-            self._painting = None
-
-    def _draw(self) -> None:
-        events, anew = self._tail.read()
-        if anew:
-            self._spans = Story(forgets=True)
-        spans = self._spans
-        for event in events:
-            spans.add(event)
-        now = self._timeline.now()
-        spans.end = max(spans.end, now)
-        since = max(min(spans.start, now), now - _WINDOW)
-        shown = [node for node in spans.nodes if self._shows(node, since)]
-        scene = Scene.of(spans, since, now, shown)
-        self.picture.value = draw(scene, Look(self._uid, whole_key=True))
-        self.tree.value = _tree(spans) if spans.nodes else ""
-        self._follow(spans)
+        with self._reading:
+            self._follow(self._spans)
+            self._draw(self._spans)
         self.pictures += 1
+        self.tell()
 
-    def _shows(self, node: str, since: float) -> bool:
-        spans = self._spans
-        if spans.state(node) != "stopped":
-            return True
-        return bool(spans.bars(node, None, since)) or any(m.t > since for m in spans.marks(node))
+    def _draw(self, spans: Story) -> None:
+        """Draw as many seconds as have room, at the reader's scale."""
+        names = [name for name in self._slots if name in spans.nodes]
+        scale, until = self._room / self.window.value, spans.end
+        look = Look(self.uid, whole_key=True)
+        left = Frame(Scene.of(spans, until - 1, until, names), look).left
+        since = until - (WIDTH - RIGHT - left) / scale
+        scene = Scene.of(spans, since, until, names)
+        frame = Frame(scene, look)
+        self._drawing = {
+            "svg": draw(scene, look),
+            "lanes": {lane.name: frame.y(at) for at, lane in enumerate(scene.lanes)},
+            "lane": frame.lane,
+            "time": [since, until, left, scale],
+            "down": scene.absence,
+            "tree": _tree(spans) if spans.nodes else "",
+            "cells": cells(spans, list(self._slots)) if self.chosen is not None else [],
+        }
+
+    @property
+    def picture(self) -> str:
+        """The live picture as it was drawn last."""
+        return str(self._drawing.get("svg", ""))
+
+    @property
+    def tree(self) -> str:
+        """What is held, as it was seen last."""
+        return str(self._drawing.get("tree", ""))
 
     def _follow(self, spans: Story) -> None:
         """Set every control to what is true, unless it is being used."""
-        nodes = {node.name: node for node in self.lab.nodes}
         if not self._is_running():
             return  # a closed lab has no nodes; those that it had stay in sight
+        nodes = {node.name: node for node in self.lab.nodes}
         dead = [name for name, node in nodes.items() if is_dead(spans.state(name), node)]
+        alive = len(nodes) - len(dead)
+        kept = max(_FORGOTTEN, min(self._reserved, MANY) - alive)
         servers = self.lab.zookeeper.servers
         is_ensemble = len(servers) > 1 and self.lab.zookeeper.is_own
-        shown = {name: node for name, node in nodes.items() if name not in dead[:-_FORGOTTEN]}
-        fold = len(shown) > MANY
-        rows: dict[str, Callable[[], Row]] = {
+        makers: dict[str, Callable[[], Row]] = {
             **{s.name: partial(ZooKeeperRow, self, s) for s in servers if is_ensemble},
             **{worker.name: partial(WorkerRow, self, worker) for worker in self.lab.workers},
-            **{name: partial(NodeRow, self, shown[name]) for name in shown if not fold},
+            **{n: partial(NodeRow, self, nodes[n]) for n in nodes if n not in dead[:-kept]},
         }
-        for name, make in rows.items():
-            if name not in self._rows:
-                self._rows[name] = make()
-            self._rows[name].follow(spans)
-        boxes = tuple(self._rows[name].box for name in rows)
-        if fold:
-            self.many.follow(spans, shown)
-            boxes += (self.many.box,)
-        if boxes != self.rows.children:
-            self.rows.children = boxes
-            self._forget_rows(self._rows.keys() - rows.keys())
-        self.zookeeper.value = not spans.zookeeper.is_down
-        self.zookeeper.description = (
-            "ZooKeeper: off" if spans.zookeeper.is_down else "ZooKeeper: on"
-        )
+        self._place(list(makers))
+        self._makers = makers
+        if len(makers) > MANY:
+            self._rows.clear()
+            if self.choice.value not in makers:
+                self.choice.show(next(iter(makers)))
+                self.chosen = None
+            if self.chosen is None:
+                self._choose(self.choice.value)
+        else:
+            self.chosen = None
+            self._rows = {
+                name: self._rows[name] if name in self._rows else make()
+                for name, make in makers.items()
+            }
+        for row in [*self._rows.values(), *filter(None, [self.chosen])]:
+            row.follow(spans)
+        self.zookeeper.show(not spans.zookeeper.is_down)
         with self._lock:
-            resting = not self._scaling and time.monotonic() - self._slid_at > 0.5
-            if resting:
-                self.slider.value = len(nodes) - len(dead)
+            if not self._scaling and time.monotonic() - self._slid_at > 0.5:
+                self.slider.show(alive)
 
-    def _forget_rows(self, names: Iterable[str]) -> None:
-        for name in list(names):
-            dispose(self._rows.pop(name).box)
+    def _place(self, names: list[str]) -> None:
+        """Give each row a place that it keeps; a new one takes the first that is free."""
+        for gone in self._slots.keys() - set(names):
+            del self._slots[gone]
+        for name in names:
+            if name not in self._slots:
+                taken = set(self._slots.values())
+                self._slots[name] = next(i for i in range(len(names)) if i not in taken)
+
+    def _choose(self, name: str) -> None:
+        self.chosen = self._makers[name]() if name in self._makers else None
+
+    def face(self) -> dict[str, Any]:
+        """What the browser shows of it."""
+        rows = {self._slots[name]: row.face() for name, row in self._rows.items()}
+        return self._drawing | {
+            "rows": [rows.get(slot) for slot in range(max([*rows, -1]) + 1)],
+            "reserved": self._reserved,
+            "many": [self.chosen.name, self.chosen.face()] if self.chosen else None,
+            "slider": [self.slider.value, self.slider.max] if self._has_nodes else None,
+            "zookeeper": [self.zookeeper.value, self.zookeeper.disabled] if self._is_own else None,
+            "timeout": self.session_timeout.value if self._has_nodes else None,
+            "clients": self.clients.value if self._has_nodes else None,
+            "window": [self.window.value, *_WINDOWS],
+            "again": not self.again.disabled,
+            "message": [self.messages[-1], self._alarmed],
+        }
 
     def __repr__(self) -> str:
-        return f"Controls of {len(self.lab.nodes)} nodes; they need a running notebook."
+        return f"Controls of {self.slider.value} nodes; they need a running notebook."
 
 
 def _tree(spans: Story) -> str:

@@ -68,11 +68,19 @@ def test_any_exercise_is_drawn(zookeeper_lab: Lab) -> None:
     assert len({exercise(zookeeper_lab).spot()._text() for _ in range(12)}) > 2
 
 
-def test_it_is_a_widget_and_words(zookeeper_lab: Lab) -> None:
-    shown = exercise(zookeeper_lab, "claim").spot(seed=1)._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in shown
+def test_it_is_words_and_codes_side_by_side_with_a_button_each(zookeeper_lab: Lab) -> None:
+    s = exercise(zookeeper_lab, "claim").spot(seed=1)
+    shown = s._repr_mimebundle_()
     assert shown["text/markdown"].count("```python\n") == 3
     assert shown["text/plain"].endswith("○ A  ○ B  ○ C")
+    face = s.face()["html"]
+    assert face.count("<pre>") == face.count('data-do="answer"') == 3
+    assert "<mark>" in face  # where they differ
+    s.hear("answer", "1")
+    assert s.answer == "B"
+    assert face.count('aria-pressed="true"') == 0
+    assert s.face()["html"].count('aria-pressed="true"') == 1
+    assert "You said B." in s.saved()
 
 
 @pytest.mark.parametrize("wanted", exercises.ALL, ids=lambda wanted: wanted.id)

@@ -91,7 +91,7 @@ def test_a_number(
     lab: Lab, capsys: pytest.CaptureFixture[str], typed: str, word: str, right: bool | None
 ) -> None:
     p = predict(lab, "How long?", unit="s")
-    p.form.widget.children[0].value = typed
+    p.hear("answer", typed)
     p.reveal(3.0)
     assert told(capsys)[2:].startswith(word)
     assert p.right is right
@@ -117,12 +117,13 @@ def test_a_number_is_held_against_its_range(
 
 def test_a_number_out_of_its_range_is_no_answer(lab: Lab) -> None:
     p = predict(lab, "How many of 30?", number=(0, 30), unit="items")
-    p.form.widget.children[0].value = "31"
+    p.hear("answer", "31")
     assert p.answer is None
-    assert "0 to 30" in p.form.widget.children[1].value
-    p.form.widget.children[0].value = "30"
+    assert "asked for: 0 to 30" in p.face()["html"]
+    p.hear("answer", "30")
     assert p.answer == 30
-    assert p.form.widget.children[1].value == "items"
+    assert "asked for" not in p.face()["html"]
+    assert "✓ noted" in p.face()["html"]
     for wrong in (31, "many", None):
         with pytest.raises(ConfigError, match="0 to 30"):
             p.guess(wrong)
@@ -131,20 +132,22 @@ def test_a_number_out_of_its_range_is_no_answer(lab: Lab) -> None:
 
 def test_an_order_is_clicked(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     p = predict(lab, "Who is first?", order=["b", "a", "c"])
-    b, a, c = p.form.widget.children
+    b, a, c = "0", "1", "2"
     for button in (a, b, c):
         assert p.answer is None
-        button.click()
+        p.hear("answer", button)
     assert p.answer == ["a", "b", "c"]
-    assert [button.description for button in (b, a, c)] == ["2. b", "1. a", "3. c"]
-    b.click()  # takes b back, and c, which came after it
+    assert re.findall(r">(\d\. \w)</button>", p.face()["html"]) == ["2. b", "1. a", "3. c"]
+    p.hear("answer", b)  # takes b back, and c, which came after it
     assert p.answer is None
     for button in (c, b):
-        button.click()
+        p.hear("answer", button)
     p.reveal(["a", "b", "c"])
     shown = told(capsys)
     assert shown.startswith("✗ Not so: you said a, then c, then b, and it is a, then b, then c.")
-    assert all(button.disabled for button in (a, b, c))
+    assert p.face()["html"].count(" disabled>") == 3
+    p.hear("answer", a)
+    assert p.answer == ["a", "c", "b"]
 
 
 def test_an_order_that_is_right(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +215,7 @@ def test_a_truth_that_is_no_option(lab: Lab, capsys: pytest.CaptureFixture[str])
     assert told(capsys) == "✗ Not so: you said 2 s, and it is never."
 
 
-def test_a_prediction_is_a_widget_and_words(lab: Lab) -> None:
+def test_a_prediction_is_words_with_a_place_for_what_can_be_used(lab: Lab) -> None:
     for p, words in (
         (predict(lab, "Which number?", [2, 4]), "Predict: Which number?  ○ 2  ○ 4"),
         (predict(lab, "How long?", unit="s"), "Predict: How long?  A number: ____ s"),
@@ -223,9 +226,23 @@ def test_a_prediction_is_a_widget_and_words(lab: Lab) -> None:
         (predict(lab, "Who?", order="ba"), "Predict: Who?  Put in order: __ b  __ a"),
     ):
         shown = p._repr_mimebundle_()
-        assert "application/vnd.jupyter.widget-view+json" in shown
+        assert f'data-labkit="{p.uid}"' in shown["text/html"]
+        assert not any("widget" in kind for kind in shown)  # a viewer would miss its model
         assert shown["text/plain"] == words
         assert f"**Predict:** {p.question}" in shown["text/markdown"]
+
+
+def test_a_saved_prediction_says_what_was_guessed_and_then_what_was_true(lab: Lab) -> None:
+    p = predict(lab, "Which number?", [2, 4])
+    assert "○ 2  ○ 4" in p.saved()
+    p.guess(4)
+    assert "You said 4." in p.saved()
+    assert "<button" not in p.saved()
+    p.reveal(2)
+    assert "you said 4, and it is 2" in p.saved()
+    unanswered = predict(lab, "And this one?", [2, 4])
+    unanswered.reveal(2)
+    assert unanswered.saved().count("2") == 1  # the answer does not stand at its question
 
 
 # --- exercises --------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from unittest.mock import Mock
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -12,7 +10,7 @@ import runs
 
 from labkit.see.drawing import LANE, Frame, Look, draw
 from labkit.see.replay import replay
-from labkit.see.rows import ManyNodes
+from labkit.see.rows import cells
 from labkit.see.scene import Scene
 from labkit.story.run import Story
 
@@ -117,14 +115,10 @@ def test_nothing_moves_while_things_happen(count: int) -> None:
 
 def test_many_nodes_in_a_table_stand_by_machine() -> None:
     spans = Story(runs.machines("a", "b", "c"))
-    many = ManyNodes(Mock())
-    many.follow(spans, {name: Mock(name=name) for name in spans.nodes})
-    said = re.findall(r'aria-label="([^"]*)"|</span>(node\d)', many.table.value)
-    assert [label or name for label, name in said] == [
-        *("nodes on machine a", "node1", "node4"),
-        *("nodes on machine b", "node2", "node5"),
-        *("nodes on machine c", "node3", "node6"),
-    ]
+    said = [(name, where) for name, _, where in cells(spans, spans.nodes)]
+    assert [name for name, _ in said] == ["node1", "node4", "node2", "node5", "node3", "node6"]
+    assert dict(said)["node2"] == "on b"
+    assert dict(said)["node1"] == "link cut"
 
 
 def test_a_replay_has_no_script_but_its_own() -> None:

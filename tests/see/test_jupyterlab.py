@@ -285,8 +285,8 @@ def test_drag_and_see(notebook: Page) -> None:
 
 COUNT = """
 import time
-from ipywidgets.widgets.widget import _instances
-drawn = lambda: sum(getattr(widget, "pictures", 0) for widget in _instances.values())
+from labkit.see.live import _stage
+drawn = lambda: sum(getattr(piece, "pictures", 0) for piece in _stage().pieces.values())
 before = drawn()
 time.sleep(1)
 print(f"drawn {before}, then {drawn()}")"""
