@@ -197,8 +197,7 @@ function panel(say) {
   const layer = new Layer(), names = make("div", "lk-names"), axis = make("div");
   const area = make("div", "lk-rows", [layer.plot, names, axis]);
   const text = make("div"), again = /** @type {HTMLButtonElement} */ (make("button"));
-  again.type = "button";
-  again.textContent = "start the lab again";
+  Object.assign(again, { type: "button", textContent: "start the lab again" });
   const message = make("div", "lk-message", [text, again]);
   const key = make("div", "lk-key"), tree = make("div", "lk-tree");
   const cells = make("div", "lk-cells"), one = make("div", "lk-one");
@@ -206,21 +205,25 @@ function panel(say) {
   one.append(chosen.root);
   const many = make("div", "", [cells, one]);
   const root = make("div", "lk lk-panel", [bar, area, many, message, key, tree]);
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "the lab under your hands");
+  Object.assign(root, { role: "group", ariaLabel: "the lab under your hands" });
 
   slider.addEventListener("input", () => {
     count.textContent = slider.value;
     held = performance.now();
     say("slider", Number(slider.value));
   });
+  slider.addEventListener("keydown", (event) => { // JupyterLab leaves no arrow key to a slider
+    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -4, PageUp: 4, Home: -1e3, End: 1e3 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    slider.value = String(Number(slider.value) + step);
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  });
   timeout.addEventListener("change", () => say("timeout", Number(timeout.value)));
   span.addEventListener("change", () => say("window", Number(span.value)));
   again.addEventListener("click", () => say("again"));
   root.addEventListener("mouseleave", () => touched && say("left"));
-  root.addEventListener("focusout", (event) => {
-    if (touched && !root.contains(/** @type {Node | null} */ (event.relatedTarget))) say("left");
-  });
+  root.addEventListener("focusout", ({ relatedTarget }) => touched && !root.contains(/** @type {Node | null} */ (relatedTarget)) && say("left"));
   for (const kind of ["input", "click", "change"]) root.addEventListener(kind, () => (touched = true));
 
   let held = -1e4, touched = false, narrow = false, frame = 0;
@@ -409,13 +412,11 @@ function initialize({ model }) {
       if (gone.length) model.send({ uid, do: "views", value: piece.views.size });
     }
   }
-
   const seen = new MutationObserver((changes) => {
     for (const change of changes) look(change.addedNodes);
     // Not at once: an output that is shown anew goes first, and its view moves over.
     if (changes.some((change) => change.removedNodes.length)) setTimeout(dismiss, 300);
   });
-
   /** @param {{uid: string, kind: string, whole: boolean, face: any}} news */
   function hear({ uid, kind, whole, face }) {
     const piece = pieces.get(uid) ?? { kind, face: null, views: new Map(), saved: new Map() };

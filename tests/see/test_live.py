@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 MODULE = Path(str(files("labkit"))) / "see" / "live.js"
 
@@ -33,3 +35,75 @@ def test_the_types_hold(tmp_path: Path) -> None:
         text=True,
     )
     assert checked.returncode == 0, checked.stdout
+
+
+_FACE = {
+    "svg": '<svg viewBox="0 0 900 200"><defs></defs><g class="time"></g></svg>',
+    "lanes": {},
+    "lane": 46,
+    "time": [0, 30, 74, 27],
+    "down": "",
+    "tree": "",
+    "cells": [],
+    "rows": [
+        {
+            "name": "node1",
+            "chips": "<b>1</b>",
+            "state": "running",
+            "buttons": [
+                [verb, "", False, None] for verb in ("stop", "kill", "pause", "partition", "ask")
+            ],
+        }
+    ],
+    "reserved": 6,
+    "many": None,
+    "slider": [4, 16],
+    "zookeeper": [True, False],
+    "timeout": 2.0,
+    "clients": False,
+    "window": [30, 10, 30],
+    "again": False,
+    "message": ["Drag the slider.", False],
+}
+
+_HOST = """
+window.sent = [];
+window.model = {on(_, hear) { this.hear = hear; }, off() {}, send(said) { sent.push(said); }};
+part.initialize({model});
+model.hear({uid: "u", kind: "panel", whole: true, face: FACE});
+window.ready = true;
+"""
+
+_CUT = """() => {
+  const bar = document.querySelector(".lk-bar"), panel = document.querySelector(".lk-panel");
+  const edge = panel.getBoundingClientRect().right + 1;
+  return [...panel.querySelectorAll("button, select, input")]
+    .filter((one) => getComputedStyle(one).visibility !== "hidden")
+    .filter((one) => one.getBoundingClientRect().right > edge
+      || (bar.contains(one) && one.getBoundingClientRect().bottom
+          > bar.getBoundingClientRect().bottom + 1))
+    .map((one) => one.ariaLabel || one.textContent || one.type);
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1100, 760, 560, 340, 212])
+def test_the_slider_and_every_button_have_room(chromium: Browser, width: int) -> None:
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.set_content(
+        f"<style>body{{margin:0}}{MODULE.with_suffix('.css').read_text()}</style>"
+        '<div data-labkit="u">saved</div>'
+    )
+    script = MODULE.read_text().replace("export default", "const part =")
+    page.add_script_tag(type="module", content=script + _HOST.replace("FACE", json.dumps(_FACE)))
+    page.wait_for_function("window.ready")
+    slider = page.get_by_role("slider")
+    box = slider.bounding_box()
+    assert box is not None
+    assert box["width"] >= 120
+    assert page.evaluate(_CUT) == []
+    slider.press("ArrowLeft")
+    page.get_by_role("button", name="partition node1").press("Enter")
+    said = [(one["do"], one.get("value")) for one in page.evaluate("sent")]
+    assert said[-2:] == [("slider", 3), ("press", ["node1", 3])]
+    page.close()
