@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,17 @@ def named(target: str) -> tuple[str, str]:
     if place.endswith(".py"):
         if not Path(place).is_file():
             raise Unusable(f"{place} cannot be loaded: there is no such file.")
-    elif PathFinder.find_spec(place.partition(".")[0], [os.getcwd(), *sys.path]) is None:
+    elif not _is_there(place.partition(".")[0]):
         raise Unusable(f"{place} cannot be loaded: there is no such module.")
     return place, name
+
+
+def _is_there(module: str) -> bool:
+    """Whether there is such a module: installed in whatever way, or in this directory."""
+    with suppress(ValueError):  # of a module that came from nowhere, such as __main__
+        if importlib.util.find_spec(module) is not None:
+            return True
+    return PathFinder.find_spec(module, [os.getcwd()]) is not None
 
 
 def load(kind: str, target: str) -> type:
