@@ -439,4 +439,6 @@ function initialize({ model }) {
   };
 }
 
+// In a panel keys are the panel's, but for those with Control: Control-S still saves the page.
+window.addEventListener("keydown", ({ ctrlKey, metaKey }) => document.querySelectorAll("[data-labkit]").forEach((host) => host.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey))), true);
 export default { initialize, render: () => {} };

@@ -59,10 +59,7 @@ for (const host of document.querySelectorAll(`[data-player="${uid}"]:not([data-r
       slider.value = now + 1;
       slider.setAttribute("aria-valuetext", `step ${now + 1} of ${moments.length}`);
       for (const step of steps) step.classList.toggle("later", Number(step.dataset.step) > now);
-      lines.forEach((line, index) => {
-        line.classList.toggle("now", index === now);
-        line.classList.toggle("later", false);
-      });
+      lines.forEach((line, index) => line.classList.toggle("now", index === now));
       sentence.textContent = `${now + 1}. ${moments[now].sentence}`;
       beside.replaceChildren(...sides(moments[now]));
     }

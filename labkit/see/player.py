@@ -47,7 +47,7 @@ class Shown(Explored):
 def explore(code: Any, **scope: Any) -> Shown:
     """Go through every schedule of a reader's code, and show the shortest one that breaks it.
 
-    `explore(MyServer, nodes=2, requests=2, faults=1)`, `explore(acquire, as_a="lock", users=2)`
+    `explore(MyServer, nodes=2, requests=2, faults=1)`
 
     Takes what `labkit.explore.explore` takes. The result has `violation` (a sentence, or None),
     `schedule` (a list of steps), `states` and `complete`.
@@ -80,7 +80,7 @@ def _line_of(step: Step) -> str:
 def be_the_network(code: Any, *, goal: str = "Break it.", **scope: Any) -> Network:
     """A puzzle: the reader decides which message arrives, and which is lost, until it breaks.
 
-    `be_the_network(acquire, as_a="lock", goal="Let two users hold the lock, or wait for ever.")`
+    `be_the_network(MyServer, goal="Make it answer a number that it does not hold.")`
 
     Takes what `explore` takes. The states travel with it: it works without a kernel, too.
     """

@@ -299,7 +299,7 @@ class Timeline:
         Raises `Unreadable` for a file that can't be read, and `HistoryError` for one that is no
         timeline: the message names the line.
         """
-        first, *lines = json_text(path).rstrip().split("\n")
+        first, *lines = json_text(path).removesuffix("\n").split("\n")
         events: list[Event] = []
         try:
             if "epoch" not in first:

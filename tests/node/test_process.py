@@ -241,7 +241,7 @@ def test_importing_it_starts_nothing() -> None:
         "import labkit.node.__main__\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
         "own = {m.split('.')[1] for m in sys.modules if m.startswith('labkit.')}\n"
-        "assert own == {'node'}, own\n"
+        "assert own == {'node', 'lazy'}, own\n"
         "heavy = {'matplotlib', 'numpy', 'requests', 'IPython', 'docker'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
