@@ -22,7 +22,7 @@ from labkit.see.live import Button, Control, Piece, before_next_cell
 from labkit.see.picture import Picture
 from labkit.see.rows import NodeRow, Row, WorkerRow, ZooKeeperRow, cells, is_dead
 from labkit.see.scene import Scene
-from labkit.story.event import VerbEvent
+from labkit.story.event import is_verb
 from labkit.story.run import Story
 
 _REFRESH = 0.12  # seconds between two pictures of a lab in which nothing is done
@@ -387,7 +387,7 @@ class Controls(Piece):
             for event in events:
                 self._spans.add(event)
             self._spans.end = max(self._spans.end, self._timeline.now())
-        return any(isinstance(event, VerbEvent) for event in events)
+        return any(map(is_verb, events))
 
     def _paint(self) -> None:
         with self._reading:

@@ -110,6 +110,11 @@ class VerbEvent(Event):
         return _with_link(super(VerbEvent, cls).fields_of(data))
 
 
+def is_verb(event: Event) -> bool:
+    """Whether somebody did something to a server, or has just done it."""
+    return isinstance(event, VerbEvent)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultEvent(Event):
     """A fault of a schedule began, or was healed.
