@@ -1079,7 +1079,7 @@ def draw(name: str, folder: Path = HERE) -> list[Path]:
     with mpl.rc_context(_SETTINGS):
         figure, drawn = DRAWINGS[name]().figure, StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-        svg = themed(drawn.getvalue(), name, ALT[name])
+        svg = themed(drawn.getvalue(), f"diagram-{name}", ALT[name])
         paths = [folder / f"{name}.svg"]
         paths[0].write_text(as_file(svg))
         if name == "logo":

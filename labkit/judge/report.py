@@ -89,6 +89,7 @@ class Report:
     def _repr_html_(self) -> str:
         missed = {name: f"not tested: {html.escape(why)}" for name, why in self._missed().items()}
         colour = "#1b7837" if self.ok else "#8c510a" if not self.violations else "#b2182b"
+        look = f"background:{colour};color:#FFFFFF;padding:0 .4em"  # legible in any theme
         rows: list[tuple[str, str, list[str]]] = [
             (rule, f"{self.judged.get(rule, 0):,}", [v.message for v in self.violations_of(rule)])
             for rule in RULES
@@ -103,7 +104,7 @@ class Report:
         )
         reasons = "".join(f"<p>Vacuous: {html.escape(reason)}</p>" for reason in self.vacuous)
         return (
-            f"<p><b style='color:{colour}'>{self.verdict}</b> &nbsp; {self.answered:,} answered, "
+            f"<p><b style='{look}'>{self.verdict}</b> &nbsp; {self.answered:,} answered, "
             f"{self.failed:,} failed, {self.unknown:,} unknown; {self.during_faults:,} during "
             f"{counted(self.faults, 'fault')}</p>{reasons}"
             "<table><tr><th>rule</th><th>judged</th><th style='text-align:left'>verdict</th></tr>"

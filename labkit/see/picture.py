@@ -209,6 +209,7 @@ def themed(svg: str, uid: str, alt: str) -> str:
     )
     svg = re.sub(style.INK, "currentColor", svg, flags=re.IGNORECASE)
     svg = re.sub(style.PAPER, _PAPER, svg, flags=re.IGNORECASE)
+    svg = re.sub(r'<path (id="[^"]*" transform="[^"]*")/>', r'<path d="" \1/>', svg)  # a blank
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{uid}-", svg)
     look = 'stroke-linejoin="round" stroke-linecap="butt" style="width:100%;height:auto;'
     size = re.search(r'<svg[^>]* width="([\d.]+)pt"', svg)

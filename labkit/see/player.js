@@ -1,4 +1,5 @@
 // Builds the player, or the puzzle, in every element that waits for it.
+document.getElementById("labkit-player") || document.head.append(Object.assign(document.createElement("style"), { id: "labkit-player", textContent: css }));
 for (const host of document.querySelectorAll(`[data-player="${uid}"]:not([data-ready])`)) {
   host.dataset.ready = "yes";
   const element = (name, text, attributes = {}) => {

@@ -320,8 +320,9 @@ def _page(data: Mapping[str, Any], static: str) -> str:
     uid = f"player-{uuid4().hex[:8]}"
     return (
         f'<div class="labkit-player" data-player="{uid}" data-lm-suppress-shortcuts="true">'
-        f"<style>{_CSS}</style>{static}</div>\n"
-        f"<script>(function () {{\nconst uid = {json.dumps(uid)}, data = {text};\n"
+        f"{static}</div>\n"
+        f"<script>(function () {{\nconst uid = {json.dumps(uid)}, css = {json.dumps(_CSS)};\n"
+        f"const data = {text};\n"
         f"{script}}})();</script>"
     )
 
