@@ -1084,7 +1084,7 @@ def draw(name: str, folder: Path = HERE) -> list[Path]:
         paths[0].write_text(as_file(svg))
         if name == "logo":
             paths.append(folder / f"{name}.png")
-            paths[1].write_bytes(as_png(svg))
+            paths[1].write_bytes(as_png(svg, zoom=2.8))
     return paths
 
 

@@ -97,7 +97,8 @@ def export(
     progress("writing", 1.0)
     kept = older if older.get("format") == to else {}
     course = _with_others(pages, kept.get("files", []), SUFFIXES[to])
-    address = address or str(kept.get("address", ""))
+    if len(course) > len(pages):  # a part of a site stays where the site stands
+        address = address or str(kept.get("address", ""))
     only = frozenset(page.path for page in pages)
     writer: Writer = Site(course, failures, address, only) if to == "html" else Files(course, only)
     files = writer.files()
