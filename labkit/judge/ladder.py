@@ -17,7 +17,7 @@ from labkit.errors import ConfigError
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Claim, Finding, Red, Rung, Trial
 from labkit.progressbar import progress_bar
-from labkit.servers.base import Progress
+from labkit.servers.base import Progress, each
 from labkit.story.event import Event
 
 TOP = len(RUNGS)
@@ -290,8 +290,7 @@ class SideBySide:
 
     @staticmethod
     def _cancel(attempts: Sequence[Attempt]) -> None:
-        for one in attempts:
-            one.trial.cancel()
+        each(lambda one: one.trial.cancel(), attempts)
         end = time.monotonic() + _LEAVE
         for one in attempts:
             one.over.wait(max(0.0, end - time.monotonic()))

@@ -41,7 +41,8 @@ _VERSIONS = {  # by the name of the controller in /proc/self/cgroup; version 2 h
 _SHORTAGE = re.compile(
     r".*(?:OutOfMemoryError|[Cc]ould not (?:reserve|allocate)|insufficient memory|MemoryError|"
     r"Cannot allocate memory|[Oo]ut of memory|[Uu]nable to (?:allocate|create (?:new )?native)|"
-    r"Failed to start thread|Too small (?:initial|maximum) heap|GC overhead limit).*"
+    r"Failed to (?:start thread|reserve memory|allocate)|Too small (?:initial|maximum) heap|"
+    r"GC overhead limit).*"
 )
 
 

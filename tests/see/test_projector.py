@@ -36,7 +36,7 @@ def test_a_tab_has_a_lab_that_ends_with_it(chromium: Browser, tmp_path: Path) ->
             command, env={**os.environ, **settings}, stdout=sink, stderr=subprocess.STDOUT
         )
     try:
-        link = re.compile(r"http://\S+\?token=[\w-]+(?=:)")
+        link = re.compile(r"http://\S+\?token=[\w-]+(?=\s)")
         assert wait_until(lambda: link.search(said.read_text()) or shown.poll() is not None, 60)
         found = link.search(said.read_text())
         assert found, said.read_text()

@@ -19,6 +19,7 @@ from labkit.judge.report import Report
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
+from labkit.servers.base import each
 from labkit.story.claims import Znode
 from labkit.story.event import CLAIMS, Event, number_of
 from labkit.story.run import Story
@@ -117,8 +118,7 @@ class Trial:
     def cancel(self) -> None:
         """End the trial from another thread: its labs are closed, its waits end."""
         self.stop.set()
-        for lab in self._labs:
-            lab.close()
+        each(Lab.close, list(self._labs))
 
     @property
     def cancelled(self) -> bool:

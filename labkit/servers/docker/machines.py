@@ -107,10 +107,10 @@ class Machines:
         if not 1 <= count <= MOST:
             raise ConfigError(f"There can be 1 to {MOST} machines, not {count}.")
         there = self.all()
-        if silent := [machine.name for machine in there if not _answers(machine)]:
-            if self._running():
+        if silent := {machine.container for machine in there if not _answers(machine)}:
+            if busy := sorted(name[-1] for name in silent & self._running()):
                 raise BackendUnavailable(
-                    f"Machine {', '.join(silent)} runs and does not answer. Try again when it "
+                    f"Machine {', '.join(busy)} runs and does not answer. Try again when it "
                     "does, or remove the machines, and the labs on them: `labkit machines down`."
                 )
             self.down()
@@ -203,9 +203,11 @@ class Machines:
             with closing(connect(machine.url)) as worker:
                 worker.api.join_swarm([addresses[0]], token, advertise_addr=address)
 
-    def _running(self) -> bool:
+    def _running(self) -> set[str]:
+        """The names of the containers that run."""
         with explained(), closing(connect()) as client:
-            return bool(client.api.containers(filters=self._filters))
+            found = client.api.containers(filters=self._filters)
+            return {container["Names"][0].lstrip("/") for container in found}
 
     @property
     def _filters(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import BackendUnavailable
+from labkit.servers import memory
 from labkit.servers.zookeeper.config import JVM_FLAGS
 from labkit.servers.zookeeper.fetch import fetched, packaged_java
 
@@ -128,8 +129,11 @@ def _find_java(environ: Mapping[str, str], root: Path) -> str:
     failed = []
     for java in candidates:
         if os.access(java, os.X_OK):
-            if _works(java.absolute(), java.stat().st_mtime_ns):
+            said = _trouble(java.absolute(), java.stat().st_mtime_ns)
+            if said is None:
                 return str(java.absolute())
+            if why := memory.shortage(said, memory.killed()):
+                raise BackendUnavailable(f"{java} can't start. {why}")
             failed.append(str(java))
     tried = f" {' and '.join(failed)} can't run it (`-version` says why)." if failed else ""
     raise BackendUnavailable(
@@ -140,9 +144,9 @@ def _find_java(environ: Mapping[str, str], root: Path) -> str:
 
 
 @functools.cache
-def _works(java: Path, changed: int) -> bool:
-    """Whether it is a Java that can run ZooKeeper: a system may have a program of that name which
-    only says that there is none. Asked again when the file has `changed`.
+def _trouble(java: Path, changed: int) -> str | None:
+    """What it says if it is no Java that can run ZooKeeper, else None: a system may have a program
+    of that name which only says that there is none. Asked again when the file has `changed`.
     """
     try:
         done = subprocess.run(
@@ -154,11 +158,12 @@ def _works(java: Path, changed: int) -> bool:
             errors="replace",
             timeout=_ANSWER,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     # Settings of the reader's may have it say something before: 8 calls itself 1.8.
     version = re.search(r'\bversion "(?:1\.)?(\d+)', done.stdout)
-    return done.returncode == 0 and version is not None and int(version[1]) >= _OLDEST_JAVA
+    works = done.returncode == 0 and version is not None and int(version[1]) >= _OLDEST_JAVA
+    return None if works else done.stdout
 
 
 def _version(jars: Iterable[str]) -> str:
