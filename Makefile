@@ -66,7 +66,7 @@ check: .venv/tests
 	$(BIN)/codespell
 
 notebooks: .venv/tests lab-ready  ## Run every page, top to bottom
-	$(BIN)/python -m pytest -q -m "not docker" tests/course/test_run.py
+	$(BIN)/python -m pytest -q -m "not docker" tests/course/test_runner.py
 
 # What differs between releases: files, formats, and what servers say. 3.9.4 comes as a package's jars.
 test-release: .venv/tests  ## Pass the tests of ZooKeeper itself, and four pages, on release 3.9.4

@@ -22,7 +22,7 @@ from benchmarks.report import Result, Row, rotated
 from labkit import Lab
 from labkit.errors import BackendUnavailable
 from labkit.servers.docker import engine
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 
 METHOD = (
     "From nothing, images apart, ZooKeeper included, until each node has answered with its number; "

@@ -25,7 +25,7 @@ from benchmarks.report import Result, Row, at_most, save
 from labkit import Lab
 from labkit.lab.node import Node
 from labkit.see import style
-from labkit.see.charts import WIDTH, Chart
+from labkit.see.plots import WIDTH, Chart
 from labkit.servers.base import ZooKeeperSettings
 
 METHOD = (

@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from labkit.see.charts import Chart
 from labkit.see.picture import as_file
+from labkit.see.plots import Chart
 
 T = TypeVar("T")
 

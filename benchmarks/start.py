@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import bare
 from benchmarks.report import Bar, Result, Row, at_least, at_most, rotated, save
 from labkit import Lab
-from labkit.see import charts
+from labkit.see import plots
 
 METHOD = (
     "Ours from nothing, ZooKeeper included; theirs with a ZooKeeper that runs already; in turn; "
@@ -85,7 +85,7 @@ def draw(data: dict[str, Any], directory: Path) -> None:
         side: {size: median(times) for size, times in by_size.items()}
         for side, by_size in data["seconds"].items()
     }
-    chart = charts.storm(
+    chart = plots.storm(
         medians, measure="seconds", of="nodes", title="Seconds until all nodes are ready"
     )
     save(chart, directory / "bench-start.svg")

@@ -27,7 +27,7 @@ from labkit import Lab
 from labkit.node.claim import ROOT, Claimer, numbers
 from labkit.node.original import Original
 from labkit.node.session import Session
-from labkit.see import charts
+from labkit.see import plots
 
 METHOD = (
     "All sessions in one Python process, each with threads of its own, released by one barrier; "
@@ -239,7 +239,7 @@ def draw(data: dict[str, Any], directory: Path) -> None:
         ("operations a claim", "bench-storm.svg"),
         ("seconds until all have a number", "bench-storm-seconds.svg"),
     ):
-        save(charts.storm(data[key], measure=key), directory / name)
+        save(plots.storm(data[key], measure=key), directory / name)
 
 
 def _curves(

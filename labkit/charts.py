@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from labkit.lazy import names_of
 
 if TYPE_CHECKING:
-    from labkit.see.charts import seen as seen
-    from labkit.see.charts import shares as shares
-    from labkit.see.charts import states as states
-    from labkit.see.charts import storm as storm
     from labkit.see.picture import quorum as quorum
+    from labkit.see.plots import seen as seen
+    from labkit.see.plots import shares as shares
+    from labkit.see.plots import states as states
+    from labkit.see.plots import storm as storm
 
 __getattr__, __dir__ = names_of(__name__, __file__)

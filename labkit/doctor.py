@@ -16,7 +16,7 @@ from rich.table import Table
 from labkit.errors import BackendError, BackendUnavailable, ConfigError
 from labkit.servers import registry
 from labkit.servers.docker import engine, engines, images
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 from labkit.servers.zookeeper import install
 
 #: Programs that the tests can look at the pages with.

@@ -24,7 +24,7 @@ from labkit.course import record
 from labkit.lab.lab import Lab
 from labkit.servers import registry
 from labkit.servers.docker import engine
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,7 +122,7 @@ LONG = {
     *("test_ladder", "test_ladder_bugs", "test_recipes"),
     *("test_attached", "test_crew", "test_members", "test_other_users", "test_own_server"),
     *("test_recorder", "test_tls", "test_original"),
-    *("test_bad_days", "test_image", "test_machines", "test_process_backend", "test_swarm"),
+    *("test_bad_days", "test_image", "test_nested", "test_process_backend", "test_swarm"),
     *("test_swarm_file", "test_system", "test_controls", "test_hub", "test_projector"),
     *("test_all_in_one", "test_benchmarks", "test_package", "test_readme", "test_setup"),
     "test_tour",

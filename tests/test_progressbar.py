@@ -7,7 +7,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from labkit.course import run
+from labkit.course import runner
 from labkit.progressbar import PROGRESS, progress_bar
 
 SLOW = """\
@@ -92,7 +92,7 @@ def test_it_goes_when_the_work_fails() -> None:
 def test_a_page_does_not_keep_it() -> None:
     _, cell = shown(SLOW)
     book = nbformat.v4.new_notebook(cells=[cell])
-    run._clean(book)
+    runner._clean(book)
     assert cell.outputs == []
 
 

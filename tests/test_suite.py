@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,26 @@ def test_labkit_is_its_rooms_and_a_few_modules() -> None:
     """A new thing belongs in a room: docs/CONTRIBUTING.md says in which."""
     shown = {path.name for path in (ROOT / "labkit").iterdir() if path.name[0] not in "._"}
     assert shown == ROOMS | {f"{name}.py" for name in AT_THE_TOP} | {"py.typed", "requirements.txt"}
+
+
+#: Names that two modules, or a module and a package, may have, each with its reason.
+SHARED_NAMES = {
+    "backend": "one protocol, two backends",
+    "client": "kazoo's client as seen by an exercise, and by a search",
+    "lab": "the room, and its class",
+    "links": "the forwarder, and a reader's verbs for it",
+    "node": "the server, and a reader's handle of it",
+    "recipes": "the trials, and the page on them",
+    "zookeeper": "how it is set up, and a reader's handle of it",
+}
+
+
+def test_a_modules_name_is_its_own() -> None:
+    """So a name leads to one file."""
+    names = Counter(
+        path.parent.name if path.stem == "__init__" else path.stem for path in _modules("labkit")
+    )
+    assert {name for name, count in names.items() if count > 1} - {"__main__"} == {*SHARED_NAMES}
 
 
 #: Modules that may be longer than 520 lines, up to so many, each with its reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from labkit.cli import fire, labs, pages
+from labkit.cli import breaking, labs, pages
 
 
 class _InOrder(click.Group):
@@ -30,7 +30,7 @@ def labkit() -> None:
 
 for command in (
     *(pages.lab, labs.tour, labs.up, labs.ps, labs.down),
-    *(fire.chaos, fire.ladder, fire.judge),
+    *(breaking.chaos, breaking.ladder, breaking.judge),
     *(pages.progress, pages.grade, pages.export),
     *(labs.doctor, labs.install_zookeeper, labs.machines),
 ):

@@ -196,7 +196,7 @@ def machines(what: str, count: int) -> None:
 
     They are engines in containers, a Swarm of N, 1 to 9; three, if not said.
     """
-    from labkit.servers.docker.machines import Machines
+    from labkit.servers.docker.nested import Machines
 
     if what == "down":
         terminal.say(f"Removed machines: {', '.join(Machines().down()) or 'none'}.")

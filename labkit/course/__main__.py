@@ -17,7 +17,7 @@ import click
 from labkit.course import staged
 from labkit.course.cells import course_of, write
 from labkit.course.page import Page, choose
-from labkit.course.run import ANSI, PageFailed, run
+from labkit.course.runner import ANSI, PageFailed, run
 from labkit.errors import LabError
 
 _pages = click.argument("pages", nargs=-1, metavar="[PAGE]…")
@@ -92,9 +92,9 @@ def _run(chosen: Sequence[Page], backend: str | None, jobs: int) -> Literal[0, 1
 
 
 def _check(chosen: Sequence[Page]) -> Literal[0, 1]:
-    from labkit.course import rules
+    from labkit.course import lint
 
-    found = [problem for page in chosen for problem in rules.check(page, course_of(page))]
+    found = [problem for page in chosen for problem in lint.check(page, course_of(page))]
     for problem in found:
         print(problem)
     return 1 if found else 0

@@ -20,7 +20,7 @@ from labkit.progressbar import progress_bar
 from labkit.see import style
 
 if TYPE_CHECKING:
-    from labkit.see.charts import Chart
+    from labkit.see.plots import Chart
 
 
 def judge(
@@ -136,7 +136,7 @@ _WIDTH = 9.0  # inches
 
 def timeline(moments: Sequence[Moment]) -> Chart:
     """The last moments before a mistake: time runs down, each party has a column."""
-    from labkit.see.charts import Chart, drawing  # matplotlib is slow to load
+    from labkit.see.plots import Chart, drawing  # matplotlib is slow to load
 
     shown = list(moments)[-_ROWS:]
     parties = sorted({m.who for m in shown}, key=lambda who: who != YOU)

@@ -16,7 +16,7 @@ from labkit.errors import ConfigError
 from labkit.see import style
 
 if TYPE_CHECKING:
-    from labkit.see.charts import Chart
+    from labkit.see.plots import Chart
 
 _WIDTH = 6.0  # inches
 
@@ -179,7 +179,7 @@ class Amount:
         """Both on one line, from the lower to the upper end of the range."""
         if not isinstance(truth, int | float):
             return None
-        from labkit.see.charts import Chart, beside, drawing  # matplotlib is slow to load
+        from labkit.see.plots import Chart, beside, drawing  # matplotlib is slow to load
 
         values = [float(answer), float(truth), *(self.between or (0.0,))]
         low, high = min(values), max(values)
@@ -265,7 +265,7 @@ class Order:
 
     def picture(self, answer: Any, truth: Any) -> Chart | None:
         """Two columns, the reader's and the run's; a line joins each item with itself."""
-        from labkit.see.charts import DASHES, Chart, drawing
+        from labkit.see.plots import DASHES, Chart, drawing
 
         truth = list(truth)
         rows = max(len(answer), len(truth))

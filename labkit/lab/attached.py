@@ -28,7 +28,7 @@ from labkit.node.claim import ROOT
 from labkit.node.session import Session
 from labkit.servers.base import ServerState, each, wait_until
 from labkit.servers.zookeeper import words
-from labkit.servers.zookeeper.attached import Attached
+from labkit.servers.zookeeper.address import Attached
 from labkit.story.event import AttachedEvent, owner
 
 T = TypeVar("T")

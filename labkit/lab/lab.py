@@ -18,11 +18,11 @@ from labkit.errors import (
 )
 from labkit.lab import machine
 from labkit.lab.attached import AttachedZooKeeper
-from labkit.lab.client import LabClient
 from labkit.lab.clients import Clients
 from labkit.lab.core import Core, require_between
 from labkit.lab.crew import Crew, Worker
 from labkit.lab.display import Table
+from labkit.lab.lab_client import LabClient
 from labkit.lab.links import LinkVerbs, node_name, session_of
 from labkit.lab.lossy import LossyClient, LossyClients
 from labkit.lab.machine import Machine
@@ -31,7 +31,7 @@ from labkit.lab.nodes import MAX_NODES, Nodes, NodeSettings
 from labkit.lab.recorder import Recorder
 from labkit.lab.settings import Settings, taking
 from labkit.lab.tap import Tap
-from labkit.lab.tree import Tree, look
+from labkit.lab.znode_tree import Tree, look
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.claim import ROOT
 from labkit.servers.base import (

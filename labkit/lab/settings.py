@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from labkit.errors import ConfigError
-from labkit.lab.claim import claim_environment
 from labkit.lab.core import Backup, require_between
 from labkit.lab.nodes import MAX_NODES
+from labkit.lab.own_server import claim_environment
 from labkit.servers.base import Backend, ZooKeeperSettings
 from labkit.servers.choice import asked_for
-from labkit.servers.zookeeper.attached import Attached
+from labkit.servers.zookeeper.address import Attached
 
 P = ParamSpec("P")
 S = TypeVar("S")

@@ -22,8 +22,8 @@ from flask import Flask
 
 from labkit.node.app import create_app
 from labkit.node.claimant import Claimant
-from labkit.node.configuration import BadConfiguration, Configuration, configuration
 from labkit.node.custom import Custom
+from labkit.node.environment import BadConfiguration, Configuration, configuration
 from labkit.node.holder import Holder
 from labkit.node.original import Original
 from labkit.node.session import Session

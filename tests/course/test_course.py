@@ -17,9 +17,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.course import page as course
-from labkit.course import run, workers
+from labkit.course import runner, workers
 from labkit.course.page import Page
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.servers import owner
 
 
@@ -32,7 +32,7 @@ def page(folder: Path, *sources: str, tags: tuple[str, ...] = ()) -> Page:
 
 
 def failure(page: Page, timeout: int = 60) -> PageFailed:
-    ((_, result),) = run.run([page], timeout=timeout)
+    ((_, result),) = runner.run([page], timeout=timeout)
     assert isinstance(result, PageFailed)
     return result
 
@@ -41,7 +41,7 @@ def test_a_run_saves_what_belongs_to_the_source(tmp_path: Path) -> None:
     before = page(tmp_path, "import ipywidgets\nipywidgets.IntSlider()", "print('a')", "", "6 * 7")
     seen: list[tuple[int, int]] = []
     progress = lambda page, done, total: seen.append((done, total))  # noqa: E731
-    ((_, notebook),) = run.run([before], progress=progress)
+    ((_, notebook),) = runner.run([before], progress=progress)
     assert not isinstance(notebook, PageFailed)
     after = before.save(notebook)
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -63,14 +63,14 @@ def test_a_readers_own_profile_is_in_no_page(
     startup.mkdir(parents=True)
     (startup / "00-mine.py").write_text("mine = True\n")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    ((_, notebook),) = run.run([page(tmp_path, "'mine' in globals()")])
+    ((_, notebook),) = runner.run([page(tmp_path, "'mine' in globals()")])
     assert not isinstance(notebook, PageFailed)
     assert notebook.cells[1].outputs[0].data["text/plain"] == "False"
 
 
 def test_the_backend_reaches_the_page(tmp_path: Path) -> None:
     asked = page(tmp_path, "import os\nos.environ['LABKIT_BACKEND']")
-    ((_, notebook),) = run.run([asked], "process")
+    ((_, notebook),) = runner.run([asked], "process")
     assert not isinstance(notebook, PageFailed)
     assert notebook.cells[1].outputs[0].data["text/plain"] == "'process'"
 
@@ -106,7 +106,7 @@ def test_ending_early_ends_the_kernels(tmp_path: Path) -> None:
     quick = page(tmp_path, "1")
     (tmp_path / "more").mkdir()
     slow = page(tmp_path / "more", "import threading\nthreading.Event().wait()")
-    results = run.run([quick, slow], jobs=2)
+    results = runner.run([quick, slow], jobs=2)
     assert next(results)[0].path == quick.path
     results.close()  # type: ignore[attr-defined]  # a generator
     assert kernels() == []
@@ -122,7 +122,7 @@ def test_a_run_removes_what_a_killed_one_has_left(
     hold = "from labkit.servers import owner; owner.hold(owner.Path(__import__('sys').argv[1]))"
     subprocess.run([sys.executable, "-c", hold, str(left / "owner")], check=True)
     with owner.held(alive / "owner"):
-        assert list(run.run([])) == []
+        assert list(runner.run([])) == []
     assert not left.exists()
     assert alive.exists()
     assert unknown.exists()
@@ -139,7 +139,7 @@ def test_nobody_waits_for_the_reply_of_a_dead_kernel(
         waiting.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(run.NotebookClient, hangs, wait_for_ever)
+    monkeypatch.setattr(runner.NotebookClient, hangs, wait_for_ever)
     killer = threading.Thread(target=lambda: (waiting.wait(60), kernels()[0].kill()))
     killer.start()
     assert "its kernel did not live" in str(failure(page(tmp_path, "1")))
@@ -155,9 +155,9 @@ def test_an_early_end_waits_for_no_page_that_hangs(
         begun.set()
         never.wait()
 
-    monkeypatch.setattr(run, "_run_one", hang)
+    monkeypatch.setattr(runner, "_run_one", hang)
     monkeypatch.setattr(workers, "_END", 0.1)
-    results = run.run([page(tmp_path, "1")])
+    results = runner.run([page(tmp_path, "1")])
     waiter = threading.Thread(target=lambda: (begun.wait(60), signal.raise_signal(signal.SIGINT)))
     waiter.start()
     try:
@@ -209,4 +209,4 @@ def kernels() -> list[psutil.Process]:
 )
 def test_the_lab_under_the_controls_is_found(source: str, lab: str | None) -> None:
     found = [call.args[0] for call in course.calls(new_code_cell(source), "controls")]
-    assert [run.ast.unparse(argument) for argument in found] == ([lab] if lab else [])
+    assert [runner.ast.unparse(argument) for argument in found] == ([lab] if lab else [])

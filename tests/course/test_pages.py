@@ -12,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from labkit.course import cells, exercises, rules
+from labkit.course import cells, exercises, lint
 from labkit.course import page as course
 from labkit.course.page import PATHS, Page, calls, exercise_calls, minutes
 from labkit.errors import ConfigError
@@ -44,7 +44,7 @@ def test_a_page_is_found_by_its_number_or_name(name: str) -> None:
 
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
 def test_a_page_keeps_the_rules(page: Page) -> None:
-    assert [str(problem) for problem in rules.check(page, COURSE)] == []
+    assert [str(problem) for problem in lint.check(page, COURSE)] == []
 
 
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
@@ -208,7 +208,7 @@ BREAKERS: dict[str, Breaker] = {
 @pytest.mark.parametrize("complaint", BREAKERS)
 def test_a_broken_rule_is_noticed(complaint: str, tmp_path: Path) -> None:
     page = broken(SAMPLES / "01-who-gets-it.ipynb", BREAKERS[complaint], tmp_path)
-    found = [str(problem) for problem in rules.check(page, cells.course_of(page))]
+    found = [str(problem) for problem in lint.check(page, cells.course_of(page))]
     assert any(complaint in problem for problem in found), found
 
 
@@ -219,7 +219,7 @@ def test_controls_without_a_figure_are_noticed(tmp_path: Path) -> None:
                 one.outputs = []
 
     page = broken(SAMPLES / "02-break-it.ipynb", bare, tmp_path)
-    found = [str(problem) for problem in rules.check(page, cells.course_of(page))]
+    found = [str(problem) for problem in lint.check(page, cells.course_of(page))]
     assert any("has controls, and no figure beside them" in problem for problem in found), found
 
 
@@ -239,7 +239,7 @@ def broken(path: Path, breaker: Breaker, tmp_path: Path) -> Page:
 
 def test_a_good_page_breaks_no_rule() -> None:
     for page in course.pages(SAMPLES):
-        assert [str(problem) for problem in rules.check(page, course.pages(SAMPLES))] == []
+        assert [str(problem) for problem in lint.check(page, course.pages(SAMPLES))] == []
 
 
 def test_generated_cells_are_written_once(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.cli.commands import labkit
-from labkit.course import exercises, record, run, standing
+from labkit.course import exercises, record, runner, standing
 from labkit.course import page as course
 from labkit.course.page import Page
 from labkit.course.predict import predict
 from labkit.course.record import Book, Outcome, Record
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.course.standing import Standing
 from labkit.lab.lab import Lab
 
@@ -160,7 +160,7 @@ def test_a_page_that_runs_headless_leaves_the_file_alone(file: Path, tmp_path: P
     path.write_text(
         json.dumps(new_notebook(cells=[new_markdown_cell("# Why?"), new_code_cell(source)]))
     )
-    ((_, result),) = run.run([Page.read(path)], "process")
+    ((_, result),) = runner.run([Page.read(path)], "process")
     assert not isinstance(result, PageFailed)
     assert not file.exists()
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from labkit.course import run as running
-from labkit.course import staged
+from labkit.course import runner, staged
 from labkit.course.page import HOME, Page
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.course.staged import Run, on_machines
 from labkit.errors import ConfigError
 from labkit.judge.rules import check
@@ -24,7 +23,7 @@ SAVED = sorted(path.name.removesuffix(".jsonl.gz") for path in staged.HOME.glob(
 def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No machines but those that a test names."""
     monkeypatch.delenv("LABKIT_ENGINES", raising=False)
-    monkeypatch.setattr("labkit.servers.docker.machines.Machines.all", lambda machines: [])
+    monkeypatch.setattr("labkit.servers.docker.nested.Machines.all", lambda machines: [])
 
 
 def power_cut(lab: Lab) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def test_a_saved_run_was_on_three_machines_and_shows_what_its_page_says(name: st
 def test_the_page_on_three_machines(engines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_ENGINES", ",".join(engines))
     [path] = HOME.glob("10b-*")
-    [(_, notebook)] = running.run([Page.read(path)])
+    [(_, notebook)] = runner.run([Page.read(path)])
     assert not isinstance(notebook, PageFailed), f"{notebook}\n{notebook.traceback}"
     said = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("Run on machines a, b, c, with ZooKeeper" in output for output in said) == 3

@@ -22,7 +22,7 @@ from labkit.course.standing import Standing
 from labkit.course.task import Task, exercise, progress
 from labkit.errors import ConfigError
 from labkit.lab.lab import Lab
-from labkit.see.charts import Chart
+from labkit.see.plots import Chart
 from labkit.story.event import PredictionEvent
 
 PAGES = [page.path for page in course.pages()]

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from labkit.course import page as course
 from labkit.course import working_copy
-from labkit.course.rules import check
+from labkit.course.lint import check
 from labkit.course.working_copy import WorkingCopy, refresh
 from labkit.errors import ConfigError
 

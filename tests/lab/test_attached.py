@@ -16,10 +16,10 @@ from labkit.errors import ConfigError, ForeignZooKeeper, InvalidTransition, Unsu
 from labkit.judge.chaos import chaos
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
-from labkit.lab.tree import look
+from labkit.lab.znode_tree import look
 from labkit.see.controls import controls
 from labkit.servers.zookeeper import config, install
-from labkit.servers.zookeeper.attached import Attached
+from labkit.servers.zookeeper.address import Attached
 
 T = 1.5
 _KINDS = ["process", pytest.param("docker", marks=pytest.mark.docker)]

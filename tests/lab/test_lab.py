@@ -32,8 +32,8 @@ from labkit.errors import (
     StartTimeout,
     WaitTimeout,
 )
-from labkit.lab.client import LabClient
 from labkit.lab.lab import Lab
+from labkit.lab.lab_client import LabClient
 from labkit.servers import reaper, registry
 from labkit.servers.base import ServerState, each
 from labkit.story.bars import Word

@@ -11,7 +11,7 @@ from kazoo.protocol.states import WatchedEvent
 
 from labkit.lab.lab import Lab
 from labkit.lab.lossy import LossyClient
-from labkit.see.charts import states
+from labkit.see.plots import states
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from kazoo.security import OPEN_ACL_UNSAFE
 
 from labkit.errors import ConfigError, NoAnswer, StartTimeout
 from labkit.fire import Unavailable
-from labkit.lab.claim import claim_environment
 from labkit.lab.lab import Lab
+from labkit.lab.own_server import claim_environment
 from labkit.node.program import MAX_PACKED, Program
 
 ROOT = "/sequence"
@@ -190,7 +190,7 @@ def test_a_class_that_says_it_is_in_a_module_of_a_package_is_found(tmp_path: Pat
     path.write_text(CELL.replace("BIAS", "1"))
     code = (
         "import json, my_module\n"
-        "from labkit.lab.claim import claim_environment\n"
+        "from labkit.lab.own_server import claim_environment\n"
         "print(json.dumps(claim_environment(my_module.MyServer)))"
     )
     done = subprocess.run(
@@ -208,7 +208,7 @@ def test_a_class_that_says_it_is_in_a_module_of_a_package_is_found(tmp_path: Pat
 
 def test_a_notebooks_class(tmp_path: Path) -> None:
     cells = [
-        "from labkit.lab.claim import claim_environment\nimport json, os.path\nBIAS = 3",
+        "from labkit.lab.own_server import claim_environment\nimport json, os.path\nBIAS = 3",
         "def twice(n):\n    return 2 * n",
         CELL.replace("7 + BIAS", "twice(7) + BIAS + len(os.path.basename('a/b'))"),
         "class Other(MyServer):\n    pass",

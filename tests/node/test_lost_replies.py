@@ -14,7 +14,7 @@ from kazoo.exceptions import ConnectionLoss
 
 from labkit.lab.lab import Lab
 from labkit.node.claim import Claimer
-from labkit.node.configuration import BadConfiguration, configuration
+from labkit.node.environment import BadConfiguration, configuration
 from labkit.node.session import LOST_REPLY, Session
 
 

@@ -16,7 +16,7 @@ import requests
 from conftest import Tree
 
 from labkit.node.__main__ import main
-from labkit.node.configuration import BadConfiguration, Configuration, configuration
+from labkit.node.environment import BadConfiguration, Configuration, configuration
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 

@@ -24,7 +24,7 @@ from labkit.servers import registry
 from labkit.servers.base import wait_until
 from labkit.servers.docker import engines as naming
 from labkit.servers.docker.engine import connect
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 from labkit.servers.reaper import processes_of
 from labkit.story.event import PlacedEvent, RequestEvent
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -19,12 +19,12 @@ from typing import Any, Literal, get_args
 
 from nbformat import NotebookNode
 
-from labkit.course import run
+from labkit.course import runner
 from labkit.course.export.site import Site
 from labkit.course.export.writer import Files, Writer
 from labkit.course.page import Page
 from labkit.course.page import files as page_files
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.errors import ConfigError
 from labkit.servers.choice import asked_for
 
@@ -138,7 +138,7 @@ def _results(
             done += 1
             progress(f"running {page.path.stem}", done / cells)
 
-        results = run.run(pages, backend, jobs=jobs, progress=count)
+        results = runner.run(pages, backend, jobs=jobs, progress=count)
     notebooks, failures = {}, []
     for page, result in results:
         if isinstance(result, PageFailed):

@@ -19,7 +19,7 @@ from labkit.course.export.content import prepared
 from labkit.course.export.sheets import sheets
 from labkit.course.export.writer import TEMPLATES, Writer
 from labkit.course.page import ALL, PATHS, ROOT, Page, minutes
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.see.picture import frame, from_file, without_scripts
 
 _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers, real faults."

@@ -1,6 +1,6 @@
 """The rungs of the ladder: seeded trials, each with a lab of its own."""
 
-from labkit.judge.rungs import claiming, costs, ensembles, outages, replies
+from labkit.judge.rungs import claiming, costs, outages, quorums, replies
 from labkit.judge.rungs.trial import Rung
 
 RUNGS = (
@@ -61,7 +61,7 @@ RUNGS = (
         "ensemble",
         "one of three ZooKeeper servers dies, freezes, is isolated",
         "09",
-        ensembles.ensemble,
+        quorums.ensemble,
         seconds=30,
         labs=2,
     ),
@@ -70,7 +70,7 @@ RUNGS = (
         "everything",
         "everything at random, for 30 s, on one ZooKeeper server and on three",
         "13",
-        ensembles.everything,
+        quorums.everything,
         seconds=40,
         labs=2,
     ),

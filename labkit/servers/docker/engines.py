@@ -14,7 +14,7 @@ from docker.context import ContextAPI
 
 from labkit.errors import BackendError, BackendUnavailable, ConfigError
 from labkit.servers.docker.engine import connect, current_url, explained
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 
 VARIABLE = "LABKIT_ENGINES"
 

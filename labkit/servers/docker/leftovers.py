@@ -18,7 +18,7 @@ from labkit.errors import BackendError, BackendUnavailable
 from labkit.servers import owner, registry
 from labkit.servers.base import LEFTOVERS, REMOVAL, each
 from labkit.servers.docker.engine import connect, explained
-from labkit.servers.docker.machines import is_gone
+from labkit.servers.docker.nested import is_gone
 
 _LAB, _OWNER = "labkit.lab", "labkit.owner"  # its id, and the file that its owner holds
 

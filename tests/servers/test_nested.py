@@ -10,9 +10,9 @@ import docker
 import pytest
 
 from labkit.errors import BackendUnavailable, ConfigError
-from labkit.servers.docker import machines
+from labkit.servers.docker import nested
 from labkit.servers.docker.engine import connect
-from labkit.servers.docker.machines import Machines
+from labkit.servers.docker.nested import Machines
 
 
 def quiet(what: str, fraction: float | None) -> None:
@@ -60,7 +60,7 @@ def test_from_up_to_down(some: Machines) -> None:
 def test_an_engine_that_refuses_says_so_and_keeps_nothing(
     some: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machines, "_CAPABILITIES", ("NET_RAW", "KILL"))
+    monkeypatch.setattr(nested, "_CAPABILITIES", ("NET_RAW", "KILL"))
     with pytest.raises(BackendUnavailable, match="does not let a container run an engine"):
         some.up(1, quiet)
     assert some.all() == on_the_engine(some.name) == []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from labkit.see import charts, style
-from labkit.see.charts import Chart
+from labkit.see import plots, style
+from labkit.see.plots import Chart
 
 
 def axes_of(chart: Chart) -> Axes:
@@ -28,7 +28,7 @@ def texts(chart: Chart) -> list[str]:
 def test_a_storms_growth_is_written_at_its_curve() -> None:
     square = {n: float(n * n) for n in (1, 2, 4, 8, 16)}
     flat = dict.fromkeys((1, 2, 4, 8, 16), 3.0)
-    chart = charts.storm({"retry": square, "rank": flat}, measure="attempts")
+    chart = plots.storm({"retry": square, "rank": flat}, measure="attempts")
     axes = axes_of(chart)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert texts(chart) == ["rank  constant", "retry  ∝ N^2.0"]
@@ -49,9 +49,9 @@ def test_a_storms_growth_is_written_at_its_curve() -> None:
 )
 def test_a_chart_looks_the_same_whatever_style_a_reader_has_set(theirs: Any) -> None:
     curves = {"retry": {n: float(n * n) for n in (1, 2, 4)}}
-    plain = charts.storm(curves, measure="attempts").svg()
+    plain = plots.storm(curves, measure="attempts").svg()
     with matplotlib.style.context(theirs):
-        assert charts.storm(curves, measure="attempts").svg() == plain
+        assert plots.storm(curves, measure="attempts").svg() == plain
         assert mpl.rcParams["font.size"] != style.SETTINGS["font.size"]
 
 
@@ -59,7 +59,7 @@ def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
     ends = {
         name: {1: 1.0, 64: end} for name, end in zip("abcde", (8, 8.1, 8.2, 90, 91), strict=True)
     }
-    chart = charts.storm(ends)
+    chart = plots.storm(ends)
     chart.draw_without_rendering()
     patches = [label.get_bbox_patch() for label in axes_of(chart).texts]
     boxes = [patch.get_window_extent() for patch in patches if patch]
@@ -70,19 +70,19 @@ def test_labels_of_curves_that_end_together_do_not_cover_each_other() -> None:
 def test_what_each_reader_saw_has_steps_and_gaps() -> None:
     quick = [(t / 10, float(t // 5)) for t in range(40)]
     late = [(t / 10, 1.0 if t < 20 else float(t // 5)) for t in range(5, 40) if not 10 <= t < 20]
-    chart = charts.seen({"leader": quick, "late": late})
+    chart = plots.seen({"leader": quick, "late": late})
     lines = {line.get_label(): line for line in axes_of(chart).lines}
     assert list(lines) == ["leader", "late"]
     assert not np.isnan(lines["leader"].get_ydata()).any()
     assert np.isnan(lines["late"].get_ydata()).sum() == 1  # it got nothing for a second
     assert "leader: 0 to 7 in 40 reads, the same one for 0.5 s at most." in chart.alt
     assert "late: 1 to 7 in 25 reads, the same one for 1.5 s at most." in chart.alt
-    assert charts.seen({}).png()
-    assert "nobody: nothing." in charts.seen({"nobody": []}).alt
+    assert plots.seen({}).png()
+    assert "nobody: nothing." in plots.seen({"nobody": []}).alt
 
 
 def test_a_chart_takes_its_ink_from_the_page_and_meets_no_other() -> None:
-    one, other = (charts.shares({"set": {"done": 9, "refused": n}}, "Writes") for n in (1, 2))
+    one, other = (plots.shares({"set": {"done": 9, "refused": n}}, "Writes") for n in (1, 2))
     for chart in (one, other):
         svg = chart.svg()
         assert "currentColor" in svg
@@ -90,7 +90,7 @@ def test_a_chart_takes_its_ink_from_the_page_and_meets_no_other() -> None:
         assert 'aria-label="Writes. set: 9 done, ' in svg
     ids = [set(re.findall(r'\bid="([^"]+)"', chart.svg())) for chart in (one, other)]
     assert ids[0].isdisjoint(ids[1])
-    again = charts.shares({"set": {"done": 9, "refused": 1}}, "Writes")
-    assert again.svg() == charts.shares({"set": {"done": 9, "refused": 1}}, "Writes").svg()
+    again = plots.shares({"set": {"done": 9, "refused": 1}}, "Writes")
+    assert again.svg() == plots.shares({"set": {"done": 9, "refused": 1}}, "Writes").svg()
     bundle, _ = one._repr_mimebundle_()
     assert set(bundle) == {"text/html", "image/png", "text/plain"}

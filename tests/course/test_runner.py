@@ -12,9 +12,9 @@ import psutil
 import pytest
 from nbformat import NotebookNode
 
-from labkit.course import page, run
+from labkit.course import page, runner
 from labkit.course.page import Page, calls
-from labkit.course.run import PageFailed
+from labkit.course.runner import PageFailed
 from labkit.servers.docker import engine, leftovers
 
 COURSE = page.pages()
@@ -34,12 +34,12 @@ class Run:
             at.setenv("TMPDIR", home)
             began = time.monotonic()
             self.results = {
-                page.path: result for page, result in run.run(COURSE, backend, jobs=JOBS)
+                page.path: result for page, result in runner.run(COURSE, backend, jobs=JOBS)
             }
             self.seconds = time.monotonic() - began
             failed = [page for page in COURSE if isinstance(self.results[page.path], PageFailed)]
             if again and failed:  # as any other test on a machine that may stall
-                self.results |= {page.path: result for page, result in run.run(failed, backend)}
+                self.results |= {page.path: result for page, result in runner.run(failed, backend)}
             self.processes = _until_empty(lambda: _processes(home))
             self.directories = _until_empty(lambda: [str(p) for p in Path(home).glob("labkit-*/*")])
         self.containers = _until_empty(_left_over) if backend == "docker" else []
