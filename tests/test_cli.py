@@ -363,6 +363,101 @@ def test_an_unknown_backend_starts_nothing(command: list[str]) -> None:
         assert "Choose one of: docker, swarm, process." in str(done.exception)
 
 
+RIGHT, WRONG = (
+    ROOT / "labkit/course/climbs/suspended_means_stop.py",
+    """
+print("loaded")
+class MyServer:
+    def start(self, zk, name):
+        self.zk, self.number = zk, None
+    def sequence(self):
+        print("asked")
+        if self.number is None:
+            self.zk.create("/sequence/1", ephemeral=True)
+            self.number = 1
+        return self.number
+""",
+)
+
+
+def explored(*arguments: str) -> int:
+    """The exit code of `labkit explore`."""
+    return int(labkit.main(["explore", *arguments], standalone_mode=False))
+
+
+def test_explore_prints_the_shortest_schedule(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(WRONG)
+    assert explored(str(mine)) == 1
+    first, *steps, last = capsys.readouterr().out.splitlines()
+    count = len(steps)
+    assert re.fullmatch(rf"MyServer: .+, after {count} steps:", first)
+    assert [line.split()[0] for line in steps] == [str(n) for n in range(1, count + 1)]
+    assert re.search(r"has seen [\d,]+ states\. Scope: 2 nodes, one fault", last)
+    assert explored(f"{mine}:MyServer", "--json", "--faults", "0", "--nodes", "1") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is said["complete"] is True
+    assert said["violation"] is said["real"] is None
+    assert said["scope"].startswith("1 node, no fault")
+
+
+def test_explore_says_whether_all_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explored(str(RIGHT), "--requests", "1") == 0
+    assert re.match(r"\S+: all [\d,]+ states are right\.", capsys.readouterr().out)
+    assert explored(str(RIGHT), "--nodes", "3", "--faults", "3", "--seconds", "0.3") == 0
+    assert "not all were seen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read"),
+        ("class A: pass\n", "no class has a method sequence()"),
+        ("class A:\n    def sequence(self): 1\n", "A has no method start(zk, name)"),
+        (
+            "import nowhere\nclass A:\n    def sequence(self): 1\n",
+            "loaded: it raised Mod",
+        ),
+        ("raise SystemExit\nclass A:\n    def sequence(self): 1\n", "it called sys.exit()"),
+        ("class", "is not Python"),
+    ],
+)
+def test_explore_refuses_a_file_without_a_server(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    mine = tmp_path / "mine.py"
+    if text is not None:
+        mine.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        explored(str(mine))
+    assert said in str(error.value)
+
+
+def test_explore_ends_code_that_does_not_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("while True: pass\nclass A:\n    def sequence(self): 1\n")
+    began = time.monotonic()
+    assert explored(str(mine), "--seconds", "0.5") == 1
+    assert time.monotonic() - began < 1.5
+    assert capsys.readouterr().out.startswith("A does not come back")
+
+
+@pytest.mark.slow
+def test_explore_repeats_what_it_has_found_on_a_real_zookeeper(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(WRONG)
+    assert explored(str(mine), "--real", "--backend", "process") == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Confirmed by ZooKeeper's own log: ")
+    assert explored(str(mine), "--real", "--backend", "process", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["real"]["confirmed"] is True
+
+
 @pytest.mark.parametrize("arguments", [["--seconds", "3"], ["--seconds", "1"]])
 def test_chaos_without_time_for_a_fault_starts_nothing(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str]

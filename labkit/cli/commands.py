@@ -30,7 +30,7 @@ def labkit() -> None:
 
 for command in (
     *(pages.lab, labs.tour, labs.up, labs.ps, labs.down),
-    *(breaking.chaos, breaking.ladder, breaking.judge),
+    *(breaking.chaos, breaking.ladder, breaking.explore, breaking.judge),
     *(pages.progress, pages.grade, pages.export),
     *(labs.doctor, labs.install_zookeeper, labs.machines),
 ):

@@ -47,6 +47,11 @@ def say(text: object, *, error: bool = False) -> None:
         print(text, file=stream, flush=True)
 
 
+def aside(text: str) -> None:
+    """Pass on what a reader's code prints; the output proper has to stay as it is."""
+    print(text, end="", file=sys.stderr, flush=True)
+
+
 def show(table: RenderableType) -> None:
     """Print a table, as wide as the terminal, or as fits a page."""
     _console(sys.stdout).print(table)

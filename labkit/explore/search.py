@@ -46,15 +46,24 @@ class Found:
 
     def __str__(self) -> str:
         if self.violation is None:
-            seen = (
-                f"all {self.states:,} states are right"
-                if self.complete
-                else (f"nothing found in {self.states:,} states; not all were seen")
-            )
-            return f"{self.name}: {seen}. Scope: {self.scope}." + (self.note and f" {self.note}")
-        lines = [f"{self.name}: {self.violation}, after {len(self.schedule)} steps:"]
+            return f"{self.name}: {self.seen}"
+        if not self.schedule:
+            return f"{self.violation}. {self.note}".rstrip()
+        steps = f"{len(self.schedule)} step{'s' * (len(self.schedule) > 1)}"
+        lines = [f"{self.name}: {self.violation}, after {steps}:"]
         lines += [f"{s['step']:4}  {s['sentence']}" for s in self.schedule]
-        return "\n".join(lines)
+        return "\n".join([*lines, self.seen])
+
+    @property
+    def seen(self) -> str:
+        """How much was searched, and whether that is all."""
+        if self.violation is not None:
+            seen = f"No schedule is shorter; the search has seen {self.states:,} states"
+        elif self.complete:
+            seen = f"all {self.states:,} states are right"
+        else:
+            seen = f"nothing found in {self.states:,} states; not all were seen"
+        return f"{seen}. Scope: {self.scope}." + (self.note and f" {self.note}")
 
 
 class Search:

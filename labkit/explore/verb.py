@@ -6,8 +6,10 @@ import gc
 import inspect
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,9 +21,13 @@ from labkit.explore.real import Repeated, repeat
 from labkit.explore.search import Found, Search
 from labkit.explore.specification import Specification
 from labkit.explore.strands import here
-from labkit.explore.world import World
+from labkit.explore.world import LAGS, World
+from labkit.lab.claim import program_in_file
 from labkit.lab.lab import Lab
+from labkit.node.program import BadProgram, require_server
+from labkit.node.program import describe as describe_error
 from labkit.progressbar import progress_bar
+from labkit.servers.base import Progress
 
 _READY: dict[str, Callable[..., Specification]] = {
     "lock": ready.lock,
@@ -34,16 +40,29 @@ _MOST_ALARMS = 4  # that code may catch, before the fork ends
 _GRACE = 0.6  # seconds after the deadline, for what is found in its last moment
 
 
+#: Makes a specification: what is in a file is loaded only where it is run.
+Make = Callable[[], Specification]
+
+
 @dataclass
 class Explored(Found):
     """What `explore` found, and of which specification."""
 
-    wanted: Specification | None = field(default=None, repr=False)
+    make: Make | None = field(default=None, repr=False)
 
     def on(self, lab: Lab) -> Repeated:
         """Repeat the schedule on a lab's ZooKeeper: whether that confirms it."""
-        assert self.wanted is not None
-        return repeat(self, self.wanted, lab)
+        assert self.make is not None
+        return repeat(self, self.make(), lab)
+
+    @property
+    def lags(self) -> bool:
+        """Whether a follower lags in the schedule, so that it needs an ensemble."""
+        return any(step["kind"] == LAGS for step in self.schedule)
+
+
+def _show(text: str) -> None:
+    print(text, end="", flush=True)
 
 
 def explore(
@@ -57,17 +76,26 @@ def explore(
     seconds: float = 60.0,
     invariant: Callable[[World], str | None] | None = None,
     tree: Mapping[str, bytes] = MappingProxyType({}),
+    progress: Progress | None = None,
+    show: Callable[[str], object] = _show,
 ) -> Explored:
     """The shortest schedule that breaks `code`, or that there is none.
 
-    `code` is a server's class; or a function of `zk` and a path, `as_a` "lock", "queue", "counter"
-    or "election"; or a dictionary, name → function of `zk`, with an `invariant` of the world and a
-    `tree`, path → data; or a specification. It has `seconds`; what is not seen by then is told.
-    Raises `ConfigError` for anything else.
+    `code` is a server's class, or a file that has one (`"my_server.py:MyServer"`); or a function of
+    `zk` and a path, `as_a` "lock", "queue", "counter" or "election"; or a dictionary, name →
+    function of `zk`, with an `invariant` of the world and a `tree`, path → data; or a
+    specification. It has `seconds`; what is not seen by then is told. `show` is given what the code
+    prints. Raises `ConfigError` for anything else.
     """
     if isinstance(code, Mapping) and invariant is not None:
         code = ready.own(code, invariant, tree, faults)
-    return searched(specify(code, as_a, users, nodes, requests, faults), seconds)
+    if isinstance(code, str | Path):
+        name, make = _in_file(code, nodes, requests, faults)
+    else:
+        wanted = specify(code, as_a, users, nodes, requests, faults)
+        name, make = wanted.name, lambda: wanted
+    with progress_bar("exploring") as report:
+        return _searched(name, make, seconds, progress or report, show)
 
 
 def specify(
@@ -77,52 +105,89 @@ def specify(
     if isinstance(code, Specification):
         return code
     if inspect.isclass(code) and as_a is None:
+        with _config_errors():
+            require_server(code)
         return ready.numbers(code, nodes, requests, faults)
     if as_a not in _READY:
         raise ConfigError(f"explore(…, as_a={as_a!r}): choose one of {', '.join(_READY)}.")
     return _READY[as_a](code, users, faults)
 
 
-def searched(wanted: Specification, seconds: float) -> Explored:
+def _in_file(code: str | Path, nodes: int, requests: int, faults: int) -> tuple[str, Make]:
+    """The server in a file: what it is called, and what makes its specification."""
+    with _config_errors():
+        program = program_in_file(code)
+    if program is None:
+        raise ConfigError(f"{code} is no file with a server: 'my_server.py:MyServer'.")
+
+    def make() -> Specification:
+        try:
+            return ready.numbers(program.load(), nodes, requests, faults)
+        except BadProgram:
+            raise
+        except BaseException as error:
+            said = describe_error(error, program.names)
+            raise BadProgram(f"{program.cls} cannot be loaded: it {said}.") from None
+
+    return program.cls, make
+
+
+@contextmanager
+def _config_errors() -> Iterator[None]:
+    try:
+        yield
+    except BadProgram as error:
+        raise ConfigError(str(error)) from None
+
+
+def _searched(
+    name: str, make: Make, seconds: float, progress: Progress, show: Callable[[str], object]
+) -> Explored:
     """Search in a fork. Raises `LabError` when a specification's own functions fail."""
-    found = Explored(wanted.name, None, scope=wanted.scope, wanted=wanted)
-    failed = ""
+    found = Explored(name, None, make=make)
+    failed: LabError | None = None
 
     def work(child: Child) -> None:
         _guard(child)
         gc.set_threshold(100_000, 20, 100)  # a look at all that a search keeps takes seconds
         try:
+            wanted = make()
+            child.send("scope", wanted.scope)
             looking = Search(wanted)  # nobody closes it: the fork ends as it is
             result = looking.run(seconds, lambda states: child.send("states", states))
             child.send("found", result.as_json())
+        except BadProgram as error:
+            child.send("refused", str(error))
         except Exception as error:
             child.send("failed", describe(error))
 
+    def take(what: str, value: Any) -> None:
+        nonlocal found, failed
+        match what:
+            case "print":
+                show(value)
+            case "scope":
+                found.scope = value
+            case "states":
+                found.states = value
+                progress(f"exploring: {value:,} states", None)
+            case "found":
+                found = Explored(**value, make=make)
+            case "refused":
+                failed = ConfigError(value)
+            case "failed":
+                failed = LabError(f"The specification {name} {value}.")
+
     fork = Fork(work, seconds + _GRACE)
-    with progress_bar("exploring") as report:
-
-        def take(what: str, value: Any) -> None:
-            nonlocal found, failed
-            match what:
-                case "print":
-                    print(value, end="", flush=True)
-                case "states":
-                    found.states = value
-                    report(f"{value:,} states", None)
-                case "found":
-                    found = Explored(**value, wanted=wanted)
-                case "failed":
-                    failed = value
-
-        status = fork.listen(take)
+    status = fork.listen(take)
     if failed:
-        raise LabError(f"The specification {wanted.name} {failed}.")
+        raise failed
     if not found.seconds:
         found.seconds = seconds
         if fork.killed and found.states > 1:
             found.note = "Time is up."
         else:
-            found.violation, found.note = _ended(wanted.name, status, fork.killed)
+            found.violation, found.note = _ended(name, status, fork.killed)
     return found
 
 

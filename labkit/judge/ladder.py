@@ -1,7 +1,8 @@
 """The ladder: twelve trials of one server, from easy to cruel, judged by ZooKeeper's own log.
 
 A rung is green when its promise held and was really tested; a rung that could not test it says so
-and is not green. A climb ends at the first rung that is not green, unless it is to go on.
+and is not green. A climb ends at the first rung that is not green, unless it is to go on. Before it
+begins, the server's schedules are searched on a model, which does not change how the climb ends.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from labkit.errors import ConfigError
+from labkit.errors import ConfigError, LabError
+from labkit.explore.verb import Explored, explore
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Claim, Finding, Red, Rung, Trial
+from labkit.lab.claim import ALGORITHMS
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
 from labkit.story.event import Event
@@ -24,6 +27,7 @@ TOP = len(RUNGS)
 _ROOM = 5  # labs, about, that trials side by side may have
 _BUSY = 2  # the same on a machine that has other work for all its cores
 _LOOK = 0.1  # seconds between two reports of progress
+_SEARCH = 5.0  # seconds for the search before a climb
 _LEAVE = 5.0  # seconds for an interrupted trial to leave
 
 
@@ -66,12 +70,16 @@ class Step:
 
 @dataclass(frozen=True, repr=False)
 class Climb:
-    """A climb and how far it came. `goal` is the rung that was to be reached."""
+    """A climb and how far it came. `goal` is the rung that was to be reached.
+
+    `searched` is what the search before it found; None if there was none.
+    """
 
     name: str
     seed: int
     goal: int
     steps: tuple[Step, ...]
+    searched: Explored | None = None
 
     @property
     def reached(self) -> int:
@@ -113,6 +121,7 @@ class Climb:
             "seed": self.seed,
             "backend": self.steps[-1].backend,
             "zookeeper": self.steps[-1].zookeeper,
+            "explore": None if self.searched is None else _told(self.searched),
             "rungs": [step.to_json() for step in self.steps],
         }
 
@@ -122,7 +131,20 @@ class Climb:
             f"{s.verdict} {told(s.figures)}".rstrip()
             for s in self.steps
         ]
-        return "\n".join([*lines, self.summary, f"To repeat it: seed {self.seed}."])
+        first = [] if self.searched is None else [str(self.searched)]
+        return "\n".join([*first, *lines, self.summary, f"To repeat it: seed {self.seed}."])
+
+
+def _told(found: Explored) -> dict[str, Any]:
+    """What a search found, in a few plain words and figures."""
+    return {
+        "violation": found.violation,
+        "schedule": [step["sentence"] for step in found.schedule],
+        "states": found.states,
+        "complete": found.complete,
+        "scope": found.scope,
+        "seconds": round(found.seconds, 1),
+    }
 
 
 def told(figures: dict[str, Any]) -> str:
@@ -151,17 +173,32 @@ def climb(
     `claim` is a class, a file's path or `path:Class`, or the name of an algorithm, as for `Lab`;
     with `every`, all rungs are tried. Trials go on side by side, each in labs of its own, but for
     those that measure; what has begun above the rung that is not green is ended and not told. An
-    interrupt ends it within two seconds, and leaves nothing.
+    interrupt ends it within two seconds, and leaves nothing. A class's or a file's schedules are
+    searched before, for at most five seconds.
     Raises `ConfigError` for a rung that there is not, and whatever keeps a lab from starting.
     """
     goal = TOP if rung is None else rung
     if not 1 <= goal <= TOP:
         raise ConfigError(f"There are rungs 1 to {TOP}, and not {goal}.")
     with progress_bar("ladder") as report:
+        searched = search(claim, progress or report)
         rungs = sorted(RUNGS[:goal], key=lambda one: (one.measures, one.number > 4, -one.seconds))
         side = SideBySide([Attempt(one, Trial(claim, seed, one.number, backend)) for one in rungs])
         steps = side.run(every, progress or report)
-    return Climb(named(claim), seed, goal, tuple(steps))
+    return Climb(named(claim), seed, goal, tuple(steps), searched)
+
+
+def search(claim: Claim, progress: Progress) -> Explored | None:
+    """Which schedule of two nodes, two requests each and one fault breaks a server, if one does.
+
+    None for what cannot be searched: the trials say what is wrong with it.
+    """
+    if claim in ALGORITHMS:
+        return None
+    try:
+        return explore(claim, seconds=_SEARCH, progress=progress, show=lambda text: None)
+    except LabError:
+        return None
 
 
 def named(claim: Claim) -> str:

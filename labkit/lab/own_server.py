@@ -55,10 +55,8 @@ def _program(claim: object) -> Program:
         require_server(claim)
         return _Extract(claim).program()
     if isinstance(claim, str | Path):
-        text = str(claim)
-        file, _, cls = (text, "", "") if text.endswith(".py") else text.rpartition(":")
-        if file.endswith(".py"):
-            return Program.read(file, cls)
+        if (found := program_in_file(claim)) is not None:
+            return found
     elif callable(getattr(claim, "sequence", None)):
         name = type(claim).__name__
         raise ConfigError(f"claim is an object of {name}; each node makes its own: claim={name}.")
@@ -66,6 +64,16 @@ def _program(claim: object) -> Program:
         f"claim is {show(claim)}; it can be 'lowest-free', 'original', a class with "
         "start(zk, name) and sequence(), or a file that has one: 'my_server.py:MyServer'."
     )
+
+
+def program_in_file(claim: str | Path) -> Program | None:
+    """The server in `FILE.py[:CLASS]`, of which nothing runs; None if that names no file.
+
+    Raises `BadProgram`.
+    """
+    text = str(claim)
+    file, _, cls = (text, "", "") if text.endswith(".py") else text.rpartition(":")
+    return Program.read(file, cls) if file.endswith(".py") else None
 
 
 @dataclass

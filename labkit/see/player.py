@@ -40,8 +40,11 @@ class Shown(Explored):
         if not self.schedule:
             return f"<p><b>{escape(str(self))}</b></p>"
         title = f"{self.name}: {self.violation}, after {len(self.schedule)} steps."
-        foot = f"Scope: {self.scope}. {self.states:,} states, {self.seconds:.1f} s."
-        return player(self.schedule, title, foot)
+        return player(self.schedule, title, f"{self.seen} {self.seconds:.1f} s.")
+
+    def html(self) -> str:
+        """As a notebook shows it."""
+        return self._repr_html_()
 
 
 def explore(code: Any, **scope: Any) -> Shown:
@@ -52,7 +55,11 @@ def explore(code: Any, **scope: Any) -> Shown:
     Takes what `labkit.explore.explore` takes. The result has `violation` (a sentence, or None),
     `schedule` (a list of steps), `states` and `complete`.
     """
-    found = _explore(code, **scope)
+    return shown(_explore(code, **scope))
+
+
+def shown(found: Explored) -> Shown:
+    """What a search found, with a player for a notebook."""
     return Shown(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 

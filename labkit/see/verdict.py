@@ -17,6 +17,7 @@ from labkit.judge.report import Report, Violation
 from labkit.judge.rungs.trial import Claim, Finding
 from labkit.see.drawing import Look
 from labkit.see.picture import Picture, assignment, new_id, scene_of
+from labkit.see.player import shown
 from labkit.see.scene import Asked, Group, Lane, Scene
 from labkit.story.bars import Bar, Stretch, Terms, Word
 from labkit.story.event import Event
@@ -113,8 +114,10 @@ class _Climb(Climb):
         red, picture = self.first_red, ""
         if red is not None and red.finding is not None and red.events:
             picture = moment(red.events, red.finding).html()
+        searched = "" if self.searched is None else shown(self.searched).html()
         return (
-            f"<p><b>{escape(self.summary)}</b></p><table><tr>{head}</tr>{rows}</table>{picture}"
+            f"{searched}<p><b>{escape(self.summary)}</b></p>"
+            f"<table><tr>{head}</tr>{rows}</table>{picture}"
             f"<p>{escape(self.where)}. To repeat it: "
             f"<code>seed={self.seed}</code>.</p>"
         )

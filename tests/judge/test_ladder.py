@@ -18,7 +18,7 @@ from left import labs_of, processes_of
 from labkit.course import climbs
 from labkit.errors import ConfigError, StartTimeout
 from labkit.fire import ladder
-from labkit.judge.ladder import TOP, Attempt, Climb, SideBySide, Step, attempt, climb
+from labkit.judge.ladder import TOP, Attempt, Climb, SideBySide, Step, attempt, climb, search
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Finding, Rung, Trial
 from labkit.servers import registry
@@ -72,6 +72,31 @@ def test_a_notebook_shows_a_table_and_the_moment() -> None:
     assert picture, "the moment is drawn"
 
 
+def test_what_the_search_found_is_told_and_the_climb_ends_as_it_does() -> None:
+    """In text, as JSON and as HTML: a file's schedules are searched, with another verdict."""
+    result = ladder(CLIMBS / "list_create_retry.py", rung=1, backend="process")
+    assert result.ok
+    assert result.searched is not None
+    assert result.searched.violation == "node1 answers 1, which nobody holds"
+    assert str(result).startswith("ListCreateRetry: node1 answers 1, which nobody holds, after")
+    told = result.to_json()["explore"]
+    assert told["schedule"] == [step["sentence"] for step in result.searched.schedule]
+    assert json.loads(json.dumps(told))["states"] > 50
+    assert [rung["rung"] for rung in result.to_json()["rungs"]] == [1]
+    shown = result._repr_html_()  # type: ignore[attr-defined]
+    assert "labkit-player" in shown
+    assert f"{told['states']:,} states" in shown
+
+
+def test_a_search_that_finds_nothing_says_so() -> None:
+    found = search(CLIMBS / "suspended_means_stop.py", lambda what, fraction: None)
+    assert found is not None
+    climbed = Climb("x", 1, 1, (), found)
+    assert re.search(r": all [\d,]+ states are right\. Scope: 2 nodes, one fault", str(climbed))
+    assert search("original", lambda what, fraction: None) is None
+    assert search("/nowhere/mine.py", lambda what, fraction: None) is None
+
+
 @pytest.mark.parametrize("rung", [0, -1, TOP + 1])
 def test_a_rung_that_is_not_there_is_refused(rung: int) -> None:
     with pytest.raises(ConfigError, match=f"rungs 1 to {TOP}"):
@@ -113,7 +138,7 @@ def test_the_command_line_prints_what_programs_read() -> None:
     )
     assert done.returncode == 1, done.stderr
     result = json.loads(done.stdout)
-    assert result.keys() == {"ok", "reached", "seed", "backend", "zookeeper", "rungs"}
+    assert result.keys() == {"ok", "reached", "seed", "backend", "zookeeper", "explore", "rungs"}
     assert (result["ok"], result["reached"], result["seed"]) == (False, 1, 5)
     first, second = result["rungs"]
     assert first.keys() == {"rung", "name", "ok", "seconds", "violation", "figures"}
