@@ -22,8 +22,8 @@ from labkit.explore.search import Found, Search
 from labkit.explore.specification import Specification
 from labkit.explore.strands import here
 from labkit.explore.world import LAGS, World
-from labkit.lab.claim import program_in_file
 from labkit.lab.lab import Lab
+from labkit.lab.own_server import program_in_file
 from labkit.node.program import BadProgram, require_server
 from labkit.node.program import describe as describe_error
 from labkit.progressbar import progress_bar

@@ -18,7 +18,7 @@ from labkit.errors import ConfigError, LabError
 from labkit.explore.verb import Explored, explore
 from labkit.judge.rungs import RUNGS
 from labkit.judge.rungs.trial import Claim, Finding, Red, Rung, Trial
-from labkit.lab.claim import ALGORITHMS
+from labkit.lab.own_server import ALGORITHMS
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
 from labkit.story.event import Event
