@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks.machine import Machine
+from benchmarks.computer import Computer
 from benchmarks.report import Report
 from labkit.errors import LabError
 
@@ -74,7 +74,7 @@ def main(quick: bool, only: tuple[str, ...], output: Path | None, docs: bool) ->
 def _measure(
     console: Console, quick: bool, names: Sequence[str], output: Path | None, docs: bool
 ) -> None:
-    report = Report(Machine.here())
+    report = Report(Computer.here())
     if report.machine.is_busy:
         console.print(
             f"[yellow]This machine is busy (load {report.machine.load} on {report.machine.cores} "

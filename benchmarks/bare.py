@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Server:
+class BareServer:
     """One server that is ready, on 127.0.0.1."""
 
     port: int
@@ -40,7 +40,7 @@ class Server:
 
 
 @contextmanager
-def nodes(hosts: str, count: int, credential: str = "") -> Iterator[list[Server]]:
+def nodes(hosts: str, count: int, credential: str = "") -> Iterator[list[BareServer]]:
     """`count` nodes that answer and are connected to the ZooKeeper at `hosts`.
 
     In a lab's ZooKeeper they may write with that lab's `credential` only.
@@ -52,7 +52,7 @@ def nodes(hosts: str, count: int, credential: str = "") -> Iterator[list[Server]
 
 
 @contextmanager
-def constant_views(count: int) -> Iterator[list[Server]]:
+def constant_views(count: int) -> Iterator[list[BareServer]]:
     """`count` servers of a constant that answer."""
     with _servers("benchmarks.bare", count, {}) as servers:
         _wait_all_ready(servers, "/sequence", b"1")
@@ -60,7 +60,7 @@ def constant_views(count: int) -> Iterator[list[Server]]:
 
 
 @contextmanager
-def _servers(module: str, count: int, environ: dict[str, str]) -> Iterator[list[Server]]:
+def _servers(module: str, count: int, environ: dict[str, str]) -> Iterator[list[BareServer]]:
     servers = []
     try:
         for port in _free_ports(count):
@@ -72,7 +72,7 @@ def _servers(module: str, count: int, environ: dict[str, str]) -> Iterator[list[
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            servers.append(Server(port, process))
+            servers.append(BareServer(port, process))
         yield servers
     finally:
         for server in servers:
@@ -92,7 +92,7 @@ def _free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def _wait_all_ready(servers: list[Server], path: str, expected: bytes) -> None:
+def _wait_all_ready(servers: list[BareServer], path: str, expected: bytes) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(lambda server: _wait_ready(server.port, path, expected), servers))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.machine import Machine
+from benchmarks.computer import Computer
 from labkit.see.picture import as_file
 from labkit.see.plots import Chart
 
@@ -86,7 +86,7 @@ class Result:
 class Report:
     """A whole run."""
 
-    machine: Machine
+    machine: Computer
     results: dict[str, Result] = field(default_factory=dict)
 
     @property

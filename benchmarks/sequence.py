@@ -51,7 +51,7 @@ class _Stretch:
 
 
 def _compare(
-    node: bare.Server, constant: bare.Server, count: int, pairs: int, seconds: float
+    node: bare.BareServer, constant: bare.BareServer, count: int, pairs: int, seconds: float
 ) -> tuple[list[_Stretch], list[_Stretch]]:
     ours: list[_Stretch] = []
     theirs: list[_Stretch] = []

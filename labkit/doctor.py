@@ -24,7 +24,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked for."""
 
     what: str
@@ -34,7 +34,7 @@ class Finding:
     required: bool = False
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """Look at everything that a lab, its pages and its tests can use."""
     docker = _docker()
     images = [_images()] if docker.ok else []
@@ -42,13 +42,13 @@ def examine() -> list[Finding]:
     return [*here, *_machines(), _jupyter(), _ports(), _labs(), _chromium()]
 
 
-def can_run(findings: Iterable[Finding]) -> bool:
+def can_run(findings: Iterable[Diagnosis]) -> bool:
     """Whether a lab can run here: on processes, or in Docker."""
     ok = {finding.what: finding.ok for finding in findings}
     return ok["Python"] and (ok["ZooKeeper"] or ok["Docker"])
 
 
-def as_table(findings: Iterable[Finding], yes: str, no: str) -> Table:
+def as_table(findings: Iterable[Diagnosis], yes: str, no: str) -> Table:
     """The findings as a terminal shows them."""
     table = Table("what", "", "found", "what to do")
     for finding in findings:
@@ -57,67 +57,69 @@ def as_table(findings: Iterable[Finding], yes: str, no: str) -> Table:
     return table
 
 
-def _python() -> Finding:
+def _python() -> Diagnosis:
     version = ".".join(map(str, sys.version_info[:3]))
     fix = "" if sys.version_info >= (3, 11) else "Install Python 3.11 or later."
-    return Finding("Python", not fix, version, fix, required=True)
+    return Diagnosis("Python", not fix, version, fix, required=True)
 
 
-def _zookeeper() -> Finding:
+def _zookeeper() -> Diagnosis:
     try:
         found = install.find_installation()
     except BackendUnavailable as error:
-        return Finding("ZooKeeper", False, "not usable", str(error), required=True)
-    return Finding("ZooKeeper", True, f"{found.version} in {found.home}, Java {found.java}")
+        return Diagnosis("ZooKeeper", False, "not usable", str(error), required=True)
+    return Diagnosis("ZooKeeper", True, f"{found.version} in {found.home}, Java {found.java}")
 
 
-def _docker() -> Finding:
+def _docker() -> Diagnosis:
     reason = engine.available()
     if reason is None:
-        return Finding("Docker", True, "an engine answers")
-    return Finding("Docker", False, "no engine", f"{reason} (Without one, labs run as processes.)")
+        return Diagnosis("Docker", True, "an engine answers")
+    return Diagnosis(
+        "Docker", False, "no engine", f"{reason} (Without one, labs run as processes.)"
+    )
 
 
-def _images() -> Finding:
+def _images() -> Diagnosis:
     missing = images.missing_images()
     if not missing:
-        return Finding("Docker images", True, "here")
+        return Diagnosis("Docker images", True, "here")
     pull = " and ".join(f"`docker pull {image}`" for image in missing)
     fix = (
         f"The first lab gets them. If the engine can't, labs run as processes; {pull} says why "
         f"it can't. Images that are here can be named in {' and '.join(missing.values())}."
     )
-    return Finding("Docker images", False, f"to be pulled: {', '.join(missing)}", fix)
+    return Diagnosis("Docker images", False, f"to be pulled: {', '.join(missing)}", fix)
 
 
-def _machines() -> Iterator[Finding]:
+def _machines() -> Iterator[Diagnosis]:
     """Those that are named, or that `labkit machines up` has made; no word of them without any."""
     if not os.environ.get(engines.VARIABLE) and not Machines().all():
         return
     try:
         found, _ = engines.join(engines.named())
     except (BackendError, ConfigError) as error:
-        yield Finding("machines", False, "not usable", str(error))
+        yield Diagnosis("machines", False, "not usable", str(error))
         return
     for machine in found:
         machine.client.close()
-    yield Finding("machines", True, f"a Swarm: {', '.join(machine.name for machine in found)}")
+    yield Diagnosis("machines", True, f"a Swarm: {', '.join(machine.name for machine in found)}")
 
 
-def _jupyter() -> Finding:
+def _jupyter() -> Diagnosis:
     try:
-        return Finding("JupyterLab", True, metadata.version("jupyterlab"))
+        return Diagnosis("JupyterLab", True, metadata.version("jupyterlab"))
     except metadata.PackageNotFoundError:
         fix = "Run `make lab`, or install the lab: pip install zookeeper-sequence-lab."
-        return Finding("JupyterLab", False, "missing", fix)
+        return Diagnosis("JupyterLab", False, "missing", fix)
 
 
-def _ports() -> Finding:
+def _ports() -> Diagnosis:
     taken = [str(port) for port in range(5001, 5005) if _listens(port)]
     if not taken:
-        return Finding("ports 5001–5004", True, "free")
+        return Diagnosis("ports 5001–5004", True, "free")
     fix = "Nothing: nodes get other ports. `lsof -i :PORT` names who has them."
-    return Finding("ports 5001–5004", False, f"in use: {', '.join(taken)}", fix)
+    return Diagnosis("ports 5001–5004", False, f"in use: {', '.join(taken)}", fix)
 
 
 def _listens(port: int) -> bool:
@@ -126,16 +128,16 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _labs() -> Finding:
+def _labs() -> Diagnosis:
     orphans = [lab.lab_id for lab in registry.registered() if lab.orphaned]
     if not orphans:
-        return Finding("leftovers", True, "none")
-    return Finding("leftovers", False, f"labs {', '.join(orphans)}", "Run `labkit down`.")
+        return Diagnosis("leftovers", True, "none")
+    return Diagnosis("leftovers", False, f"labs {', '.join(orphans)}", "Run `labkit down`.")
 
 
-def _chromium() -> Finding:
+def _chromium() -> Diagnosis:
     for name in BROWSERS:
         if path := shutil.which(name):
-            return Finding("Chromium", True, path)
+            return Diagnosis("Chromium", True, path)
     fix = "Only the tests need it: `sudo apt-get install chromium`, or `make test`."
-    return Finding("Chromium", False, "missing", fix)
+    return Diagnosis("Chromium", False, "missing", fix)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import NAMES
-from benchmarks.machine import Machine
+from benchmarks.computer import Computer
 from benchmarks.report import Report, Result, Row, at_least, at_most, quantity
 from labkit.servers import reaper, registry
 
@@ -148,7 +148,7 @@ def test_better_is_better_whatever_the_unit() -> None:
 def test_a_missed_bar_is_seen() -> None:
     met = Row("quick", 1, "s", 3, "theirs", [at_most(1, 2, "2 s"), at_least(3, 2, "2 ×")])
     missed = Row("slow", 3, "s", 3, "theirs", [at_most(3, 4, "4 s"), at_least(1, 2, "2 ×")])
-    report = Report(Machine.here(), {"start": Result([met, missed], {})})
+    report = Report(Computer.here(), {"start": Result([met, missed], {})})
 
     assert report.missed == [missed]
     assert met.cells()[-1] == "✓ ≤ 2 s, ✓ ≥ 2 ×"
@@ -157,7 +157,7 @@ def test_a_missed_bar_is_seen() -> None:
 
 def test_the_docs_get_the_table_between_its_markers(tmp_path: Path) -> None:
     row = Row("ready", 1.234, "s", 3, "theirs", [at_most(1, 2, "2 s")])
-    report = Report(Machine.here(), {"start": Result([row], {})})
+    report = Report(Computer.here(), {"start": Result([row], {})})
     page = tmp_path / "measurements.md"
     page.write_text("# Lab\n<!-- bench -->\nold\n<!-- /bench -->\nThe end.\n")
 
@@ -177,7 +177,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
     page.write_text("# Lab\n")
 
     with pytest.raises(ValueError, match="has no <!-- bench -->"):
-        Report(Machine.here()).write_page(page)
+        Report(Computer.here()).write_page(page)
     assert page.read_text() == "# Lab\n"
 
 
@@ -201,6 +201,6 @@ def test_quantities_read_well(value: float, unit: str, text: str) -> None:
 
 
 def test_the_machine_is_described_without_its_name() -> None:
-    machine = str(Machine.here())
+    machine = str(Computer.here())
     assert platform.node() not in machine
     assert platform.python_version() in machine

@@ -102,6 +102,16 @@ def test_a_modules_name_is_its_own() -> None:
     assert {name for name, count in names.items() if count > 1} - {"__main__"} == {*SHARED_NAMES}
 
 
+def test_the_words_of_every_room_mean_one_class_each() -> None:
+    names = Counter(
+        part.name.lstrip("_")
+        for path in _modules("labkit", "benchmarks")
+        for part in ast.walk(ast.parse(path.read_text()))
+        if isinstance(part, ast.ClassDef)
+    )
+    assert [names[word] for word in ("Finding", "Machine", "Place", "Server")] == [1] * 4
+
+
 #: Modules that may be longer than 520 lines, up to so many, each with its reason.
 LONG_MODULES = {
     "labkit/explore/world.py": 600,  # all that may happen next, and what does: one table of kinds

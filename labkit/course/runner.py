@@ -110,7 +110,7 @@ def _run_one(page: Page, backend: str | None, setting: _Setting) -> NotebookNode
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    run = _Run(page, notebook, setting)
+    run = _PageRun(page, notebook, setting)
     if failure := _failure(run, backend, setting.timeout):
         return failure
     _clean(notebook)
@@ -118,7 +118,7 @@ def _run_one(page: Page, backend: str | None, setting: _Setting) -> NotebookNode
     return notebook
 
 
-def _failure(run: _Run, backend: str | None, timeout: int) -> PageFailed | None:
+def _failure(run: _PageRun, backend: str | None, timeout: int) -> PageFailed | None:
     loop = asyncio.new_event_loop()  # asyncio.run would wait for tasks that don't end
     try:
         loop.run_until_complete(run.execute(backend))
@@ -133,7 +133,7 @@ def _failure(run: _Run, backend: str | None, timeout: int) -> PageFailed | None:
     return None
 
 
-class _Run:
+class _PageRun:
     """One execution of one page."""
 
     def __init__(self, page: Page, notebook: NotebookNode, setting: _Setting) -> None:

@@ -29,7 +29,7 @@ HOME = Path(__file__).parent / "runs"
 
 
 @dataclass(frozen=True)
-class Run:
+class StagedRun:
     """What came of an experiment: what it returned, and its timeline."""
 
     told: dict[str, Any]
@@ -46,14 +46,14 @@ class Run:
         path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
 
     @classmethod
-    def read(cls, path: Path) -> Run:
+    def read(cls, path: Path) -> StagedRun:
         """What `write` wrote."""
         first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
         about = json.loads(first)
         return cls(about["told"], [from_json(line) for line in lines], about["where"])
 
 
-def on_machines(experiment: Callable[[Lab], dict[str, Any]], **settings: Any) -> Run:
+def on_machines(experiment: Callable[[Lab], dict[str, Any]], **settings: Any) -> StagedRun:
     """Run an experiment in a lab on three machines: `on_machines(power_cut, nodes=6, ensemble=3)`.
 
     The machines are those of `LABKIT_ENGINES`, or those that `labkit machines up` has made. The
@@ -71,8 +71,10 @@ def on_machines(experiment: Callable[[Lab], dict[str, Any]], **settings: Any) ->
     path = HOME / f"{name}.jsonl.gz"
     if not path.exists():
         raise ConfigError(f"There are no three machines{why}, and no saved run {name}. {_HOW}.")
-    run = Run.read(path)
-    return Run(run.told, run.history, f"{run.where}; here are no three machines{why}. {_HOW}.")
+    run = StagedRun.read(path)
+    return StagedRun(
+        run.told, run.history, f"{run.where}; here are no three machines{why}. {_HOW}."
+    )
 
 
 def _class(claim: object) -> list[str]:
@@ -92,13 +94,13 @@ def _staged(
     name: str,
     machines: list[str],
     settings: dict[str, Any],
-) -> Run:
+) -> StagedRun:
     with Lab(engines=machines, **settings) as lab:
         told = experiment(lab)
         names = ", ".join(machine.name for machine in lab.machines)
         where = f"Run on machines {names}, with ZooKeeper {lab.zookeeper.version}"
-        run = Run(told, list(lab.history()), where)
+        run = StagedRun(told, list(lab.history()), where)
     if kept := os.environ.get(VARIABLE):
         saved = f"Saved run of {time.strftime('%-d %B %Y')}, on machines {names}"
-        Run(told, run.history, saved).write(Path(kept) / f"{name}.jsonl.gz")
+        StagedRun(told, run.history, saved).write(Path(kept) / f"{name}.jsonl.gz")
     return run

@@ -54,7 +54,7 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class Place:
+class Bookmark:
     """How far a reader has come in a timeline."""
 
     position: int  # of the next event, those counted that were dropped
@@ -256,9 +256,9 @@ class Timeline:
 
     def tail(self) -> Tail:
         """A reader that follows the timeline from its beginning."""
-        return Tail(self, Place(0, self._generation))
+        return Tail(self, Bookmark(0, self._generation))
 
-    def wait_beyond(self, place: Place, timeout: float) -> bool:
+    def wait_beyond(self, place: Bookmark, timeout: float) -> bool:
         """Wait until there is something beyond a place; False after `timeout` seconds."""
 
         def is_beyond() -> bool:
@@ -268,7 +268,7 @@ class Timeline:
         with self._changed:
             return self._changed.wait_for(is_beyond, timeout)
 
-    def read_beyond(self, place: Place) -> tuple[list[Event], Place, bool]:
+    def read_beyond(self, place: Bookmark) -> tuple[list[Event], Bookmark, bool]:
         """The new events, the new place, and `anew`: True if the reader has to start over.
 
         That is so when the past has changed, or when too much has been dropped since.
@@ -277,7 +277,7 @@ class Timeline:
             missed = place.position < self._rewritten
             anew = missed or place.generation != self._generation
             start = 0 if anew else place.position - self._dropped
-            end = Place(self._dropped + len(self._events), self._generation)
+            end = Bookmark(self._dropped + len(self._events), self._generation)
             return self._events[start:], end, anew
 
     def __iter__(self) -> Iterator[Event]:
@@ -323,7 +323,7 @@ def _is_heartbeat(part: Transaction) -> bool:
 class Tail:
     """Reads a timeline as it grows; one for each reader."""
 
-    def __init__(self, timeline: Timeline, place: Place) -> None:
+    def __init__(self, timeline: Timeline, place: Bookmark) -> None:
         self._timeline = timeline
         self._place = place
 

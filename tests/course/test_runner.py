@@ -24,7 +24,7 @@ LIMITS = {"process": 480, "docker": 900}  # seconds for all pages, on a machine 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 
 
-class Run:
+class WholeRun:
     """The whole course on one backend."""
 
     def __init__(self, backend: str, again: bool) -> None:
@@ -73,14 +73,14 @@ def _processes(home: str) -> list[str]:
     scope="module",
     params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long])],
 )
-def whole(request: pytest.FixtureRequest) -> tuple[str, Run]:
+def whole(request: pytest.FixtureRequest) -> tuple[str, WholeRun]:
     if request.param == "docker":
         request.getfixturevalue("docker_images")
-    return request.param, Run(request.param, again=bool(request.config.getoption("reruns")))
+    return request.param, WholeRun(request.param, again=bool(request.config.getoption("reruns")))
 
 
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
-def test_a_page_runs_to_its_end(page: Page, whole: tuple[str, Run]) -> None:
+def test_a_page_runs_to_its_end(page: Page, whole: tuple[str, WholeRun]) -> None:
     result = whole[1].results[page.path]
     assert not isinstance(result, PageFailed), f"{result}\n{result.traceback}"
     assert [output for cell in result.cells for output in _errors(cell)] == []
@@ -94,7 +94,7 @@ def _errors(cell: NotebookNode) -> list[NotebookNode]:
     ]
 
 
-def test_nobody_answered_so_nothing_is_passed(whole: tuple[str, Run]) -> None:
+def test_nobody_answered_so_nothing_is_passed(whole: tuple[str, WholeRun]) -> None:
     verdicts = [
         output.data["text/plain"].split(":")[0]
         for result in whole[1].results.values()
@@ -107,12 +107,12 @@ def test_nobody_answered_so_nothing_is_passed(whole: tuple[str, Run]) -> None:
     assert len(verdicts) >= 24
 
 
-def test_nothing_is_left(whole: tuple[str, Run]) -> None:
+def test_nothing_is_left(whole: tuple[str, WholeRun]) -> None:
     assert whole[1].processes == []
     assert whole[1].directories == []
     assert whole[1].containers == []
 
 
-def test_it_does_not_take_long(whole: tuple[str, Run]) -> None:
+def test_it_does_not_take_long(whole: tuple[str, WholeRun]) -> None:
     backend, run = whole
     assert run.seconds < LIMITS[backend]

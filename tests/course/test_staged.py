@@ -10,7 +10,7 @@ import pytest
 from labkit.course import runner, staged
 from labkit.course.page import HOME, Page
 from labkit.course.runner import PageFailed
-from labkit.course.staged import Run, on_machines
+from labkit.course.staged import StagedRun, on_machines
 from labkit.errors import ConfigError
 from labkit.judge.rules import check
 from labkit.lab.lab import Lab
@@ -53,14 +53,14 @@ def test_an_experiment_of_ones_own_needs_machines() -> None:
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
-    run = Run({"cut": 1.5}, [VerbEvent("lab", verb="kill", phase="begin", id=1)], "somewhere")
+    run = StagedRun({"cut": 1.5}, [VerbEvent("lab", verb="kill", phase="begin", id=1)], "somewhere")
     run.write(tmp_path / "run")
-    assert Run.read(tmp_path / "run") == run
+    assert StagedRun.read(tmp_path / "run") == run
 
 
 @pytest.mark.parametrize("name", SAVED)
 def test_a_saved_run_was_on_three_machines_and_shows_what_its_page_says(name: str) -> None:
-    run = Run.read(staged.HOME / f"{name}.jsonl.gz")
+    run = StagedRun.read(staged.HOME / f"{name}.jsonl.gz")
     places = {event.machine for event in run.history if isinstance(event, PlacedEvent)}
     assert len(places) == 3
     broken = {violation.rule for violation in check(run.history, session_timeout=2).violations}

@@ -145,10 +145,10 @@ def judge(
     with progress_bar("judge") as report:
         tell = progress or report
         with lab.start(tell), Team(lab, kind, target, workers, TIMEOUT) as team:
-            return _Run(team, seed, seconds, [f for f in FAULTS if f in faults], tell).judge()
+            return _TeamRun(team, seed, seconds, [f for f in FAULTS if f in faults], tell).judge()
 
 
-class _Run:
+class _TeamRun:
     """A run: faults one after the other, then a time in which nothing is broken."""
 
     def __init__(

@@ -76,7 +76,7 @@ from labkit.servers.docker.leftovers import (
     unremoved,
 )
 from labkit.servers.docker.networks import Networks
-from labkit.servers.docker.server import Server
+from labkit.servers.docker.server import DockerServer
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.ports import Ports
 from labkit.servers.zookeeper import config
@@ -101,7 +101,7 @@ class DockerBackend(OneMachine):
         self._engines: list[docker.DockerClient] = []  # the first one makes networks
         self._labels = labels_of(lab_id)
         self._ports = Ports()
-        self._servers: dict[str, Server] = {}
+        self._servers: dict[str, DockerServer] = {}
         self._zookeepers: list[str] = []
         self._foreign = ""  # the connection string of an ensemble that is not ours
         self._networks: Networks = Networks(lambda: self._api, self._called, self._labels)
@@ -210,7 +210,7 @@ class DockerBackend(OneMachine):
         observer = name in self._observers
         return config.Peer(number, address, 2888, 3888, str(CLIENT_PORT), observer)
 
-    def _new_server(self, name: str, port: int | None) -> Server:
+    def _new_server(self, name: str, port: int | None) -> DockerServer:
         api = self._place(name)
         with self._lock:
             taken = {server.number for server in self._servers.values()}
@@ -218,11 +218,11 @@ class DockerBackend(OneMachine):
             # Whether the port is free on another machine cannot be asked beforehand.
             port = self._ports.reserve(port if self._address == LOOPBACK else None)
             endpoint = Endpoint(self._address, port)
-            server = Server(name, self._called(name), number, endpoint, api)
+            server = DockerServer(name, self._called(name), number, endpoint, api)
             self._servers[name] = server
         return server
 
-    def _create_server(self, server: Server) -> None:
+    def _create_server(self, server: DockerServer) -> None:
         server.api.create_volume(server.container, labels=self._labels)
         peers = [self._peer(name) for name in self._zookeepers]
         number = config.server_id(server.name)
@@ -254,13 +254,13 @@ class DockerBackend(OneMachine):
             raise
         return server.endpoint
 
-    def _abandon(self, server: Server) -> None:
+    def _abandon(self, server: DockerServer) -> None:
         """Remove what could not be made: on the engine, unless that is what failed."""
         with suppress(BackendError, *RAISED):
             server.api.remove_container(server.container, v=True, force=True)
         self._forget(server)
 
-    def _create_node(self, server: Server, spec: NodeSpec) -> None:
+    def _create_node(self, server: DockerServer, spec: NodeSpec) -> None:
         # Addresses, because a name would lead around a link that is cut: over the front.
         links = (f"{self._address_of(name)}:{CLIENT_PORT}" for name in self._zookeepers)
         environment = {
@@ -286,7 +286,7 @@ class DockerBackend(OneMachine):
                 files = {variable: path.read_bytes() for variable, path in spec.files.items()}
                 server.api.put_archive(server.container, _FILES, archive(".", files))
 
-    def _files_of(self, server: Server, spec: NodeSpec) -> dict[str, Any]:
+    def _files_of(self, server: DockerServer, spec: NodeSpec) -> dict[str, Any]:
         """What a node needs to have files, and to reach this machine."""
         settings: dict[str, Any] = {"extra_hosts": {HOST: "host-gateway"}} if self._foreign else {}
         if spec.files:  # in a volume, because nothing else of it can be written to
@@ -294,7 +294,7 @@ class DockerBackend(OneMachine):
             settings["binds"] = {server.container: {"bind": _FILES, "mode": "rw"}}
         return settings
 
-    def _forget(self, server: Server) -> None:
+    def _forget(self, server: DockerServer) -> None:
         """Give back what a server that will not run again has: its port, its number, its name."""
         if server.name in self._zookeepers:
             self._zookeepers = [name for name in self._zookeepers if name != server.name]
@@ -306,7 +306,7 @@ class DockerBackend(OneMachine):
 
     def _create_container(
         self,
-        server: Server,
+        server: DockerServer,
         image: str,
         port: int,
         environment: dict[str, str],
@@ -342,7 +342,7 @@ class DockerBackend(OneMachine):
         for name in self._zookeepers:
             self._connect_link(server, name)
 
-    def _published(self, server: Server, port: int) -> dict[int | str, Any]:
+    def _published(self, server: DockerServer, port: int) -> dict[int | str, Any]:
         """Where a port of a server's container is to be had on its engine's machine."""
         return {port: (server.endpoint.host, server.endpoint.port)}
 
@@ -355,7 +355,7 @@ class DockerBackend(OneMachine):
         """A server's address on a ZooKeeper server's network (its own, if that is not given)."""
         return self._networks.address(self._server(name).number, seen_by or name)
 
-    def _connect_link(self, server: Server, target: str) -> None:
+    def _connect_link(self, server: DockerServer, target: str) -> None:
         server.api.connect_container_to_network(
             server.container,
             self._called(f"link-{target}"),
@@ -401,7 +401,7 @@ class DockerBackend(OneMachine):
         )
 
     def kill(self, name: str) -> None:
-        self._change("kill", name, Server.kill)
+        self._change("kill", name, DockerServer.kill)
 
     def pause(self, name: str) -> None:
         self._change("pause", name, lambda server: server.api.pause(server.container))
@@ -468,21 +468,21 @@ class DockerBackend(OneMachine):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _server(self, name: str) -> Server:
+    def _server(self, name: str) -> DockerServer:
         return require_known(name, self._servers)
 
     @contextmanager
-    def _reading(self, name: str) -> Iterator[Server]:
+    def _reading(self, name: str) -> Iterator[DockerServer]:
         with explained(name):
             yield self._server(name)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[Server]:
+    def _locked(self, name: str) -> Iterator[DockerServer]:
         server = self._server(name)
         with server.lock, explained(name):
             yield server
 
-    def _change(self, verb: Verb, name: str, work: Callable[[Server], object]) -> None:
+    def _change(self, verb: Verb, name: str, work: Callable[[DockerServer], object]) -> None:
         """Do it while nobody else changes the server, unless there is nothing to do.
 
         Raises `ServerNotFound` if its container is gone.
@@ -491,7 +491,7 @@ class DockerBackend(OneMachine):
             if changes(verb, name, server.state):
                 work(server)
 
-    def _state(self, server: Server) -> ServerState:
+    def _state(self, server: DockerServer) -> ServerState:
         try:
             return server.state
         except NotFound:

@@ -68,7 +68,7 @@ exec dockerd -H unix:///var/run/docker.sock -H unix://{_MOUNTED}/{_SOCKET} --gro
 
 
 @dataclass(frozen=True)
-class Machine:
+class NestedMachine:
     """An engine in a container: its name, the container's, and where it is reached."""
 
     name: str
@@ -86,18 +86,18 @@ class Machines:
     def _home(self) -> Path:
         return registry.home() / f"machines-{self.name}"
 
-    def machine(self, number: int) -> Machine:
+    def machine(self, number: int) -> NestedMachine:
         """Machine `number`, from 1, whether it is there or not."""
         letter = string.ascii_lowercase[number - 1]
         socket = self._home / letter / _SOCKET
-        return Machine(letter, f"{self.name}-machine-{letter}", f"unix://{socket}")
+        return NestedMachine(letter, f"{self.name}-machine-{letter}", f"unix://{socket}")
 
-    def all(self) -> list[Machine]:
+    def all(self) -> list[NestedMachine]:
         """Those that are up, by their sockets."""
         machines = map(self.machine, range(1, MOST + 1))
         return [m for m in machines if Path(m.url.removeprefix("unix://")).exists()]
 
-    def up(self, count: int, progress: Progress) -> list[Machine]:
+    def up(self, count: int, progress: Progress) -> list[NestedMachine]:
         """Make `count` machines, and a Swarm of them, the first one its manager.
 
         Machines that are there already are used, unless they have ended with their engine; then
@@ -151,7 +151,7 @@ class Machines:
     def _network(self) -> str:
         return f"{self.name}-machines"
 
-    def _run(self, api: docker.APIClient, machine: Machine, image: str) -> None:
+    def _run(self, api: docker.APIClient, machine: NestedMachine, image: str) -> None:
         directory = self._home / machine.name
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         host_config = api.create_host_config(
@@ -173,7 +173,7 @@ class Machines:
         )
         api.start(machine.container)
 
-    def _wait_for(self, api: docker.APIClient, machine: Machine) -> None:
+    def _wait_for(self, api: docker.APIClient, machine: NestedMachine) -> None:
         """Wait until its engine answers. Raises `BackendUnavailable` if it ends, or never does."""
 
         def ended() -> bool:
@@ -191,7 +191,7 @@ class Machines:
             f"gives none of that. Machine {machine.name} said: {said or lines[-1:]}"
         )
 
-    def _join(self, api: docker.APIClient, machines: list[Machine]) -> None:
+    def _join(self, api: docker.APIClient, machines: list[NestedMachine]) -> None:
         found = (api.inspect_container(machine.container) for machine in machines)
         networks = (container["NetworkSettings"]["Networks"] for container in found)
         addresses = [of[self._network]["IPAddress"] for of in networks]
@@ -230,7 +230,7 @@ def is_gone(url: str) -> bool:
     return is_ours and not socket.exists()
 
 
-def _answers(machine: Machine) -> bool:
+def _answers(machine: NestedMachine) -> bool:
     try:
         with closing(connect(machine.url)):
             return True

@@ -22,7 +22,7 @@ _STATES = {
 
 
 @dataclass
-class Server:
+class DockerServer:
     """What a backend knows of a server; the engine's errors come through as they are."""
 
     name: str

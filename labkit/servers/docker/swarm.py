@@ -28,7 +28,7 @@ from labkit.servers.docker.engine import HOST, LOOPBACK, address_from_inside, ex
 from labkit.servers.docker.engines import HOW, Engine, join, named, source
 from labkit.servers.docker.images import hand_over
 from labkit.servers.docker.networks import Overlays
-from labkit.servers.docker.server import Server
+from labkit.servers.docker.server import DockerServer
 from labkit.servers.docker.tunnel import Tunnel
 from labkit.servers.zookeeper.config import CLIENT_PORT
 
@@ -89,7 +89,7 @@ class SwarmBackend(DockerBackend):
     def machine_of(self, name: str) -> str:
         return self._engine_of(self._server(name)).name
 
-    def _engine_of(self, server: Server) -> Engine:
+    def _engine_of(self, server: DockerServer) -> Engine:
         return next(engine for engine in self._at if engine.client.api is server.api)
 
     def drain(self, machine: str, drained: bool) -> None:
@@ -165,16 +165,16 @@ class SwarmBackend(DockerBackend):
             api.connect_container_to_network(relay, self._called(f"link-{name}"))
         _in_time(lambda: api.start(relay))
 
-    def _published(self, server: Server, port: int) -> dict[int | str, Any]:
+    def _published(self, server: DockerServer, port: int) -> dict[int | str, Any]:
         return {}
 
-    def _connect_link(self, server: Server, target: str) -> None:
+    def _connect_link(self, server: DockerServer, target: str) -> None:
         _in_time(partial(super()._connect_link, server, target))
 
     # --- verbs --------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        def start(server: Server) -> None:
+        def start(server: DockerServer) -> None:
             _in_time(lambda: server.api.start(server.container))
             port = CLIENT_PORT if name in self._zookeepers else HTTP_PORT
             to = f"{server.address(self._called('front'))}:{port}"

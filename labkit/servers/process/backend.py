@@ -63,7 +63,7 @@ _LOOK = 0.002  # seconds between two looks at a fact that the system announces t
 
 
 @dataclass
-class _Server:
+class _ProcessServer:
     """One server: how to launch it, and the process it last was."""
 
     name: str
@@ -93,7 +93,7 @@ class ProcessBackend(OneMachine):
     def __init__(self, lab_id: str) -> None:
         self.lab_id = lab_id
         self._directory = registry.directory(lab_id)
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, _ProcessServer] = {}
         self._zookeepers: dict[str, Endpoint] = {}
         self._chroot = ""  # of an ensemble that is not ours
         self._settings = ZooKeeperSettings()
@@ -157,7 +157,7 @@ class ProcessBackend(OneMachine):
 
     def _create_server(
         self, name: str, endpoint: Endpoint, peers: Sequence[config.Peer]
-    ) -> _Server:
+    ) -> _ProcessServer:
         home = self._directory / name
         (home / "data").mkdir(parents=True)
         (home / "data" / "myid").write_text(f"{config.server_id(name)}\n")
@@ -173,7 +173,7 @@ class ProcessBackend(OneMachine):
         launch = partial(
             self._launch_java, self._installed.server_command("./zoo.cfg"), home / "log"
         )
-        return _Server(name, endpoint, home / "log", launch)
+        return _ProcessServer(name, endpoint, home / "log", launch)
 
     def _member(self, name: str, at: Endpoint, observer: bool = False) -> config.Peer:
         """A server of an ensemble that may change: all know it by one address, and no link."""
@@ -254,7 +254,7 @@ class ProcessBackend(OneMachine):
                 "NODE_URL": f"http://{endpoint}",
             }
             log = self._directory / f"{spec.name}.log"
-            self._servers[spec.name] = _Server(
+            self._servers[spec.name] = _ProcessServer(
                 spec.name, endpoint, log, lambda: self._zygote.fork(log, environ)
             )
         except BaseException:
@@ -394,11 +394,11 @@ class ProcessBackend(OneMachine):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _server(self, name: str) -> _Server:
+    def _server(self, name: str) -> _ProcessServer:
         return require_known(name, self._servers)
 
     @contextmanager
-    def _changing(self, verb: Verb, name: str) -> Iterator[_Server | None]:
+    def _changing(self, verb: Verb, name: str) -> Iterator[_ProcessServer | None]:
         """The server while nobody else changes it; None if the verb has nothing to do."""
         server = self._server(name)
         with server.lock:
@@ -424,13 +424,13 @@ class ProcessBackend(OneMachine):
             )
 
     @staticmethod
-    def _signal(server: _Server, number: signal.Signals) -> None:
+    def _signal(server: _ProcessServer, number: signal.Signals) -> None:
         with suppress(psutil.NoSuchProcess):
             assert server.process is not None
             server.process.send_signal(number)
 
     @staticmethod
-    def _wait_dead(server: _Server, timeout: float) -> bool:
+    def _wait_dead(server: _ProcessServer, timeout: float) -> bool:
         if isinstance(server.process, psutil.Popen):
             with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
                 server.process.wait(timeout)  # our own child: reap it
@@ -440,7 +440,7 @@ class ProcessBackend(OneMachine):
         return dead
 
 
-def _require_free(server: _Server) -> None:
+def _require_free(server: _ProcessServer) -> None:
     if not wait_until(lambda: is_free(server.endpoint.port), 1, _LOOK):  # it may just have crashed
         raise PortInUse(
             f"Port {server.endpoint.port}, which belongs to {server.name}, is in use by another "

@@ -15,7 +15,7 @@ from labkit.servers.zookeeper.install import find_installation
 
 
 @dataclass(frozen=True)
-class Machine:
+class Computer:
     """What a figure depends on."""
 
     cpu: str
@@ -28,7 +28,7 @@ class Machine:
     date: str
 
     @classmethod
-    def here(cls) -> Machine:
+    def here(cls) -> Computer:
         return cls(
             cpu=_cpu(),
             cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
