@@ -56,9 +56,12 @@ class Me:
         """Whether a session of this client has ended, and its code has been told."""
         return self._run.expired
 
-    def pause(self, label: str) -> None:
-        """Something else may happen here; `label` says what the actor is doing meanwhile."""
-        self._run.block(None, label)
+    def pause(self, label: str, then: str = "") -> None:
+        """Something else may happen here: `label` is what the actor does meanwhile.
+
+        Both are said of it: "holds the lock", and `then`, of what follows, "gives the lock back".
+        """
+        self._run.block(None, label, then=then)
 
     def knows(self, **facts: Any) -> None:
         """What the actor believes from now on, such as `holds="/lock/a"`; None: no longer."""
@@ -84,7 +87,7 @@ class Moment:
     key: Any = None
     now: float = 0.0
     calls: tuple[Request, ...] = ()  # on their way, in order
-    pauses: tuple[tuple[int, str], ...] = ()  # strand, label
+    pauses: tuple[tuple[int, str, str], ...] = ()  # strand, label, what follows
     timers: tuple[tuple[int, float, str], ...] = ()  # timer, seconds, label
     waits: str = ""  # what its main strand waits for
     busy: bool = False  # a watch function has not returned
@@ -233,7 +236,11 @@ class Run:
         return strand
 
     def block(
-        self, ready: Callable[[], bool] | None, label: str, timeout: float | None = None
+        self,
+        ready: Callable[[], bool] | None,
+        label: str,
+        timeout: float | None = None,
+        then: str = "",
     ) -> bool:
         """Wait until `ready`, at most `timeout` seconds; whether it was. None: until it's told."""
         strand = getcurrent()
@@ -241,7 +248,8 @@ class Run:
             self._leave()
         if ready is not None and timeout is not None and timeout <= 0 and not ready():
             return False
-        strand.ready, strand.label, strand.over, strand.timer = ready, label, False, None
+        strand.ready, strand.label, strand.then = ready, label, then
+        strand.over, strand.timer = False, None
         if timeout is not None and timeout < 1e8:
             self._timers += 1
             strand.timer = self._timers
@@ -387,7 +395,7 @@ class Run:
 
     def _moment(self) -> Moment:
         live = [(at, s) for at, s in enumerate(self._strands) if not s.dead]
-        pauses = [(at, s.label) for at, s in live if s.ready is None]
+        pauses = [(at, s.label, s.then) for at, s in live if s.ready is None]
         timers = [(s.timer, self._seconds[s.timer], s.label) for _, s in live if s.timer]
         main = self._main
         return Moment(

@@ -31,7 +31,7 @@ def lock(acquire: Code, users: int = 2, faults: int = 1) -> Specification:
 
     def use(me: Me, path: Any) -> None:
         me.knows(holds=path)
-        me.pause("holds the lock")
+        me.pause("holds the lock", then="is done with the lock")
         me.knows(holds=None)
         with suppress(SessionExpiredError):
             _delete(me, path)
@@ -45,7 +45,7 @@ def election(lead: Code, users: int = 2, faults: int = 1) -> Specification:
     def use(me: Me, value: Any) -> None:
         if value is not None:
             me.knows(leads=value)
-            me.pause("leads")
+            me.pause("leads", then="stops leading")
             me.knows(leads=None)
         with suppress(KazooException):
             me.zk.stop()
@@ -213,7 +213,7 @@ def numbers(server: type[Any], nodes: int = 2, requests: int = 2, faults: int = 
         if hasattr(server, "state"):
             _tell_states(me, made)
         for _ in range(requests):
-            me.pause("is about to be asked for its number")
+            me.pause("waits for a request", then="is asked for its number")
             try:
                 number = made.sequence()
             except (KazooException, Unavailable):
@@ -233,6 +233,7 @@ def numbers(server: type[Any], nodes: int = 2, requests: int = 2, faults: int = 
         hurries=1,  # threads that keep a lease alive let time pass without end
         truth=answers_its_number,
         what="node",
+        each="one request each" if requests == 1 else f"{requests} requests each",
     )
 
 

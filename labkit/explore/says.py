@@ -12,6 +12,7 @@ or a fault: request lost, reply lost, session ends, crashes, lags, moves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ from labkit.explore.specification import Specification
 from labkit.explore.tree import EPHEMERAL, SEQUENCE
 from labkit.explore.world import Choice, World
 
+#: The names of requests, and what an actor does by them: {} is the path.
 _VERBS: dict[type, tuple[str, str]] = {
     Create: ("create", "creates {}"),
     Create2: ("create", "creates {}"),
@@ -46,11 +48,23 @@ _VERBS: dict[type, tuple[str, str]] = {
     SetData: ("set", "writes {}"),
     GetACL: ("get_acls", "asks who may use {}"),
     SetACL: ("set_acls", "says who may use {}"),
-    GetChildren: ("get_children", "asks for the list of {}"),
-    GetChildren2: ("get_children", "asks for the list of {}"),
-    Sync: ("sync", "waits until its server has caught up"),
+    GetChildren: ("get_children", "lists the children of {}"),
+    GetChildren2: ("get_children", "lists the children of {}"),
+    Sync: ("sync", "asks its ZooKeeper server to catch up"),
     CheckVersion: ("check", "checks {}"),
 }
+_DOES = dict(_VERBS.values())
+_ERRORS = {
+    "NodeExistsError": "it is there already",
+    "NoNodeError": "it is not there",
+    "BadVersionError": "its version is another one by now",
+    "NotEmptyError": "it has children",
+    "NoChildrenForEphemeralsError": "an ephemeral znode has no children",
+    "NoAuthError": "it is not allowed to",
+    "SessionExpiredError": "its session has ended",
+}
+_BELIEFS = {"gave_up": "it gives up:", "returned": "it returns", "took": "it takes"}
+_FOLLOW = ("RolledBackError", "RuntimeInconsistency")  # of other parts of a transaction
 
 
 def step(
@@ -156,6 +170,11 @@ def _told(before: World, after: World, choice: Choice) -> Any:
     return None
 
 
+def short(text: str) -> str:
+    """A text with random parts of names cut to what tells them apart."""
+    return re.sub(r"([0-9a-f]{4})[0-9a-f]{28}", r"\1…", text)
+
+
 def plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     if isinstance(value, ZnodeStat):
@@ -180,75 +199,132 @@ def _sentence(
     told: Any,
     after: World,
 ) -> str:
-    asks = _asks(called) if called else ""
+    does = f"{name} {_does(called)}" if called else ""
     match choice.kind:
         case "call":
-            return f"{name} {asks}; {_answer(before, after, choice, told)}"
+            assert called is not None
+            text = does + _answer(before, called, told)
         case "request lost":
-            return f"{name} {asks}; the request is lost: ConnectionLoss"
+            text = f"{does}; the request is lost on its way, and {name} gets ConnectionLoss"
         case "reply lost":
             done = "" if before.tree is after.tree else "it is done, but "
-            return f"{name} {asks}; {done}the reply is lost: ConnectionLoss"
+            text = f"{does}; {done}the reply is lost, and {name} gets ConnectionLoss"
         case "notice":
-            return f"{name} is told: {_event(told)}{_remarks(after, choice)}"
+            text = f"{name} is told: {_event(told)}"
         case "turn":
-            label = dict(before.seats[choice.actor].moment.pauses).get(choice.detail, "goes on")
-            return f"{name} goes on (it {label})" + _remarks(after, choice)
+            text = f"{name} {_goes_on(before, choice)}"
         case "time passes":
             timers = {t: label for t, _, label in before.seats[choice.actor].moment.timers}
-            return f"time passes; {name} waits no longer (it {timers.get(choice.detail, 'waits')})"
+            text = f"time passes, until {name} no longer {timers.get(choice.detail, 'waits')}"
         case "hears":
-            new = told == "SessionExpiredError"
-            return (
-                f"{name} hears that its session has ended" if new else f"{name} is connected again"
-            )
-        case "session ends":
-            return f"{name} is silent for too long: its session ends, and it does not know"
+            text = f"{name} is connected again, in the same session"
+            if told == "SessionExpiredError":
+                text = f"{name} hears that its session has ended, and begins a new one"
         case "an old session ends":
-            return "ZooKeeper ends the session of an actor that has crashed"
-        case "crashes":
-            return f"{name} crashes"
-        case "restarts":
-            return f"{name} begins anew"
-        case "lags":
-            return f"{name}'s server falls behind"
-        case "catches up":
-            return f"{name}'s server catches up by one change"
-        case "moves":
-            return f"{name}'s connection breaks"
-    raise AssertionError(choice.kind)
+            owner = before.whose(before.orphans[choice.actor])
+            return f"ZooKeeper ends the session that {owner} had before it crashed"
+        case _:
+            text = _HAPPENS[choice.kind].format(name)
+    return text + _effects(before, choice, after)
 
 
-def _asks(called: dict[str, Any]) -> str:
+_HAPPENS = {
+    "session ends": "{0} is silent for too long: its session ends, and {0} does not know",
+    "crashes": "{0} crashes, and forgets all that it knew",
+    "restarts": "{0} starts again, with a new session",
+    "lags": "{0}'s ZooKeeper server falls behind: what {0} reads stays as it is now",
+    "catches up": "{0}'s ZooKeeper server catches up by one change",
+    "moves": "{0}'s connection breaks",
+}
+
+
+def _goes_on(before: World, choice: Choice) -> str:
+    """What an actor does after a pause."""
+    for strand, label, then in before.seats[choice.actor].moment.pauses:
+        if strand == choice.detail:
+            return then or f"goes on, and no longer {label}"
+    return "goes on"
+
+
+def _effects(before: World, choice: Choice, after: World) -> str:
+    """What an actor says and believes by what it has just been told."""
+    was, now = before.seats[choice.actor].moment, after.seats[choice.actor].moment
+    if now is was:
+        return ""
+    said = [f"it {key} {value}" for key, value in now.news.items()]
+    if not said:
+        new = {k: v for k, v in now.facts.items() if v is not None and was.facts.get(k) != v}
+        said = [f"{_BELIEFS.get(k, f'now it believes: {k}')} {plain(v)}" for k, v in new.items()]
+    if now.error and now.error != was.error:
+        said.append(f"its code {now.error}")
+    return "".join(f"; {part}" for part in (*said, *now.remarks))
+
+
+def _does(called: dict[str, Any]) -> str:
     verb, path, args = called["verb"], called["path"], called["args"]
-    if verb == "connect":
-        return "connects"
-    if verb == "close":
-        return "ends its session"
-    if verb == "transaction":
-        parts = ", ".join(_asks(part) for part in args["operations"])
-        return f"commits a transaction ({parts})"
-    text = next(text for kind, text in _VERBS.values() if kind == verb).format(path)
-    kinds = [word for word in ("ephemeral", "sequence") if args.get(word)]
-    text += f" ({', '.join(kinds)})" if kinds else ""
-    text += f" if its version is {args['version']}" if "version" in args else ""
-    return text + (", and watches it" if args.get("watch") else "")
+    match verb:
+        case "connect":
+            return "connects"
+        case "close":
+            return "ends its session"
+        case "transaction":
+            return "does as one transaction: " + ", ".join(map(_does, args["operations"]))
+        case "create":
+            kinds = "".join(word for word in ("ephemeral ",) if args.get("ephemeral"))
+            if args.get("sequence"):
+                text = f"creates a sequential {kinds}znode below {path.rsplit('/', 1)[0] or '/'}"
+            else:
+                text = f"creates the {kinds}znode {path}"
+        case "set":
+            text = f"writes {args.get('data', '')!r} to {path}"
+        case _:
+            text = _DOES[verb].format(path)
+    if "version" in args:
+        text += f", if its version is {args['version']}"
+    if args.get("watch"):
+        text += f", and watches {'them' if verb == 'get_children' else 'it'}"
+    return text
 
 
-def _answer(before: World, after: World, choice: Choice, told: Any) -> str:
-    if isinstance(told, str) and told.endswith(("Error", "Loss")):
-        return f"it is told: {told}"
-    if told is True:
-        return "it is done"
-    if told is None:
-        return "it is told: there is none"
+def _answer(before: World, called: dict[str, Any], told: Any) -> str:
+    """What an actor is told: nothing more than that it is done, an error, or a value."""
+    verb = called["verb"]
+    if verb == "transaction" and isinstance(told, list):
+        errors = [part for part in told if _is_error(part)]
+        told = next((e for e in errors if e not in _FOLLOW), errors[0] if errors else None)
+        return f"; nothing of it is done: {_why(told)}" if errors else ""
+    if _is_error(told):
+        return f"; refused: {_why(told)}"
     if isinstance(told, list) and len(told) == 2 and isinstance(told[1], dict):
-        return f"it is told: {told[0]!r}"
-    if isinstance(told, dict):
-        return f"it is told: version {told['version']}"
+        told, stat = told
+        return f": {told!r}, version {stat['version']}" if verb == "get" else _value(told)
+    match verb:
+        case "exists":
+            return ": no" if told is None else f": yes{_belongs(before, told)}"
+        case "create":
+            return f": {told}" if called["args"].get("sequence") else ""
+        case "get_children" | "get" | "get_acls":
+            return _value(told)
+    return ""
+
+
+def _value(told: Any) -> str:
     if isinstance(told, list):
-        return "it is told: " + (", ".join(map(str, sorted(told, key=str))) or "nobody")
-    return f"it is told: {told}"
+        return ": " + (", ".join(map(str, sorted(told, key=str))) or "there are none")
+    return f": {told}"
+
+
+def _is_error(told: Any) -> bool:
+    return isinstance(told, str) and (told in _ERRORS or told.endswith(("Error", *_FOLLOW)))
+
+
+def _why(error: Any) -> str:
+    return f"{_ERRORS[error]} ({error})" if error in _ERRORS else str(error)
+
+
+def _belongs(before: World, stat: dict[str, Any]) -> str:
+    owner = stat["ephemeralOwner"]
+    return f", it belongs to {before.whose(owner)}" if owner else ""
 
 
 def _event(told: Any) -> str:
@@ -257,8 +333,3 @@ def _event(told: Any) -> str:
     if not told or told["path"] is None:
         return "the connection was lost, its watches with it"
     return f"{told['path']} {words[told['event']]}"
-
-
-def _remarks(after: World, choice: Choice) -> str:
-    remarks = after.seats[choice.actor].moment.remarks
-    return "".join(f"; {remark}" for remark in remarks)

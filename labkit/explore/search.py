@@ -16,7 +16,7 @@ from typing import Any
 
 from labkit.explore.actor import NotRepeatable, Program
 from labkit.explore.client import Observed
-from labkit.explore.says import state, step
+from labkit.explore.says import short, state, step
 from labkit.explore.specification import Specification
 from labkit.explore.strands import virtual
 from labkit.explore.world import Choice, Rules, World, begin
@@ -51,7 +51,7 @@ class Found:
             return f"{self.violation}. {self.note}".rstrip()
         steps = f"{len(self.schedule)} step{'s' * (len(self.schedule) > 1)}"
         lines = [f"{self.name}: {self.violation}, after {steps}:"]
-        lines += [f"{s['step']:4}  {s['sentence']}" for s in self.schedule]
+        lines += [f"{s['step']:4}  {short(s['sentence'])}" for s in self.schedule]
         return "\n".join([*lines, self.seen])
 
     @property

@@ -20,7 +20,26 @@ from typing import Any
 
 from labkit.explore.actor import Body
 from labkit.explore.client import TIMEOUT
-from labkit.explore.world import FAULTS, View, World
+from labkit.explore.world import (
+    CRASHES,
+    FAULTS,
+    LAGS,
+    MOVES,
+    REPLY_LOST,
+    REQUEST_LOST,
+    SESSION_ENDS,
+    View,
+    World,
+)
+
+_KINDS = {
+    REQUEST_LOST: "a lost request",
+    REPLY_LOST: "a lost reply",
+    SESSION_ENDS: "a session that ends",
+    CRASHES: "a crash",
+    LAGS: "a follower that lags",
+    MOVES: "a broken connection",
+}
 
 
 def ends(world: World) -> str | None:
@@ -63,18 +82,20 @@ class Specification:
     hurries: int = 4
     #: What one actor is called, and of what there may be so many, in the sentence about the scope.
     what: str = field(default="actor")
+    each: str = ""  # what each of them does, in the same sentence
 
     @property
     def scope(self) -> str:
         """What was explored, in one sentence."""
         number = len(self.bodies)
         who = f"{number} {self.what}{'s' if number > 1 else ''}"
-        kinds = " or ".join(self.kinds)
+        who += f", {self.each}" if self.each else ""
+        kinds = " or ".join(_KINDS[kind] for kind in self.kinds)
         many = "one fault" if self.faults == 1 else f"up to {self.faults} faults"
         faults = f"{many} ({kinds})" if self.faults else "no fault"
         often = "once" if self.hurries == 1 else f"{self.hurries} times"
         hurry = f"at most {often}" if self.hurries else "never"
-        return f"{who}, {faults}; time passes {hurry} while somebody could act"
+        return f"{who}, {faults}; time passes {hurry} while anybody could still do something"
 
 
 def like(body: Body, many: int, name: str) -> dict[str, Body]:

@@ -36,7 +36,11 @@ class Actor(Protocol):
     def clock(self) -> float: ...
     def spawn(self, function: Callable[[], object], name: str) -> Strand: ...
     def block(
-        self, ready: Callable[[], bool] | None, label: str, timeout: float | None = None
+        self,
+        ready: Callable[[], bool] | None,
+        label: str,
+        timeout: float | None = None,
+        then: str = "",
     ) -> bool:
         """Wait, at most `timeout` seconds; False if they are over. `ready` None: for a turn."""
 
@@ -49,6 +53,7 @@ class Strand(greenlet):
         self.actor = actor
         self.name = name
         self.label = "begins"
+        self.then = ""  # what follows its pause
         self.ready: Callable[[], bool] | None = lambda: True
         self.timer: int | None = None
         self.over = False  # its time is over
@@ -136,14 +141,14 @@ class _Events:
             if getattr(event, "actor", None) is None:
                 self._clear(event)
             elif not event.calm:
-                _pause(event.actor, "is about to clear its event")
+                _pause(event.actor, "is about to clear its event", "clears its event")
             event.told = False
 
         def is_set(event: Any) -> bool:
             if getattr(event, "actor", None) is None:
                 return bool(self._is_set(event))
             if not event.calm:
-                _pause(event.actor, "is about to look at its event")
+                _pause(event.actor, "is about to look at its event", "looks at its event")
             return bool(event.told)
 
         def wait(event: Any, timeout: float | None = None) -> bool:
@@ -155,10 +160,10 @@ class _Events:
         return {f.__name__: f for f in (__init__, set, clear, is_set, wait)}
 
 
-def _pause(actor: Actor, label: str) -> None:
+def _pause(actor: Actor, label: str, then: str) -> None:
     """Let something else of the same actor run here, if there is anything."""
     if actor.crowded and here() is actor:
-        actor.block(None, label)
+        actor.block(None, label, then=then)
 
 
 def _start(real: Callable[..., Any]) -> Callable[[Any], None]:

@@ -110,6 +110,10 @@ class World:
         znode = self.tree.znodes.get(path)
         return None if znode is None else znode.owner
 
+    def whose(self, session: int) -> str:
+        """Which actor has, or had, a session."""
+        return self.rules.programs[session // _SESSIONS - 1].name
+
     def children(self, path: str) -> list[str]:
         """The names of a znode's children, sorted."""
         return sorted(self.tree.children(path))
@@ -188,7 +192,7 @@ def _free(at: int, seat: Seat) -> list[Choice]:
     moment = seat.moment
     if seat.gone:
         return [Choice(at, "restarts")]
-    found = [Choice(at, "turn", strand) for strand, _ in moment.pauses]
+    found = [Choice(at, "turn", strand) for strand, *_ in moment.pauses]
     if not seat.connected or (seat.ended and not moment.calls and seat.view is None):
         found.insert(0, Choice(at, "hears"))
     elif moment.calls:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -19,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from labkit.explore.puzzle import puzzle
+from labkit.explore.says import short
 from labkit.explore.verb import Explored
 from labkit.explore.verb import explore as _explore
 from labkit.see.style import ALARM, PALETTE
@@ -67,12 +67,12 @@ def player(schedule: Sequence[Step], title: str, foot: str = "") -> str:
     """A piece of HTML that plays a schedule: forward, back, by keys, by a slider."""
     sentences = "".join(map(_line_of, schedule))
     moments = [
-        {"tree": _tree(step), "actors": step["actors"], "sentence": _short(step["sentence"])}
+        {"tree": _tree(step), "actors": step["actors"], "sentence": short(step["sentence"])}
         for step in schedule
     ]
     return _page(
         {"kind": "player", "moments": moments},
-        f"<p><b>{escape(_short(title))}</b></p>"
+        f"<p><b>{escape(short(title))}</b></p>"
         '<div class="figure" tabindex="0" role="group" aria-label="the steps">'
         f"{drawing(schedule, title)}</div>"
         f'<ol class="said">{sentences}</ol><p class="foot">{escape(foot)}</p>',
@@ -81,7 +81,7 @@ def player(schedule: Sequence[Step], title: str, foot: str = "") -> str:
 
 def _line_of(step: Step) -> str:
     kind = ' class="fault"' if step["fault"] else ""
-    return f'<li value="{step["step"]}"{kind}>{escape(_short(step["sentence"]))}</li>'
+    return f'<li value="{step["step"]}"{kind}>{escape(short(step["sentence"]))}</li>'
 
 
 def be_the_network(code: Any, *, goal: str = "Break it.", **scope: Any) -> Network:
@@ -114,10 +114,10 @@ class Network:
             {
                 "tree": _tree(state),
                 "actors": state["actors"],
-                "wrong": state["wrong"] and _short(state["wrong"]),
+                "wrong": state["wrong"] and short(state["wrong"]),
                 "far": far,
                 "choices": [
-                    {"sentence": _short(c["sentence"]), "fault": c["fault"], "to": c["to"]}
+                    {"sentence": short(c["sentence"]), "fault": c["fault"], "to": c["to"]}
                     for c in state["choices"]
                 ],
             }
@@ -294,22 +294,17 @@ def _heard(told: Any) -> str:
 
 def _tail(step: Step) -> str:
     """A sentence without its subject."""
-    words = _short(step["sentence"])
+    words = short(step["sentence"])
     return words.removeprefix(f"{step['actor']} ").removeprefix("is told: ")
 
 
 def _tree(state: Step) -> list[dict[str, Any]]:
-    return [{**znode, "path": _short(znode["path"])} for znode in state["tree"]]
-
-
-def _short(text: str) -> str:
-    """Random parts of names, cut to what tells them apart."""
-    return re.sub(r"([0-9a-f]{4})[0-9a-f]{28}", r"\1…", text)
+    return [{**znode, "path": short(znode["path"])} for znode in state["tree"]]
 
 
 def _name(path: Any) -> str:
     """A path's last part, short."""
-    return _short(str(path)).rsplit("/", 1)[-1] or "/"
+    return short(str(path)).rsplit("/", 1)[-1] or "/"
 
 
 def _clip(words: str, most: int) -> str:
