@@ -17,8 +17,7 @@ _CARRIED = (
     ("notebooks", "*.ipynb"),
     ("img", "*.svg"),
     ("img", "*.png"),
-    ("docs", "glossary.md"),
-    ("docs", "cheat-sheet.md"),
+    ("docs", "*.md"),  # pages lead to them
     (".", "Dockerfile.node"),
     ("deploy", "constraints.txt"),
 )

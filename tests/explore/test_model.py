@@ -39,6 +39,7 @@ def test_a_program_sees_the_same(server: list[str], program: list[Step]) -> None
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # where the machine has other work
 @given(program=programs)
 @MANY
 def test_many_programs_see_the_same(server: list[str], program: list[Step]) -> None:
@@ -46,6 +47,7 @@ def test_many_programs_see_the_same(server: list[str], program: list[Step]) -> N
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # where the machine has other work
 @given(program=programs)
 @MANY
 def test_many_programs_see_the_same_in_an_ensemble(

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,15 +150,17 @@ def _trouble(java: Path, changed: int) -> str | None:
     of that name which only says that there is none. Asked again when the file has `changed`.
     """
     try:
-        done = subprocess.run(
-            [java, "-version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER,
-        )
+        with tempfile.TemporaryDirectory() as place:  # one that crashes writes a report where it is
+            done = subprocess.run(
+                [java, "-version"],
+                cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=_ANSWER,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     # Settings of the reader's may have it say something before: 8 calls itself 1.8.
