@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -68,9 +68,7 @@ def pull(client: docker.DockerClient, image: str, variable: str, progress: Progr
     layers: dict[str, tuple[int, int]] = {}
     refused: list[str] = []
     try:
-        for line in _pulling(client.api, image, refused):
-            if "error" in line:
-                raise DockerException(line["error"])
+        for line in _to_the_end(_pulling(client.api, image, refused)):
             detail = line.get("progressDetail") or {}
             if detail.get("total"):
                 layers[line["id"]] = (detail["current"], detail["total"])
@@ -83,6 +81,21 @@ def pull(client: docker.DockerClient, image: str, variable: str, progress: Progr
             f"{''.join(refused)} Connect to the network, or name an image that is here in "
             f"{variable}, {USE_PROCESSES}"
         ) from error
+
+
+def _to_the_end(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the engine says, until it ends: else its connection would stay open.
+
+    Raises `DockerException` with the error, if it has said one.
+    """
+    error = ""
+    for line in lines:
+        if "error" in line:
+            error = line["error"]
+        elif not error:
+            yield line
+    if error:
+        raise DockerException(error)
 
 
 def _pulling(api: docker.APIClient, image: str, refused: list[str]) -> Any:
@@ -204,9 +217,7 @@ def _build(
                 forcerm=True,
                 decode=True,
             )
-        for line in lines:
-            if "error" in line:
-                raise DockerException(line["error"])
+        for line in _to_the_end(lines):
             text = line.get("stream", "").strip()
             if match := re.match(r"Step (\d+)/(\d+) : (\S+)", text):
                 step = f"step {match[1]}, {match[3]}"
