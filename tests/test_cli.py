@@ -9,19 +9,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 from click.testing import CliRunner
 
-from labkit.cli import labs
+from labkit.cli import labs, terminal
 from labkit.cli.commands import labkit
 from labkit.course.page import HOME, ROOT
 from labkit.errors import ConfigError
 from labkit.judge import chaos
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
+from labkit.story.event import FaultEvent, RequestEvent
+from labkit.story.timeline import Timeline
 
 LABKIT = [sys.executable, "-m", "labkit.cli"]
 
@@ -395,12 +399,12 @@ def test_explore_prints_the_shortest_schedule(
     count = len(steps)
     assert re.fullmatch(rf"MyServer: .+, after {count} steps:", first)
     assert [line.split()[0] for line in steps] == [str(n) for n in range(1, count + 1)]
-    assert re.search(r"has seen [\d,]+ states\. Scope: 2 nodes, one fault", last)
+    assert re.search(r"has seen [\d,]+ states\. Scope: 2 nodes, 2 requests each, one fault", last)
     assert explored(f"{mine}:MyServer", "--json", "--faults", "0", "--nodes", "1") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is said["complete"] is True
     assert said["violation"] is said["real"] is None
-    assert said["scope"].startswith("1 node, no fault")
+    assert said["scope"].startswith("1 node, 2 requests each, no fault")
 
 
 def test_explore_says_whether_all_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -466,6 +470,35 @@ def test_chaos_without_time_for_a_fault_starts_nothing(
     done = CliRunner().invoke(labkit, ["chaos", *arguments])
     assert isinstance(done.exception, ConfigError)
     assert "leave no time" in str(done.exception)
+
+
+def test_progress_is_a_plain_line_now_and_then_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([0.0, 1.0, 5.0, 5.0, 6.0, 11.0, 11.0])
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    with terminal.progress() as report:
+        for second in (1, 5, 6, 11):
+            report(f"second {second}", second / 20)
+    assert capsys.readouterr().err == " 25%  second 5\n 55%  second 11\n"
+    with terminal.progress(quiet=True) as report:
+        report("silent", 0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_chaos_says_which_fault_there_is_and_how_many_answers_come() -> None:
+    clock = SimpleNamespace(now=0.0)
+    timeline = Timeline(clock=lambda: clock.now)
+    pulse = chaos.Pulse(timeline)
+    assert pulse.line(0.0) == "no fault; 0 answers a second"
+    pause = FaultEvent("node1,node2", fault="pause", phase="begin", id=1)
+    timeline.record(pause)
+    for clock.now in (0.5, 1.5, 1.9):
+        timeline.record(RequestEvent("node3", phase="ok", id=2, number=3))
+        timeline.record(RequestEvent("node1", phase="fail", id=3))
+    assert pulse.line(2.0) == "pause node1, node2; 2 answers a second"
+    timeline.record(replace(pause, phase="end"))
+    assert pulse.line(2.6) == "no fault; 1 answer a second"
 
 
 def test_help_lists_the_faults() -> None:

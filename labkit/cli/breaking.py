@@ -44,6 +44,8 @@ def _faults_of_recipes() -> tuple[str, ...]:
 def chaos(faults: list[FaultKind] | None, as_json: bool, **settings: Any) -> int:
     """Break a lab at random, and judge what it answered.
 
+    Says meanwhile which fault there is, and how many answers come in a second.
+
     Ends with 1 on a violation, and when nothing was tested.
     """
     from labkit.judge.chaos import run_chaos

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Report = Callable[[str, float | None], None]
 
 _WIDTH = 100  # columns of a table where there is no terminal to ask
+_SELDOM = 5.0  # seconds between two lines of progress where there is none
 
 
 def prepare() -> None:
@@ -84,7 +86,13 @@ def explain(error: Exception) -> int:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Report]:
-    """A line of progress on the error output, as long as something is being done."""
+    """A line of progress on the error output, as long as something is being done.
+
+    Where that is no terminal, a plain line every few seconds.
+    """
+    if not sys.stderr.isatty():
+        yield _nowhere if quiet else _plain_lines()
+        return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     columns = (
@@ -99,6 +107,23 @@ def progress(quiet: bool = False) -> Iterator[Report]:
             shown.update(task, description=what, total=1.0, completed=fraction or 0.0)
 
         yield report
+
+
+def _nowhere(what: str, fraction: float | None) -> None:
+    pass
+
+
+def _plain_lines() -> Report:
+    told = time.monotonic()
+
+    def report(what: str, fraction: float | None) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _SELDOM:
+            told = time.monotonic()
+            done = "" if fraction is None else f"{fraction:4.0%}  "
+            print(f"{done}{what}", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _console(stream: TextIO) -> Console:

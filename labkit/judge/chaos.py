@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -34,8 +35,9 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
-from labkit.story.event import FaultEvent
+from labkit.story.event import FaultEvent, RequestEvent
 from labkit.story.run import of_the_run, silences
+from labkit.story.timeline import Timeline
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,6 +203,38 @@ def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
     return [kind for kind in faults if kind in possible]
 
 
+class Pulse:
+    """What goes on in a run, from its timeline: which faults there are, and how many answers."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._tail = timeline.tail()
+        self._faults: dict[int, str] = {}
+        self._answers: deque[float] = deque()
+        self._read()
+
+    def line(self, now: float) -> str:
+        """Such as "pause node2; 143 answers a second"."""
+        self._read()
+        while self._answers and self._answers[0] < now - 1.0:
+            self._answers.popleft()
+        faults = "; ".join(self._faults.values()) or "no fault"
+        many = len(self._answers)
+        return f"{faults}; {many} answer{'s' * (many != 1)} a second"
+
+    def _read(self) -> None:
+        events, anew = self._tail.read()
+        if anew:
+            self._faults.clear()
+            self._answers.clear()
+        for event in events:
+            if isinstance(event, RequestEvent) and event.phase == "ok":
+                self._answers.append(event.t)
+            elif isinstance(event, FaultEvent) and event.phase == "begin":
+                self._faults[event.id] = f"{event.fault} {event.subject.replace(',', ', ')}"
+            elif isinstance(event, FaultEvent):
+                self._faults.pop(event.id, None)
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 
@@ -244,19 +278,15 @@ class _Nemesis:
         # A ticket that is left shows only after the time in which one may be waiting.
         quiet = self._lab.session_timeout + 1.5
         end = self._origin + seconds
+        pulse = Pulse(self._lab.timeline)
         while (now := self._lab.timeline.now()) < end:
             for future in self._futures:
                 if future.done():
                     future.result()  # a verb that failed ends the run
             if not all(future.done() for future in self._futures):
                 end = max(end, now + quiet)
-            progress(self._describe(), min((now - self._origin) / (end - self._origin), 1.0))
+            progress(pulse.line(now), min((now - self._origin) / (end - self._origin), 1.0))
             self._stop.wait(0.1)
-
-    def _describe(self) -> str:
-        now = self._lab.timeline.now() - self._origin
-        current = [f for f in self._plan if f.begin <= now < f.end]
-        return "; ".join(f"{f.kind} {', '.join(f.targets)}" for f in current) or "no fault"
 
     def _carry_out(
         self,

@@ -92,7 +92,9 @@ def test_a_search_that_finds_nothing_says_so() -> None:
     found = search(CLIMBS / "suspended_means_stop.py", lambda what, fraction: None)
     assert found is not None
     climbed = Climb("x", 1, 1, (), found)
-    assert re.search(r": all [\d,]+ states are right\. Scope: 2 nodes, one fault", str(climbed))
+    assert re.search(
+        r": all [\d,]+ states are right\. Scope: 2 nodes, 2 requests each, one fault", str(climbed)
+    )
     assert search("original", lambda what, fraction: None) is None
     assert search("/nowhere/mine.py", lambda what, fraction: None) is None
 
