@@ -75,7 +75,10 @@ class WorkingCopy:
         command += [f"--LabApp.default_url=/lab/tree/{first.relative_to(root).as_posix()}"]
         command += [f"--LabApp.app_settings_dir={settings}"]
         # Around the link stands nothing else: no news, and no warning that is not the reader's.
-        command += ["--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"]
+        for app in ("ServerApp", "LabApp"):
+            command += [f"--{app}.log_level=ERROR", f"--{app}.log_format=%(message)s"]
+        # It takes over settings of the classic notebook, and warns of Jupyter's own while it does.
+        command += ["--ServerApp.jpserver_extensions=notebook_shim=False"]
         command += [] if browser else ["--no-browser"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command += ["--allow-root"]  # as everybody is in most containers; it is on loopback

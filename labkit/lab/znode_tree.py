@@ -25,7 +25,10 @@ class TreeLine:
 
 
 class Tree:
-    """The znodes at one moment, printed as a tree."""
+    """The znodes at one moment, printed as a tree.
+
+    A notebook breaks a line where its window ends, even inside of a URL: a claim's is short.
+    """
 
     def __init__(
         self,
@@ -46,12 +49,12 @@ class Tree:
         if line.owner:
             session = f"0x{line.owner:x}"
             who = self._names.get(session)
-            text += f"    ephemeral, of {f'{who}, ' if who else ''}session {session}"
+            text += f"  ephemeral of {f'{who} ({session})' if who else f'session {session}'}"
         if line.data:
             data = line.data[:80]
             for url, link in self._links.items():
                 data = data.replace(f'"{url}"', f'"{link}"')
-            text += f"    {data}"
+            text += f"  {data}"
         return text
 
 

@@ -207,7 +207,7 @@ def test_displays(lab: Lab) -> None:
     assert lab.node(1).url in text
     assert f'<a href="{lab.node(1).url}/swagger">' in lab._repr_html_()
     tree = str(lab.tree())
-    assert "ephemeral, of node1, session 0x" in tree
+    assert "ephemeral of node1 (0x" in tree
     assert tree.startswith("/\n    sequence")
 
 

@@ -98,6 +98,7 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
         wait(lambda: link.search(said.read_text()) or server.poll() is not None, 60, "its address")
         found = link.search(said.read_text())
         assert found, said.read_text()
+        assert not re.search(r"Warning|\w+App\]", said.read_text())  # nothing but the links
         page = chromium.new_page(viewport={"width": 1280, "height": 1000})
         page.goto(found[0])
         expect(page.locator(".jp-Notebook h1").first).to_contain_text(
@@ -107,6 +108,8 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
         run_all(page)
         closed = page.get_by_text("The lab is closed. Drag the slider")
         expect(closed).to_be_visible(timeout=120_000)
+        tree = page.locator(".jp-OutputArea-output pre", has_text="ephemeral of")
+        assert tree.evaluate(LINES) == len((tree.text_content() or "").splitlines())
         page.get_by_role("slider").press("ArrowLeft")
         expect(page.get_by_text("1 node alive: done")).to_be_visible(timeout=30_000)
         expect(picture(page).locator('[data-node="node2"] [data-word="both"]')).to_be_attached()
@@ -122,6 +125,11 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+LINES = (
+    "e => Math.round(e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight))"
+)
 
 
 def is_exported_as_a_tutorial(page: Page, address: str) -> None:
