@@ -5,6 +5,7 @@ Each form has controls for the notebook, words for paper, and a picture of guess
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 from html import escape
@@ -54,6 +55,9 @@ class Form(Protocol):
     def blank(self) -> str:
         """What stands on paper to be filled in."""
 
+    def fields(self) -> str:
+        """What a page of the site is answered in, where no kernel is told, in HTML."""
+
     def text(self, value: Any) -> str:
         """A guess, or the truth, in words."""
 
@@ -95,6 +99,13 @@ class Choice:
 
     def blank(self) -> str:
         return "  ".join(f"○ {option}" for option in self.options)
+
+    def fields(self) -> str:
+        return "".join(
+            f'<label><input type="radio" name="answer" value="{escape(str(option))}"> '
+            f"{escape(str(option))}</label>"
+            for option in self.options
+        )
 
     def text(self, value: Any) -> str:
         return plain(value)
@@ -170,6 +181,14 @@ class Amount:
     def blank(self) -> str:
         kind = "A number" if self.between is None else f"A number from {self._wanted()}"
         return f"{kind}: ____ {self.unit}".rstrip()
+
+    def fields(self) -> str:
+        ends = zip(("min", "max"), self.between or (), strict=False)
+        limits = "".join(f' {name}="{value:g}"' for name, value in ends)
+        return (
+            f'<label>{self._wanted()} <input type="number" name="answer" step="any"{limits}> '
+            f"{escape(self.unit)}</label>"
+        )
 
     def text(self, value: Any) -> str:
         unit = self.unit if isinstance(value, int | float) else ""
@@ -260,6 +279,14 @@ class Order:
     def blank(self) -> str:
         return "Put in order: " + "  ".join(f"__ {item}" for item in self.items)
 
+    def fields(self) -> str:
+        items = "".join(f"<option>{escape(str(item))}</option>" for item in self.items)
+        options = f'<option value="">–</option>{items}'
+        return "".join(
+            f'<label>{at}. <select name="answer">{options}</select></label>'
+            for at in range(1, len(self.items) + 1)
+        )
+
     def text(self, value: Any) -> str:
         return ", then ".join(map(str, value))
 
@@ -312,3 +339,23 @@ def form(
     if options is not None:
         return Choice(options)
     return Amount(number, unit) if order is None else Order(order)
+
+
+_ASKED = re.compile(r"(?:Predict: )?(.*?)\s{2}((?:○ |A number\b|Put in order: __ ).*)", re.DOTALL)
+
+
+def asked(said: str) -> tuple[str, Form] | None:
+    """The question in what is saved of a prediction, and its form; None if it is something else.
+
+    `asked("Predict: Which?  ○ 1  ○ 2")`
+    """
+    found = _ASKED.fullmatch(said)
+    if found is None:
+        return None
+    question, blank = found.groups()
+    if blank.startswith("○ "):
+        return question, Choice(blank.removeprefix("○ ").split("  ○ "))
+    if number := re.fullmatch(r"A number(?: from (\S+) to (\S+))?: ____ ?(.*)", blank):
+        between = (float(number[1]), float(number[2])) if number[1] else None
+        return question, Amount(between, number[3])
+    return question, Order(blank.removeprefix("Put in order: __ ").split("  __ "))

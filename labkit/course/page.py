@@ -184,6 +184,12 @@ def minutes(course: Iterable[Page], path: str = ALL) -> int:
     return sum(page.minutes for page in course if path in page.paths)
 
 
+def hours(minutes: int) -> str:
+    """Minutes as one says them: "45 min", "6 h 30 min"."""
+    whole, rest = divmod(minutes, 60)
+    return " ".join([f"{whole} h"] * bool(whole) + [f"{rest} min"] * bool(rest or not whole))
+
+
 def tags(cell: NotebookNode) -> list[str]:
     """A cell's tags."""
     return list(cell.metadata.get("tags", []))

@@ -40,17 +40,26 @@ const ICONS = /** @type {Record<string, string>} */ ({
 });
 const FILLED = ["start", "stop", "resume"];
 
-/** @param {string} tag @param {string} [name] @param {Node[]} [children] */
-function make(tag, name = "", children = []) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  element.append(...children);
-  return element;
+/** @param {string} tag @param {string} [name] @param {(string | Node)[]} [children] */
+const make = (tag, name = "", children = []) => element(tag, name ? { class: name } : {}, ...children);
+
+/** @param {string} name @param {() => void} press */
+function pressed(name, press) {
+  const made = /** @type {HTMLButtonElement} */ (element("button", name ? { type: "button", class: name } : { type: "button" }));
+  made.addEventListener("click", press);
+  return made;
 }
 
-/** @param {string} html @param {HTMLElement} element */
-function fill(element, html) {
-  if (element.dataset.html !== html) element.innerHTML = element.dataset.html = html;
+/** As many children as there are of `all`, each new one made. @template T @param {HTMLElement} parent @param {T[]} all @param {() => HTMLButtonElement} one */
+function follow(parent, all, one) {
+  while (parent.children.length > all.length) parent.lastChild?.remove();
+  while (parent.children.length < all.length) parent.append(one());
+  return all.map((face, at) => /** @type {const} */ ([face, /** @type {HTMLButtonElement} */ (parent.children[at])]));
+}
+
+/** @param {HTMLElement} place @param {string} html */
+function fill(place, html) {
+  if (place.dataset.html !== html) place.innerHTML = place.dataset.html = html;
 }
 
 /** @param {HTMLButtonElement} button @param {ButtonFace} face @param {string} name */
@@ -63,40 +72,31 @@ function dress(button, [verb, title, disabled, pressed], name) {
       stroke-linecap="round" stroke-linejoin="round"/></svg>`;
     button.setAttribute("aria-label", `${verb} ${name}`);
   }
-  button.title = `${verb}: ${title}`;
-  button.disabled = disabled;
-  if (pressed === null) button.removeAttribute("aria-pressed");
-  else button.setAttribute("aria-pressed", String(pressed));
+  Object.assign(button, { title: `${verb}: ${title}`, disabled, ariaPressed: pressed === null ? null : String(pressed) });
 }
 
 /** A row: name, numbers and state at the left, buttons at the right. @param {Say} say */
 function row(say) {
   const name = make("b"), chips = make("span"), state = make("small");
-  const who = make("div", "lk-who", [name, document.createTextNode(" "), chips, state]);
+  const who = make("div", "lk-who", [name, " ", chips, state]);
   const buttons = make("div", "lk-do");
-  const root = make("div", "lk-row", [who, buttons]);
-  root.setAttribute("role", "group");
+  const root = element("div", { class: "lk-row", role: "group" }, who, buttons);
   /** @param {RowFace | null} face */
   function show(face) {
     root.style.visibility = face ? "visible" : "hidden";
     if (!face) return;
     name.textContent = face.name;
-    root.setAttribute("aria-label", face.name);
+    root.ariaLabel = face.name;
     fill(chips, face.chips);
     state.textContent = state.title = face.state;
-    while (buttons.children.length > face.buttons.length) buttons.lastChild?.remove();
-    face.buttons.forEach((one, at) => {
-      let button = /** @type {HTMLButtonElement | undefined} */ (buttons.children[at]);
-      if (!button) {
-        button = /** @type {HTMLButtonElement} */ (make("button", "lk-icon"));
-        button.type = "button";
-        button.addEventListener("click", () => say("press", [root.getAttribute("aria-label"), at]));
-        buttons.append(button);
-      }
+    for (const [one, button] of follow(buttons, face.buttons, () => {
+      const fresh = pressed("lk-icon", () => say("press", [root.ariaLabel, [...buttons.children].indexOf(fresh)]));
+      return fresh;
+    })) {
       if (button.dataset.of !== face.name) button.dataset.verb = "";
       button.dataset.of = face.name;
       dress(button, one, face.name);
-    });
+    }
   }
   return { root, show };
 }
@@ -121,8 +121,7 @@ class Layer {
     if (!drawn) return;
     const [since, until, left, scale] = face.time;
     const svg = /** @type {SVGSVGElement} */ (drawn.cloneNode(false));
-    svg.removeAttribute("style");
-    svg.removeAttribute("viewBox");
+    for (const own of ["style", "viewBox"]) svg.removeAttribute(own);
     svg.setAttribute("width", "900");
     svg.setAttribute("height", String(bottom + AXIS));
     const parts = [];
@@ -148,9 +147,7 @@ class Layer {
       parts.push(`<path d="M${x} ${bottom}v4" stroke="currentColor"/>` +
         `<text x="${x}" y="${bottom + 16}" text-anchor="middle">${t} s</text>`);
     }
-    const extra = document.createElementNS("http://www.w3.org/2000/svg", "g");
-    extra.innerHTML = parts.join("");
-    svg.append(extra);
+    svg.insertAdjacentHTML("beforeend", parts.join(""));
     this.root.replaceChildren(svg);
     this.key = [...drawn.querySelectorAll(":scope > g[transform]")].map((sample) => {
       const text = [...sample.querySelectorAll("text")].pop();
@@ -174,38 +171,25 @@ class Layer {
 
 /** The panel over a lab. @param {Say} say @returns {View} */
 function panel(say) {
-  const slider = /** @type {HTMLInputElement} */ (make("input"));
-  Object.assign(slider, { type: "range", min: "0", step: "1" });
-  const count = make("output");
-  const slide = make("label", "lk-slide", [make("span"), slider, count]);
-  /** @type {HTMLElement} */ (slide.firstChild).textContent = "nodes alive";
-  const toggle = (/** @type {string} */ what) => {
-    const button = /** @type {HTMLButtonElement} */ (make("button"));
-    button.type = "button";
-    button.addEventListener("click", () => say(what, button.getAttribute("aria-pressed") !== "true"));
-    return button;
-  };
-  const zookeeper = toggle("zookeeper"), clients = toggle("clients");
-  const timeout = /** @type {HTMLInputElement} */ (make("input"));
-  Object.assign(timeout, { type: "number", min: "0.4", max: "600", step: "0.1" });
-  const asked = make("label", "", [document.createTextNode("new sessions, s"), timeout]);
-  asked.title = "Session timeout that new nodes ask for, in seconds";
-  const span = /** @type {HTMLSelectElement} */ (make("select"));
-  const seconds = make("label", "", [document.createTextNode("show"), span]);
+  const slider = /** @type {HTMLInputElement} */ (element("input", { type: "range", min: 0, step: 1 }));
+  const count = make("output"), slide = make("label", "lk-slide", [make("span", "", ["nodes alive"]), slider, count]);
+  const zookeeper = pressed("", () => say("zookeeper", zookeeper.ariaPressed !== "true"));
+  const clients = pressed("", () => say("clients", clients.ariaPressed !== "true"));
+  const timeout = /** @type {HTMLInputElement} */ (element("input", { type: "number", min: 0.4, max: 600, step: 0.1 }));
+  const asked = element("label", { title: "Session timeout that new nodes ask for, in seconds" }, "new sessions, s", timeout);
+  const span = /** @type {HTMLSelectElement} */ (make("select")), seconds = make("label", "", ["show", span]);
   const bar = make("div", "lk-bar", [slide, zookeeper, clients, asked, seconds]);
 
   const layer = new Layer(), names = make("div", "lk-names"), axis = make("div");
   const area = make("div", "lk-rows", [layer.plot, names, axis]);
-  const text = make("div"), again = /** @type {HTMLButtonElement} */ (make("button"));
-  Object.assign(again, { type: "button", textContent: "start the lab again" });
+  const text = make("div"), again = pressed("", () => say("again"));
+  again.textContent = "start the lab again";
   const message = make("div", "lk-message", [text, again]);
   const key = make("div", "lk-key"), tree = make("div", "lk-tree");
   const cells = make("div", "lk-cells"), one = make("div", "lk-one");
-  const chosen = row(say);
+  const chosen = row(say), many = make("div", "", [cells, one]);
   one.append(chosen.root);
-  const many = make("div", "", [cells, one]);
-  const root = make("div", "lk lk-panel", [bar, area, many, message, key, tree]);
-  Object.assign(root, { role: "group", ariaLabel: "the lab under your hands" });
+  const root = element("div", { class: "lk lk-panel", role: "group", "aria-label": "the lab under your hands" }, bar, area, many, message, key, tree);
 
   slider.addEventListener("input", () => {
     count.textContent = slider.value;
@@ -221,7 +205,6 @@ function panel(say) {
   });
   timeout.addEventListener("change", () => say("timeout", Number(timeout.value)));
   span.addEventListener("change", () => say("window", Number(span.value)));
-  again.addEventListener("click", () => say("again"));
   root.addEventListener("mouseleave", () => touched && say("left"));
   root.addEventListener("focusout", ({ relatedTarget }) => touched && !root.contains(/** @type {Node | null} */ (relatedTarget)) && say("left"));
   for (const kind of ["input", "click", "change"]) root.addEventListener(kind, () => (touched = true));
@@ -256,34 +239,23 @@ function panel(say) {
     layer.draw(face, (name) => (lots ? face.lanes[name] : name in at ? lane + pitch * at[name] : null), bottom);
     fill(key, layer.key);
     tree.style.height = `${18 * (Math.min(face.reserved, 8) + 1)}px`;
-    if (lots) {
-      const every = Math.ceil(12 / face.lane);
-      names.replaceChildren(...face.cells.filter((_, i) => i % every === 0).map(([name]) => {
-        const label = make("span", "", [document.createTextNode(name)]);
-        label.style.top = `${face.lanes[name] + face.lane / 2 - 6}px`;
-        return label;
-      }));
-    } else names.replaceChildren();
+    const every = Math.ceil(12 / face.lane), labelled = face.cells.filter((_, i) => i % every === 0);
+    names.replaceChildren(...labelled.map(([name]) =>
+      element("span", { style: `top:${face.lanes[name] + face.lane / 2 - 6}px` }, name)));
   }
 
   /** @param {PanelFace} face */
   function table(face) {
-    while (cells.children.length > face.cells.length) cells.lastChild?.remove();
-    face.cells.forEach(([name, chip, state], i) => {
-      let cell = /** @type {HTMLButtonElement | undefined} */ (cells.children[i]);
-      if (!cell) {
-        cell = /** @type {HTMLButtonElement} */ (make("button"));
-        cell.type = "button";
-        cell.addEventListener("click", ({ currentTarget }) => say("choice", /** @type {HTMLElement} */ (currentTarget).dataset.name));
-        cells.append(cell);
-      }
+    for (const [[name, chip, state], cell] of follow(cells, face.cells, () => {
+      const fresh = pressed("", () => say("choice", fresh.dataset.name));
+      return fresh;
+    })) {
       cell.dataset.name = name;
-      cell.title = `act on ${name}`;
-      cell.setAttribute("aria-pressed", String(face.many?.[0] === name));
+      Object.assign(cell, { title: `act on ${name}`, ariaPressed: String(face.many?.[0] === name) });
       fill(cell, `${chip} <span></span> <small></small>`);
       /** @type {HTMLElement} */ (cell.querySelector("span:last-of-type")).textContent = name;
       /** @type {HTMLElement} */ (cell.lastChild).textContent = state;
-    });
+    }
     chosen.show(face.many?.[1] ?? null);
   }
 
@@ -298,7 +270,7 @@ function panel(say) {
     for (const [button, on, what] of /** @type {const} */ ([
       [zookeeper, face.zookeeper && face.zookeeper[0], "ZooKeeper"], [clients, face.clients, "clients"]])) {
       button.style.display = on === null ? "none" : "";
-      button.setAttribute("aria-pressed", String(on));
+      button.ariaPressed = String(on);
       button.textContent = `${what}: ${on ? "on" : "off"}`;
     }
     zookeeper.disabled = face.zookeeper?.[1] ?? false;
@@ -310,11 +282,7 @@ function panel(say) {
     const said = (face.message[1] ? "⚠ " : "") + face.message[0];
     if (text.textContent !== said) text.textContent = said;
     again.style.visibility = face.again ? "visible" : "hidden";
-    while (rows.length < face.rows.length) {
-      const fresh = row(say);
-      rows.push(fresh);
-      area.append(fresh.root);
-    }
+    while (rows.length < face.rows.length) area.append(rows[rows.push(row(say)) - 1].root);
     rows.forEach((one, slot) => one.show(face.rows[slot] ?? null));
     table(face);
     fill(tree, face.tree);

@@ -19,6 +19,8 @@ import anywidget
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from labkit.see.walk import parts
+
 LIVE = {"labkit": "live"}  # the metadata of an output that is a piece
 _VSCODE = "__vsc_ipynb_file__"  # a name that VS Code defines in each of its kernels
 
@@ -91,7 +93,7 @@ class Piece(ABC):
 class _Stage(anywidget.AnyWidget):
     """The way to the browser and back, one for all pieces of a page. It is never seen itself."""
 
-    _esm = files("labkit").joinpath("see/live.js").read_text()
+    _esm = parts("walk", "live")
     _css = files("labkit").joinpath("see/live.css").read_text()
 
     def __init__(self) -> None:

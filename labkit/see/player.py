@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from html import escape
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -22,6 +21,7 @@ from labkit.explore.says import short
 from labkit.explore.verb import Explored
 from labkit.explore.verb import explore as _explore
 from labkit.see.style import ALARM, PALETTE
+from labkit.see.walk import in_script, script
 
 _WIDTH, _TOP, _ROW = 720, 46, 48
 _ZOOKEEPER = "ZooKeeper"
@@ -71,7 +71,7 @@ def player(schedule: Sequence[Step], title: str, foot: str = "") -> str:
         for step in schedule
     ]
     return _page(
-        {"kind": "player", "moments": moments},
+        f"player({in_script({'moments': moments})}.moments, host)",
         f"<p><b>{escape(short(title))}</b></p>"
         '<div class="figure" tabindex="0" role="group" aria-label="the steps">'
         f"{drawing(schedule, title)}</div>"
@@ -124,9 +124,8 @@ class Network:
             for state, far in zip(self.graph["states"], _distances(self.graph), strict=True)
         ]
         packed = b64encode(gzip.compress(json.dumps(states).encode(), mtime=0)).decode()
-        data = {"kind": "puzzle", "goal": self.goal, "par": self.par, "packed": packed}
-        data["whole"] = self.graph["complete"]
-        return _page(data, f"<p><b>{escape(str(self))}</b></p>")
+        data = {"par": self.par, "packed": packed, "whole": self.graph["complete"]}
+        return _page(f"network({in_script(data)}, host)", f"<p><b>{escape(str(self))}</b></p>")
 
 
 def _distances(graph: Mapping[str, Any]) -> list[int | None]:
@@ -316,16 +315,12 @@ def _clip(words: str, most: int) -> str:
 _RED = f'style="fill:{ALARM}"'
 
 
-def _page(data: Mapping[str, Any], static: str) -> str:
-    script = files("labkit").joinpath("see/player.js").read_text()
-    text = json.dumps(data).replace("<", "\\u003c")
+def _page(call: str, static: str) -> str:
     uid = f"player-{uuid4().hex[:8]}"
+    call = f'(host.append(element("style", {{}}, {json.dumps(_CSS)})), {call})'
     return (
-        f'<div class="labkit-player" data-player="{uid}" data-lm-suppress-shortcuts="true">'
-        f"{static}</div>\n"
-        f"<script>(function () {{\nconst uid = {json.dumps(uid)}, css = {json.dumps(_CSS)};\n"
-        f"const data = {text};\n"
-        f"{script}}})();</script>"
+        f'<div class="labkit-player" data-walk="{uid}" data-lm-suppress-shortcuts="true">'
+        f"{static}</div>\n{script(uid, 'player', call)}"
     )
 
 
@@ -342,8 +337,6 @@ _CSS = """
 .labkit-player .bar { display: flex; flex-wrap: wrap; gap: .4em; align-items: center;
   margin: .5em 0; }
 .labkit-player .bar input { flex: 1; min-width: 120px; }
-.labkit-player button { font: inherit; color: inherit; background: transparent; cursor: pointer;
-  border: 1px solid currentColor; border-radius: 3px; padding: .2em .6em; min-height: 28px; }
 .labkit-player button:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 .labkit-player .moves { display: flex; flex-direction: column; align-items: flex-start; gap: .3em; }
 .labkit-player .moves button { text-align: left; }

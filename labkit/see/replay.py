@@ -6,18 +6,16 @@ untrusted notebook, paper) what is left of it is the picture of the whole run.
 
 from __future__ import annotations
 
-import json
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from labkit.see import style
 from labkit.see.drawing import Look, draw
 from labkit.see.picture import Picture, new_id, scene_of
 from labkit.see.scene import MIME, Scene
+from labkit.see.walk import in_script, script
 from labkit.story.bars import Word
 from labkit.story.event import Event
 from labkit.story.run import Story
@@ -35,7 +33,7 @@ def replay(
     events = [event for event in events if until is None or event.t <= until]
     scene = scene_of(events, since, until)
     captions = [said for said in _captions(Story(events), scene.until) if said[0] >= scene.since]
-    return Replay(scene, sorted(captions))
+    return Replay(scene, _together(sorted(captions)))
 
 
 class Replay:
@@ -71,8 +69,7 @@ class Replay:
             uid=look.uid,
             alt=escape(self.alt),
             png=self.still,
-            data=_in_script(data),
-            script=files("labkit").joinpath("see/replay.js").read_text(),
+            script=script(look.uid, "replay", f"replay({in_script(data)}, host)"),
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -84,20 +81,21 @@ class Replay:
         }
 
 
-_PAGE = """<div class="labkit-replay" data-replay="{uid}" data-lm-suppress-shortcuts="true">
+_PAGE = """<div class="labkit-replay" data-walk="{uid}" data-lm-suppress-shortcuts="true">
 <img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{png}">
 </div>
-<script>(function () {{
-const data = {data};
 {script}
-}})();</script>
 """
 
 
-def _in_script(data: dict[str, Any]) -> str:
-    """JSON that cannot end the script it stands in, nor begin a comment or a script inside it."""
-    text = json.dumps(data).replace("</", "<\\/")
-    return re.sub(r"<(?=!|script)", r"\\u003c", text, flags=re.IGNORECASE)
+def _together(captions: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """What happens within a tenth of a second is read at once, as of its end."""
+    groups: list[list[tuple[float, str]]] = []
+    for said in captions:
+        if not groups or said[0] - groups[-1][0][0] > 0.1:
+            groups.append([])
+        groups[-1].append(said)
+    return [(group[-1][0], "; ".join(text for _, text in group)) for group in groups]
 
 
 def _captions(spans: Story, until: float) -> Iterable[tuple[float, str]]:

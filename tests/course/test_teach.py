@@ -12,10 +12,12 @@ import pytest
 from matplotlib.text import Text
 
 from labkit.course import exercises, markup, task
+from labkit.course import guess as guesses
 from labkit.course import page as course
 from labkit.course import predict as predictions
 from labkit.course.attempt import timeline
 from labkit.course.exercises.values import Moment
+from labkit.course.guess import Amount, Choice, Form, Order
 from labkit.course.predict import predict
 from labkit.course.record import Book
 from labkit.course.standing import Standing
@@ -230,6 +232,26 @@ def test_a_prediction_is_words_with_a_place_for_what_can_be_used(lab: Lab) -> No
         assert not any("widget" in kind for kind in shown)  # a viewer would miss its model
         assert shown["text/plain"] == words
         assert f"**Predict:** {p.question}" in shown["text/markdown"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Choice(["at once", "after the timeout"]),
+        Amount(),
+        Amount(unit="points"),
+        Amount((0, 2.5), "s"),
+        Order(["c7", "1a", "9f"]),
+    ],
+    ids=Form.blank,
+)
+def test_what_is_saved_of_a_question_can_be_asked_again(form: Form) -> None:
+    found = guesses.asked(repr(predictions.Prediction("How far, and how?", form)))
+    assert found is not None
+    question, again = found
+    assert question == "How far, and how?"
+    assert (type(again), again.blank()) == (type(form), form.blank())
+    assert guesses.asked("[1, 2]") is None
 
 
 def test_a_saved_prediction_says_what_was_guessed_and_then_what_was_true(lab: Lab) -> None:

@@ -54,13 +54,13 @@ def word(page: Page, node: str, which: int = 0) -> str | None:
 
 def shown(page: Page, which: int = 0) -> float:
     """How much of the drawing has been uncovered, in its own units."""
-    past = page.locator(".labkit-replay").nth(which).locator("clipPath > rect")
+    past = page.locator(".labkit-replay").nth(which).locator("mask .past")
     return float(past.get_attribute("width") or 0)
 
 
 def test_the_slider_moves_the_picture(page: Page) -> None:
     slider = page.get_by_label("time in the run").first
-    assert shown(page) == pytest.approx(888)
+    assert shown(page) == pytest.approx(74)  # it begins at the beginning
     slider.fill("4")
     assert shown(page) == pytest.approx(74 + (4 - 0.5) / 12 * 814)
     assert word(page, "node2") == "zookeeper"  # frozen
@@ -74,14 +74,15 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     while page.evaluate("document.activeElement.tagName") != "INPUT":
         page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    assert shown(page) == pytest.approx(888)
     page.keyboard.press("Home")
-    start = shown(page)
-    for _ in range(3):
-        page.keyboard.press("ArrowRight")
-    assert shown(page) == pytest.approx(start + 3 * 8.14)
+    assert shown(page) == pytest.approx(74)
+    page.keyboard.press("ArrowRight")  # to what happens next
+    assert page.locator(".caption").first.inner_text().startswith("1.00 s: node1 gets number 1")
     page.keyboard.press("Space")  # plays
     page.wait_for_function(
-        "w => document.querySelector('clipPath > rect').getAttribute('width') > w + 20",
+        "w => document.querySelector('mask .past').getAttribute('width') > w + 20",
         arg=shown(page),
     )
     page.keyboard.press("Space")  # pauses
@@ -95,7 +96,7 @@ def test_play_runs_to_the_end(page: Page) -> None:
     play = page.get_by_role("button", name="play").first
     play.click()
     page.wait_for_function(
-        "document.querySelector('clipPath > rect').getAttribute('width') >= 888", timeout=20000
+        "document.querySelector('mask .past').getAttribute('width') >= 888", timeout=20000
     )
     page.wait_for_function("!document.querySelector('[aria-label=pause]')")
 
@@ -106,9 +107,45 @@ def test_from_event_to_event(page: Page) -> None:
     page.get_by_role("button", name="next event").first.click()
     assert caption.inner_text() == "2.01 s: pause node2"
     page.get_by_role("button", name="next event").first.click()
-    assert caption.inner_text() == "7.00 s: number 2 of node2 is free"
+    assert caption.inner_text() == "7.00 s: node2's session ends; number 2 of node2 is free"
     page.get_by_role("button", name="event before").first.click()
     assert caption.inner_text() == "2.01 s: pause node2"
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_the_thumb_is_under_the_playhead(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    one = page.locator(".labkit-replay").first
+    slider, head = one.get_by_label("time in the run"), one.locator("svg .head")
+    for second in (0.5, 6.5, 12.5):
+        slider.fill(str(second))
+        ends, line = slider.bounding_box(), head.bounding_box()
+        assert ends is not None
+        assert line is not None
+        thumb = ends["x"] + 8 + (second - 0.5) / 12 * (ends["width"] - 16)  # it is 16 pixels wide
+        assert thumb == pytest.approx(line["x"] + line["width"] / 2, abs=2)
+
+
+def test_a_caption_stands_until_it_is_read(page: Page) -> None:
+    one = page.locator(".labkit-replay").first
+    one.get_by_role("button", name="play").click()
+    seen = page.evaluate(CAPTIONS, 6000)
+    assert len(seen) >= 3
+    for words, seconds in seen[1:-1]:  # the first and the last one were cut short
+        assert seconds > len(words) / 25
+
+
+CAPTIONS = """async (most) => {
+  const caption = document.querySelector(".labkit-replay .caption"), seen = [];
+  const began = performance.now();
+  while (performance.now() - began < most) {
+    const words = caption.textContent, now = performance.now() / 1000;
+    if (seen.at(-1)?.words !== words) seen.push({words, from: now});
+    seen.at(-1).until = now;
+    await new Promise(requestAnimationFrame);
+  }
+  return seen.map(({words, from, until}) => [words, until - from]);
+}"""
 
 
 def test_two_replays_on_a_page_do_not_meet(page: Page) -> None:
@@ -116,7 +153,7 @@ def test_two_replays_on_a_page_do_not_meet(page: Page) -> None:
     page.get_by_label("time in the run").nth(1).fill("3")
     assert word(page, "node1", which=1) == "none"
     assert shown(page, 1) < 300
-    assert shown(page, 0) == pytest.approx(888)
+    assert shown(page, 0) == pytest.approx(74)
     ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
     replays = [name for name in ids if name.startswith("labkit-")]
     assert len(replays) == len(set(replays)) == 8

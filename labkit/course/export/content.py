@@ -17,16 +17,19 @@ from labkit.course.exercises.exercise import Exercise
 from labkit.course.page import Page, alternative, calls, exercise_calls, tags
 from labkit.see.picture import PICTURES
 
+GUESS = "guess"  # in the metadata of an output that asks, and in the fold of its answer
+
 
 def prepared(page: Page) -> NotebookNode:
     """The page's notebook with everything that needs a kernel turned into plain cells."""
     notebook = cast(NotebookNode, nbformat.from_dict(page.notebook))
     tasks: dict[str, Exercise] = {}
+    asked: dict[str, str] = {}
     cells = [cell for cell in _without_progress(notebook.cells) if "nav" not in tags(cell)]
     notebook.cells = [
         fresh
         for before, cell, following in zip([None, *cells], cells, [*cells[1:], None], strict=False)
-        for fresh in _plain(cell, before, following, page, tasks)
+        for fresh in _plain(cell, before, following, page, tasks, asked)
     ]
     for at, cell in enumerate(notebook.cells):
         cell.id = f"cell-{at}"
@@ -67,6 +70,7 @@ def _plain(
     following: NotebookNode | None,
     page: Page,
     tasks: dict[str, Exercise],
+    asked: dict[str, str],  # which question each of the page's names asks
 ) -> Iterator[NotebookNode]:
     if cell.cell_type != "code":
         if not _explains(cell, before):
@@ -90,11 +94,13 @@ def _plain(
     elif _questions(cell) and shown.outputs:
         if set_up := _before_question(cell):
             yield nbformat.v4.new_code_cell(set_up)
+        _name_questions(cell, shown, asked)
         yield from _boxed([shown])
-    elif calls(cell, "reveal"):
+    elif reveals := calls(cell, "reveal"):
         yield code
+        about = asked.get(ast.unparse(reveals[0].func).removesuffix(".reveal"), "")
         why = [following] if following is not None and _explains(following, cell) else []
-        yield from _folded("What happened", [_without_verdict(shown), *why])
+        yield from _folded("What happened", [_without_verdict(shown), *why], about=about)
     elif exercise_calls(cell):
         for name, exercise in _exercises(cell):
             tasks[name] = exercise
@@ -124,6 +130,23 @@ def _is_picture(output: NotebookNode) -> bool:
 def _questions(cell: NotebookNode) -> list[ast.Call]:
     """The calls by which a cell asks for a prediction, or for a bug."""
     return [*calls(cell, "predict"), *calls(cell, "spot")]
+
+
+def _name_questions(cell: NotebookNode, shown: NotebookNode, asked: dict[str, str]) -> None:
+    """Give what a cell asks a name of its own, by which the answer's fold knows it."""
+    given = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Assign))
+    names = [ast.unparse(node.targets[0]) for node in given if _asks(node.value)]
+    questions = [o for o in shown.outputs if o.get("data", {}).get("text/plain")]
+    for name, output in zip(names, questions, strict=False):
+        new = f"{GUESS}-{len(asked) + 1}"
+        asked[name] = asked[new] = output.metadata[GUESS] = new  # a page asks by one name again
+
+
+def _asks(value: ast.expr) -> bool:
+    return (
+        isinstance(value, ast.Call)
+        and re.search(r"\b(predict|spot)$", ast.unparse(value.func)) is not None
+    )
 
 
 def _before_question(cell: NotebookNode) -> str:
@@ -169,9 +192,10 @@ def _text(text: str) -> NotebookNode:
 
 
 def _folded(
-    summary: str, cells: Sequence[NotebookNode], kind: str = "answer"
+    summary: str, cells: Sequence[NotebookNode], kind: str = "answer", about: str = ""
 ) -> Iterator[NotebookNode]:
-    yield _text(f'<details class="{kind}">\n<summary>{escape(summary)}</summary>')
+    told = f' data-{GUESS}="{about}"' if about else ""
+    yield _text(f'<details class="{kind}"{told}>\n<summary>{escape(summary)}</summary>')
     yield from cells
     yield _text("</details>")
 

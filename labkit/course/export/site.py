@@ -15,10 +15,12 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from labkit.course.export.content import prepared
+from labkit.course.export.content import GUESS, prepared
 from labkit.course.export.sheets import sheets
 from labkit.course.export.writer import TEMPLATES, Writer
-from labkit.course.page import ALL, PATHS, ROOT, Page, minutes
+from labkit.course.guess import asked
+from labkit.course.page import ALL, PATHS, ROOT, Page, hours, minutes
+from labkit.course.page import files as page_files
 from labkit.course.runner import PageFailed
 from labkit.see.picture import frame, from_file, without_scripts
 
@@ -26,6 +28,8 @@ _DESCRIPTION = "Understand ZooKeeper by running it and breaking it: real servers
 _SITE = "ZooKeeper Sequence Lab"
 _PICTURE = "Four servers, each with a number; one passes from a dead server to a living one."
 
+
+_BESIDE = "style.css", "guess.js", "icon.svg"
 
 # Where a server was when the page ran; it is there no more.
 _LOCAL = re.compile(r'<a href="https?://(?:127\.0\.0\.1|localhost)\b[^>]*>(.*?)</a>', re.DOTALL)
@@ -61,9 +65,9 @@ class Site(Writer):
         }
 
     def files(self) -> dict[str, bytes]:
-        files = {
-            name: (TEMPLATES / "site" / name).read_bytes() for name in ("style.css", "icon.svg")
-        } | {"title.png": (ROOT / "img" / "logo.png").read_bytes()}
+        files = {name: (TEMPLATES / "site" / name).read_bytes() for name in _BESIDE} | {
+            "title.png": (ROOT / "img" / "logo.png").read_bytes()
+        }
         for page in self.written:
             text, figures = self._page(page)
             files[page.path.stem + ".html"] = text.encode()
@@ -79,6 +83,8 @@ class Site(Writer):
         for cell in notebook.cells:
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
+                if GUESS in output.get("metadata", {}):
+                    data["text/html"] = _form(output, page)
                 if "text/html" in data:
                     data["text/html"] = without_scripts(_LOCAL.sub(r"\1", data["text/html"]))
                     data.pop("image/png", None)  # it is there as SVG, or in a replay
@@ -115,14 +121,35 @@ class Site(Writer):
             }
             for page in self.pages
         ]
-        paths = {path: minutes(self.pages, path) for path in (*PATHS, ALL)}
+        paths = {path: hours(minutes(self.pages, path)) for path in (*PATHS, ALL)}
+        whole = page_files(self.pages[0].path.parent)
         return self._frames.get_template("start.html.j2").render(
-            pages=rows, paths=paths, sheets=beside
+            pages=rows, paths=paths, sheets=beside, whole=max(len(whole), len(rows))
         )
 
     @staticmethod
     def _step(page: Page) -> dict[str, str]:
         return {"href": page.path.stem + ".html", "name": page.name}
+
+
+def _form(output: NotebookNode, page: Page) -> str:
+    """What a reader of the site predicts in: `guess.js` keeps it, and shows it beside the truth."""
+    said = output.data["text/plain"]
+    found = asked(said)
+    if found is None:
+        return str(output.data.get("text/html", f"<pre>{escape(said)}</pre>"))
+    question, form = found
+    shown = ""
+    if not said.startswith("Predict: "):  # of codes, which stand above
+        shown, question = str(output.data.get("text/html", f"<pre>{escape(said)}</pre>")), "Which?"
+    name = escape(output.metadata[GUESS])
+    key = escape(f"{page.number} {name} {question}")
+    return (
+        f'{shown}<form class="guess" id="{name}" data-key="{key}" '
+        f'data-unit="{escape(getattr(form, "unit", ""))}"><fieldset>'
+        f"<legend><b>Predict:</b> {escape(question)}</legend>{form.fields()} <output></output> "
+        "<button hidden>See what happened</button></fieldset></form>"
+    )
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,13 @@ def pages(tmp_path: Path) -> list[Page]:
     ]
 
 
+def test_a_part_says_what_it_is(tmp_path: Path) -> None:
+    export([Page.read(course.files(SAMPLES)[0])], tmp_path / "site", execute=False)
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert "One of the 2 pages is here" in text
+    assert "three paths" not in text
+
+
 def test_a_page_that_fails_is_named_and_the_others_are_written(
     pages: list[Page], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from labkit.course import page
+from labkit.course.page import ALL, PATHS
 
 pytestmark = pytest.mark.browser
 
@@ -141,6 +142,53 @@ def test_a_replay_moves(chromium: Browser, samples: Path) -> None:
             expect(clock).not_to_have_text(start)
             expect(clock).to_have_text(end, timeout=30_000)
             expect(replay.locator(".caption")).to_contain_text("node")
+
+
+def test_what_is_predicted_is_kept_and_stands_beside_the_truth(
+    chromium: Browser, site: Path
+) -> None:
+    with opened(chromium, (site / "04-the-sequence-node.html").as_uri()) as page:
+        form, other = page.locator("form.guess").all()[:2]
+        reveal, sealed = page.locator("details[data-guess]").all()[:2]
+        form.get_by_role("spinbutton").fill("9")  # from 1 to 5 was asked for
+        expect(form.get_by_role("button")).to_be_hidden()
+        form.get_by_role("spinbutton").fill("3")
+        expect(form.locator("output")).to_have_text("✓ noted: 3")
+        form.get_by_role("button", name="See what happened").press("Enter")
+        expect(reveal.get_by_text("You said: 3.")).to_be_visible()
+        expect(reveal.get_by_text("It is 2.")).to_be_visible()
+        expect(reveal.locator("summary")).to_be_focused()
+        assert sealed.get_attribute("open") is None
+        page.reload()
+        expect(form.locator("output")).to_have_text("✓ noted: 3")
+        expect(other.locator("output")).to_have_text("")
+
+
+def test_each_reveal_has_its_question(site: Path) -> None:
+    kinds = set()
+    for name in COURSE:
+        soup = soup_of((site / f"{name}.html").as_uri())
+        forms = [str(form["id"]) for form in soup.select("form.guess")]
+        assert len(forms) == len(set(forms)), name
+        for reveal in soup.select("details[data-guess]"):
+            assert str(reveal["data-guess"]) in forms, name
+        kinds |= {str(field.get("type", field.name)) for field in soup.select(".guess [name]")}
+    assert kinds == {"radio", "number", "select"}
+
+
+def test_the_index_has_three_paths_on_a_phone_and_says_its_heads_once_on_paper(
+    chromium: Browser, site: Path
+) -> None:
+    with opened(chromium, (site / "index.html").as_uri()) as page:
+        page.set_viewport_size({"width": 390, "height": 800})
+        for path in (*PATHS, ALL):
+            head = page.get_by_role("columnheader", name=path)
+            expect(head).to_be_in_viewport(ratio=1)
+        assert re.search(r"22 pages, \d+ h( \d+ min)?, and three paths", page.inner_text("main"))
+        page.emulate_media(media="print")
+        looks = "of => of.map(one => getComputedStyle(one).display)"
+        shown = page.locator("thead, tfoot").evaluate_all(looks)
+        assert shown == ["table-row-group"] * 2
 
 
 def test_controls_became_a_recording(chromium: Browser, samples: Path) -> None:
