@@ -9,7 +9,7 @@ import pytest
 
 from labkit.course import exercises
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.spot import bare
+from labkit.course.spot import bare, defined
 from labkit.course.task import exercise
 from labkit.errors import ConfigError
 from labkit.lab.lab import Lab
@@ -36,6 +36,13 @@ def test_one_is_right_and_the_others_fail(
     assert sum(line.startswith("failed: ") for line in others) == 2
     assert sum(line.startswith("→") for line in others) == 2, "each with its moment"
     assert s.right is None
+
+
+def test_every_code_brings_along_what_it_uses() -> None:
+    """Nothing is left behind in the module that it was written in."""
+    for one in exercises.ALL:
+        for function in (one.answer, *one.wrong):
+            assert callable(defined(bare(function, one.name), one.name)), function
 
 
 def test_the_code_that_was_chosen_comes_first(

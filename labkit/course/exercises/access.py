@@ -118,7 +118,7 @@ def _first(zk: KazooClient, path: str) -> list[str]:
 def _everything(zk: KazooClient, path: str) -> list[str]:
     """Finds only what is open altogether."""
     acls, _ = zk.get_acls(path)
-    found = [path] if ACL(Permissions.ALL, _ANYONE) in acls else []
+    found = [path] if ACL(Permissions.ALL, Id("world", "anyone")) in acls else []
     for name in zk.get_children(path):
         found += _everything(zk, f"{path}/{name}")
     return sorted(found)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, ModuleType
 from typing import Any
 
 from labkit.course.exercises.harness import Harness
+from labkit.lab.extract import Extract
 
 #: What a question says of the connection to ZooKeeper.
 HOLDS = "(The connection holds in this exercise: you need not expect `ConnectionLoss`.)"
@@ -68,27 +67,9 @@ class Exercise:
 
 def source(function: Callable[..., Any]) -> str:
     """The source of a function that runs by itself: its imports, its helpers, itself."""
-    imports: set[str] = set()
-    bodies: dict[str, str] = {}
-    _gather(function, imports, bodies)
-    return "\n\n".join([*(["\n".join(sorted(imports))] if imports else []), *bodies.values()])
-
-
-def _gather(function: Callable[..., Any], imports: set[str], bodies: dict[str, str]) -> None:
-    home = inspect.getmodule(function)
-    assert home is not None
-    for name in _names(function.__code__):
-        if name not in vars(home) or hasattr(builtins, name):
-            continue
-        value = vars(home)[name]
-        if isinstance(value, ModuleType):
-            alias = "" if value.__name__ == name else f" as {name}"
-            imports.add(f"import {value.__name__}{alias}")
-        elif value.__module__ != home.__name__:
-            imports.add(f"from {value.__module__} import {name}")
-        elif value is not function and name not in bodies:
-            _gather(value, imports, bodies)
-    bodies[function.__name__] = _without_types(inspect.getsource(function).rstrip())
+    plain, *pieces = Extract(function).program().pieces
+    parts = (_without_types(piece.text.rstrip()) for piece in pieces)
+    return "\n\n".join(filter(None, ["\n".join(sorted(plain.text.splitlines())), *parts]))
 
 
 def _without_types(text: str) -> str:
@@ -109,10 +90,3 @@ def _without_types(text: str) -> str:
         line = lines[number - 1]
         lines[number - 1] = line[:start] + line[end:]
     return "\n".join(lines)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
