@@ -20,7 +20,7 @@ from labkit.errors import InvalidTransition, ServerNotFound
 from labkit.lab.core import Core
 from labkit.lab.lossy import LossyClient
 from labkit.lab.zookeeper import ZooKeeperHandle
-from labkit.servers.base import ServerState, each
+from labkit.servers.base import ServerState, each, wait_until
 from labkit.servers.links.forwarder import Forwarder
 from labkit.story.event import CrewEvent, Holder, HoldersEvent, StatusEvent, held_number
 
@@ -273,15 +273,15 @@ class Crew:
 
     def wait(self, timeout: float = 30.0) -> None:
         """Wait until nobody works any more. Raises what has ended a job before its time."""
-        end = time.monotonic() + timeout
-        while any(worker.state is not ServerState.STOPPED for worker in self.workers):
-            if time.monotonic() > end:
-                busy = [w.name for w in self.workers if w.state is not ServerState.STOPPED]
-                raise InvalidTransition(
-                    f"Still at work after {timeout:g} s: {', '.join(busy)}. A paused worker wants "
-                    "resume(); one whose job never ends wants kill()."
-                )
-            time.sleep(_STEP)
+
+        def busy() -> list[str]:
+            return [w.name for w in self.workers if w.state is not ServerState.STOPPED]
+
+        if not wait_until(lambda: not busy(), timeout) and (still := busy()):
+            raise InvalidTransition(
+                f"Still at work after {timeout:g} s: {', '.join(still)}. A paused worker wants "
+                "resume(); one whose job never ends wants kill()."
+            )
         for worker in self.workers:
             if worker.error is not None:
                 raise worker.error

@@ -12,6 +12,7 @@ from typing import Any
 from labkit.lab.tap import Tap
 from labkit.lab.zookeeper import ZooKeeperHandle, ZooKeeperServer
 from labkit.node.session import Session
+from labkit.servers.base import wait_until
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 
@@ -108,9 +109,7 @@ class LossyClient(Session):
         return super()._call(request, async_object)
 
     def _wait_for_connection(self) -> None:
-        end = time.monotonic() + _TIMEOUT
-        while not (self.connected and self.admitted) and time.monotonic() < end:
-            time.sleep(0.005)
+        wait_until(lambda: self.connected and self.admitted, _TIMEOUT, 0.005)
 
     def _without_reply(self, kind: str) -> None:
         before = self._zxid()
@@ -124,9 +123,7 @@ class LossyClient(Session):
 
     def _break_after(self, condition: Callable[[], bool]) -> None:
         def watch() -> None:
-            end = time.monotonic() + _TIMEOUT
-            while not (condition() or self._is_read_and_sent() or time.monotonic() > end):
-                time.sleep(0.002)
+            wait_until(lambda: condition() or self._is_read_and_sent(), _TIMEOUT, 0.002)
             self._fault(LinkFault("refuse"))
             self._fault(None)
 

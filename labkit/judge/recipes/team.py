@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from labkit.errors import ConfigError, StartTimeout
 from labkit.lab.lab import Lab
-from labkit.servers.base import each
+from labkit.servers.base import each, wait_until
 from labkit.servers.helper import LAB_VARIABLE, command
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
@@ -204,10 +203,8 @@ class Team:
 
     def until(self, since: float, names: set[str], what: tuple[str, ...], timeout: float) -> bool:
         """Wait until each of these workers has said one of `what` after `since`."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            heard = {f.worker for f in list(self.facts) if f.what in what and f.at >= since}
-            if names <= heard:
-                return True
-            time.sleep(0.05)
-        return False
+
+        def heard() -> bool:
+            return names <= {f.worker for f in [*self.facts] if f.what in what and f.at >= since}
+
+        return wait_until(heard, timeout, 0.05)
