@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from labkit.lab.html_table import html_table
 from labkit.story.event import Event
 
 Rule = Literal["answers", "unheld", "lowest-free", "liveness", "tickets", "ids"]
@@ -96,10 +97,8 @@ class Report:
             if rule != "ids" or self.judged.get(rule)
         ]
         rows += [(promise, "", []) for promise in missed if promise not in RULES]
-        body = "".join(
-            f"<tr><td>{rule}</td><td style='text-align:right'>{judged}</td>"
-            f"<td style='text-align:left'>"
-            f"{'<br>'.join(map(html.escape, found)) or missed.get(rule) or 'holds'}</td></tr>"
+        cells = (
+            (rule, judged, "<br>".join(map(html.escape, found)) or missed.get(rule) or "holds")
             for rule, judged, found in rows
         )
         reasons = "".join(f"<p>Vacuous: {html.escape(reason)}</p>" for reason in self.vacuous)
@@ -107,8 +106,7 @@ class Report:
             f"<p><b style='{look}'>{self.verdict}</b> &nbsp; {self.answered:,} answered, "
             f"{self.failed:,} failed, {self.unknown:,} unknown; {self.during_faults:,} during "
             f"{counted(self.faults, 'fault')}</p>{reasons}"
-            "<table><tr><th>rule</th><th>judged</th><th style='text-align:left'>verdict</th></tr>"
-            f"{body}</table>"
+            f"{html_table(('rule', 'judged', 'verdict'), cells, numbers={1})}"
         )
 
     def violations_of(self, rule: Rule) -> tuple[Violation, ...]:

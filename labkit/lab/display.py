@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from labkit.errors import LabError
+from labkit.lab.html_table import html_table
 from labkit.lab.node import Node, Server
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.servers.base import Backend, ServerState
@@ -62,13 +63,9 @@ class Table:
         """The same, as HTML; a node's address leads to its Swagger page."""
         said = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(self.note))
         note = f"<br><small>{said}</small>" if said else ""
-        first, *servers = self._rows()
-        head = "".join(f"<th>{name}</th>" for name in first)
-        rows = "".join(
-            f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}<td>{_link(at)}</td></tr>"
-            for *texts, at in servers
-        )
-        return f"<b>{escape(self.title)}</b>{note}<table><tr>{head}</tr>{rows}</table>"
+        head, *servers = self._rows()
+        table = html_table(head, ((*map(escape, texts), _link(at)) for *texts, at in servers))
+        return f"<b>{escape(self.title)}</b>{note}{table}"
 
 
 def _link(at: str) -> str:

@@ -15,6 +15,7 @@ from labkit.judge.recipes.team import Fact
 from labkit.judge.recipes.under_fire import FAULTS, Judgement, judge
 from labkit.judge.report import Report, Violation
 from labkit.judge.rungs.trial import Claim, Finding
+from labkit.lab.html_table import html_table
 from labkit.see.drawing import Look
 from labkit.see.picture import Picture, assignment, new_id, scene_of
 from labkit.see.player import shown
@@ -106,25 +107,22 @@ class _Climb(Climb):
     """A climb that a notebook shows with a picture."""
 
     def _repr_html_(self) -> str:
-        rows = "".join(map(_row, self.steps))
-        head = "".join(
-            f"<th style='text-align:left'>{word}</th>"
-            for word in ("green", "rung", "what was done", "verdict", "measured", "page")
-        )
+        head = ("green", "rung", "what was done", "verdict", "measured", "page")
+        table = html_table(head, (map(escape, _row(step)) for step in self.steps))
         red, picture = self.first_red, ""
         if red is not None and red.finding is not None and red.events:
             picture = moment(red.events, red.finding).html()
         searched = "" if self.searched is None else shown(self.searched).html()
         return (
             f"{searched}<p><b>{escape(self.summary)}</b></p>"
-            f"<table><tr>{head}</tr>{rows}</table>{picture}"
+            f"{table}{picture}"
             f"<p>{escape(self.where)}. To repeat it: "
             f"<code>seed={self.seed}</code>.</p>"
         )
 
 
-def _row(step: Step) -> str:
-    cells = (
+def _row(step: Step) -> tuple[str, ...]:
+    return (
         "✓" if step.ok else "✗" if step.finding is not None else "–",
         f"{step.rung.number} {step.rung.name}",
         step.rung.done,
@@ -132,11 +130,6 @@ def _row(step: Step) -> str:
         told({"took_s": round(step.seconds, 1), **step.figures}),
         step.rung.page,
     )
-    return f"<tr>{''.join(_cell(cell) for cell in cells)}</tr>"
-
-
-def _cell(text: str) -> str:
-    return f"<td style='text-align:left'>{escape(text)}</td>"
 
 
 # --- a recipe under fire ----------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_a_lease_is_not_tested_without_each_part_of_a_takeover() -> None:
         assert report.ok, lacking  # it says what it does not prove, and is no failure
         assert "lease" in report.untested, lacking
         assert "[not tested] lease: no node slept past its session's end" in str(report)
-        assert "<td>lease</td>" in report._repr_html_()
+        assert ">lease</td>" in report._repr_html_()
 
 
 def test_who_never_woke_has_shown_nothing() -> None:
@@ -96,7 +96,7 @@ def test_a_renewal_is_not_tested_without_each_part_of_a_stall() -> None:
         report = judge(a_stall(**{lacking: False}))
         assert report.ok, lacking
         assert "renewal" in report.untested, lacking
-        assert "<td>renewal</td>" in report._repr_html_()
+        assert ">renewal</td>" in report._repr_html_()
 
 
 def test_a_quiet_run_has_tested_nothing() -> None:
@@ -147,7 +147,7 @@ def test_ids_that_are_all_different() -> None:
     report = judge(with_ids(("node1", [*range(100)]), ("node2", [*range(100, 200)])))
     assert report.ok
     assert report.judged["ids"] == 200
-    assert "<td>ids</td><td style='text-align:right'>200</td>" in report._repr_html_()
+    assert ">ids</td><td style='text-align:right'>200</td>" in report._repr_html_()
 
 
 def test_an_id_that_two_have_made_is_told() -> None:
