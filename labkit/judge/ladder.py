@@ -97,7 +97,7 @@ class Climb:
 
     @property
     def where(self) -> str:
-        """On what it ran, in a few words."""
+        """The backend and the versions that the climb ran on, in a few words."""
         last = self.steps[-1]
         return f"ZooKeeper {last.zookeeper}, backend {last.backend}"
 
@@ -255,7 +255,7 @@ class Attempt:
         return self.error is not None and not isinstance(self.error, Red)
 
     def step(self) -> Step:
-        """What came of it. Raises what else than a finding has ended it."""
+        """The outcome. Raises an error that is no finding, if one has ended the trial."""
         if self.error is not None and not isinstance(self.error, Red):
             raise self.error
         return Step(

@@ -110,7 +110,7 @@ def _written_for_in_vain(history: Story) -> bool:
 
 
 def _slept_past_a_rival(history: Story) -> bool:
-    """Whether it took a lease to see that the number was gone: nobody had told the node so yet."""
+    """Whether only the lease could tell the node that its number was gone: kazoo had not yet."""
     heard = history.heard
     claims = grouped(history.claims, lambda life: life.owner or "", Tenures)
     for sleep in (fault for fault in history.faults if fault.what == "pause"):
@@ -143,7 +143,7 @@ def _answered_by_a_rival(history: Story, lost: Znode, before: float) -> bool:
 def _shared_a_worker(history: Story) -> bool:
     """Whether a node was asked again that had made IDs as the worker that another is by now."""
     first: dict[int, str] = {}
-    taken: dict[str, float] = {}  # the nodes whose worker another is, and since when
+    taken: dict[str, float] = {}  # node: since when another node has its worker number
     for request in sorted(history.id_requests, key=lambda request: request.done):
         for worker in {run[0] >> 12 & 1023 for run in request.runs}:
             before = first.setdefault(worker, request.node)

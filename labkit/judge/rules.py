@@ -165,7 +165,7 @@ def _stale(history: Story, requests: Sequence[Request], newer: Request) -> str:
 
 
 def _answered(requests: Sequence[Request]) -> str:
-    """Who answered what, when, and how often: the begin of a sentence."""
+    """The node, its answer, when and how often: the first half of a sentence."""
     first, more = requests[0], len(requests) - 1
     again = f", and {more:,} more times until {requests[-1].done:.2f} s" if more > 1 else ""
     again = f", and again at {requests[-1].done:.2f} s" if more == 1 else again
@@ -419,7 +419,7 @@ def _calm(history: Story) -> Iterator[tuple[float, float]]:
 
 
 def _unjudged(history: Story, asked_of: Mapping[str, list[Request]]) -> dict[str, str]:
-    """The live nodes of which nobody can say whether they came back, and why."""
+    """The live nodes for which the run does not show whether they came back, and why not."""
     found = {}
     for node in history.live_nodes:
         healed, bound = history.healed_at(node), history.bound(node)

@@ -87,7 +87,7 @@ class Stage(ABC):
 
     @contextmanager
     def _queued(self, nodes: Sequence[Node]) -> Iterator[None]:
-        """Have requests wait at nodes that sleep; at the end, wait for what comes of them."""
+        """Have requests wait at nodes that sleep; at the end, wait for their answers."""
         under_way = threading.Barrier(_QUEUED * len(nodes) + 1)
         with ThreadPoolExecutor(_QUEUED * len(nodes), thread_name_prefix="queued") as pool:
             asked = [pool.submit(self._ask, n, under_way) for n in nodes for _ in range(_QUEUED)]
@@ -143,7 +143,7 @@ class Takeover(Stage):
         holder, rival = self._nodes
         if self._volleys is None:
             return self._take_over(holder, rival)
-        with self._volleys.quiet():  # what it would ask for meanwhile, it could not reserve
+        with self._volleys.quiet():  # a request for IDs could not reserve any in that time
             self._volleys.ask(holder)
             taken = self._take_over(holder, rival)
             if taken:

@@ -40,7 +40,7 @@ _GRACE = 2.0  # seconds that a node has to end in order
 
 
 def _refusing(**verbs: str) -> Callable[[type[T]], type[T]]:
-    """Have a class refuse verbs with `ForeignZooKeeper`; each is given what it would need."""
+    """Have a class refuse verbs with `ForeignZooKeeper`, which names what each would need."""
 
     def refusal(why: str) -> Callable[..., NoReturn]:
         def refuse(self: object, *_: object, **__: object) -> NoReturn:
@@ -203,7 +203,7 @@ class AttachedZooKeeper(ZooKeeperHandle):
                 with suppress(NoNodeError):
                     self._zk.delete_async(self._made.pop()).get(timeout=_TIMEOUT)
         self._made = []
-        with suppress(Exception):  # what kazoo cannot end in time ends with its session
+        with suppress(Exception):  # a client that kazoo cannot stop in time ends with its session
             self._zk.stop()
             self._zk.close()
 

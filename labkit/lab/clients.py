@@ -20,7 +20,7 @@ _LOOK = 0.2  # seconds between two looks at which nodes there are
 
 
 class Clients:
-    """Asks nodes for their numbers, again and again, and writes down what came of it.
+    """Asks nodes for their numbers, again and again, and records every outcome.
 
     Got from `lab.clients()`. Use it as a context manager, or call `start` and `stop`; `answered`
     counts the numbers they got. They ask the `chosen` nodes, or all `nodes()` if that is None; a
@@ -113,7 +113,7 @@ class Clients:
         connection.close()
 
     async def _outcome(self, ok: RequestEvent, connection: Connection) -> RequestEvent:
-        """Ask; `ok` with the answer, or with what came of it instead."""
+        """Ask once: an event `ok` with the answer, or one that names the failure."""
         try:
             async with asyncio.timeout(self._deadline):
                 status, headers, body = await connection.get(CLAIMS)

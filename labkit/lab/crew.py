@@ -35,7 +35,7 @@ class Killed(BaseException):
 
 
 class _Client(LossyClient):
-    """The session of a worker: what a frozen worker asks waits until it runs on."""
+    """The session of a worker. A frozen worker's request waits until the worker runs on."""
 
     gate: Callable[[], None] = staticmethod(lambda: None)
 
@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(self, crew: Crew, name: str) -> None:
         self.name = name
-        self.error: Exception | None = None  # what ended its job, if anything did
+        self.error: Exception | None = None  # the error that ended its job, if one did
         self.crew = crew
         self._core = crew.core
         self._runs = threading.Event()  # cleared while it is frozen
@@ -73,7 +73,7 @@ class Worker:
 
     @property
     def item(self) -> int | None:
-        """The number of what it believes to have; None if it has nothing."""
+        """The number that it believes to hold; None if it holds nothing."""
         return self._has
 
     def start(self) -> None:
@@ -196,7 +196,7 @@ class Worker:
 
     def _leave(self) -> None:
         if self._zk is not None:
-            with suppress(Exception):  # what kazoo cannot end in time ends with ZooKeeper
+            with suppress(Exception):  # a client that kazoo cannot stop in time ends with ZooKeeper
                 self._zk.stop()
                 self._zk.close()
 
@@ -272,7 +272,7 @@ class Crew:
         return self
 
     def wait(self, timeout: float = 30.0) -> None:
-        """Wait until nobody works any more. Raises what has ended a job before its time."""
+        """Wait until nobody works any more. Raises the error that has ended a job, if one did."""
 
         def busy() -> list[str]:
             return [w.name for w in self.workers if w.state is not ServerState.STOPPED]

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from labkit.node.program import BadProgram, Piece, Program
 
 _Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-_LAZY = "from __future__ import annotations\n"  # what annotations name, a node needs not
+_LAZY = "from __future__ import annotations\n"  # a node has no need of names in annotations
 _IPYTHONS = {"display", "get_ipython"}  # among the builtins of a notebook, and of no node
 _CONSTANTS = (int, complex, str, bytes, bool, type(None), type(...))
 

@@ -82,10 +82,10 @@ class Lab(LinkVerbs):
             self._core.credential = given.credential
         self._recorder: Recorder | None = None
         self._nodes = Nodes(self._core)
-        self._life = threading.RLock()  # held by who starts or closes it
+        self._life = threading.RLock()  # held while the lab is started or closed
         self._is_only = False
         self._started = False
-        #: Why it does not run in Docker though an engine answers; "" if that is not so.
+        #: The reason why it runs as processes though an engine answers; "" if there is none.
         self.note = ""
         self._zookeeper: ZooKeeperHandle | None = None
         self._zk: LabClient | None = None
@@ -428,7 +428,7 @@ class Lab(LinkVerbs):
         return self._core.new_id()
 
     def _node_settings(self, own: Mapping[str, str] | None = None) -> NodeSettings:
-        """What a node that is made now is told: by the lab, by ZooKeeper, and for it alone."""
+        """The variables of a new node: the lab's, those of its ZooKeeper, and its own."""
         env = {
             "SESSION_TIMEOUT_MS": str(round(self.session_timeout * 1000)),
             "ZOOKEEPER_AUTH": self._core.credential,

@@ -22,7 +22,7 @@ Which: TypeAlias = int | str | Server
 
 
 def node_name(which: Which) -> str:
-    """The name of what a verb was given."""
+    """The name of the server that a verb was given."""
     if isinstance(which, Server):
         return which.name
     return f"node{which}" if isinstance(which, int) else which

@@ -1,4 +1,4 @@
-"""A client of the reader's own, over a link that loses an answer when it is told to."""
+"""A client of the reader's own, over a link that can lose an answer or a request."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class LossyClients:
         """Close them all; no thread and no port is left. Idempotent."""
         while self._clients:
             client = self._clients.pop()
-            with suppress(Exception):  # what kazoo cannot end in time ends with ZooKeeper
+            with suppress(Exception):  # a client that kazoo cannot stop in time ends with ZooKeeper
                 client.stop()
                 client.close()
         if self._forwarder is not None:

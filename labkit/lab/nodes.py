@@ -116,7 +116,7 @@ class Nodes:
         return self._core.born.get(node.name, 0.0)
 
     def _remove(self, node: Node) -> None:
-        """Remove a node, in whatever state; what cannot be removed goes with the lab."""
+        """Remove a node, in whatever state; one that resists is removed with the lab."""
         with suppress(BackendError):
             self._core.running.kill(node.name)
             self._core.running.remove(node.name)

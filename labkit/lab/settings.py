@@ -95,7 +95,7 @@ class Settings:
 def taking(
     make: Callable[P, S],
 ) -> Callable[[Callable[[Any, S], R]], Callable[Concatenate[Any, P], R]]:
-    """Have a method take what `make` takes, and get what `make` makes of it."""
+    """Give a method the parameters of `make`, and pass it the object that `make` returns."""
 
     def decorate(method: Callable[[Any, S], R]) -> Callable[Concatenate[Any, P], R]:
         def called(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:

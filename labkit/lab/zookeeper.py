@@ -117,7 +117,7 @@ class ZooKeeperHandle:
 
     @property
     def credential(self) -> str:
-        """What a client shows to change what nobody else may: "user:password"."""
+        """The credential that a client needs to change the nodes' znodes: "user:password"."""
         return self._core.credential
 
     @property
@@ -275,7 +275,7 @@ class ZooKeeperHandle:
         """Before the `nodes` end: all sessions end with the servers."""
 
     def part(self, nodes: Mapping[str, str], timeout: float) -> None:
-        """After all nodes, by name and URL, have ended: nothing is left, so nothing is done."""
+        """Called when all nodes (name → URL) have ended. Their znodes are gone: nothing to do."""
 
     def four_letter(self, word: str) -> str:
         """The first answer to a four-letter word such as `cons`; empty if no server answers."""
@@ -315,7 +315,7 @@ class ZooKeeperHandle:
         self.on_each(lambda server: server.launch())
 
     def last_words(self) -> str:
-        """The last log lines of the first server, for who can't get in."""
+        """The last log lines of the first server, for the error of a client that can't connect."""
         return self.servers[0].logs(20)
 
     def ending(self, session: int) -> Callable[[], bool]:

@@ -84,7 +84,7 @@ _TRANSITIONS: Mapping[Verb, Mapping[ServerState, ServerState | str]] = {
 
 
 def changes(verb: Verb, name: str, state: ServerState) -> bool:
-    """Whether the verb has anything to do: not if the state already is what it asks for.
+    """Whether the verb has anything to do: False if the server is in the wanted state already.
 
     Raises `InvalidTransition` where the verb makes no sense.
     """
@@ -286,7 +286,7 @@ class Backend(Protocol):
 
 
 class OneMachine:
-    """What a backend says of machines whose servers are all on this one."""
+    """The answers of a backend whose servers are all on this machine."""
 
     machines: Sequence[str] = ()
 

@@ -25,7 +25,7 @@ from labkit.servers import project
 #: Names a lab in the environment of every process that belongs to it.
 LAB_VARIABLE = "LABKIT_LAB"
 
-#: What an order comes to: what was answered, or a `HelperError`.
+#: The outcome of an order: the answer, or a `HelperError`.
 Answer: TypeAlias = Future[Any]
 
 
@@ -108,7 +108,7 @@ class Helper:
         self._process = process
 
     def order(self, answer: Answer, detail: Mapping[str, Any], again: bool = False) -> None:
-        """Give an order; `answer` gets what it comes to.
+        """Give an order; the future `answer` gets its outcome.
 
         With `again`, a helper that has died is launched again; else that is a `HelperError`.
         """
@@ -143,7 +143,7 @@ class Helper:
     def _read(
         self, process: subprocess.Popen[bytes], channel: socket.socket, waiting: dict[int, Answer]
     ) -> None:
-        """Tell whoever waits for an answer, until the helper ends or says what can't be read."""
+        """Hand answers to their callers, until the helper ends or writes what is no answer."""
         try:
             with suppress(OSError, ValueError, LookupError), channel.makefile("rb") as lines:
                 for line in lines:
@@ -151,7 +151,7 @@ class Helper:
         finally:
             process.kill()
             process.wait()
-            with self._lock:  # who orders from now on launches another one, or is told
+            with self._lock:  # a later order launches another helper, or fails
                 if self._process is process:
                     self._process = None
             for answer in waiting.values():

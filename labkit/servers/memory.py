@@ -37,7 +37,7 @@ _VERSIONS = {  # by the name of the controller in /proc/self/cgroup; version 2 h
     ),
 }
 
-# What programs print that do not get what they ask for: Java, its library, Python, the system.
+# Messages of programs that get no memory: Java, its library, Python, the system.
 _SHORTAGE = re.compile(
     r".*(?:OutOfMemoryError|[Cc]ould not (?:reserve|allocate)|insufficient memory|MemoryError|"
     r"Cannot allocate memory|[Oo]ut of memory|[Uu]nable to (?:allocate|create (?:new )?native)|"

@@ -19,7 +19,7 @@ _held: dict[Path, int] = {}  # by this process: its open files
 
 
 def hold(file: Path) -> None:
-    """Own what the file stands for, until `release` or the end of this process. Idempotent.
+    """Lock the file as its owner, until `release` or the end of this process. Idempotent.
 
     A fork of this process goes on holding it. Raises `OSError` if the file can't be made; where a
     file system has no locks, nobody will ever know that the owner has ended.

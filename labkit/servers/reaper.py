@@ -111,7 +111,7 @@ def _owner_died(parent: int) -> bool:
 
 
 def main() -> None:
-    """Watch over a lab: its owner's process id, its own id, its backend and engines are told."""
+    """Watch over a lab. Arguments: its owner's process id, its own id, its backend and engines."""
     parent, lab_id, backend, *engines = sys.argv[1:]
     if not _owner_died(int(parent)):
         return

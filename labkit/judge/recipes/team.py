@@ -102,7 +102,7 @@ class WorkerProcess:
         assert self._process.stdout is not None
         with suppress(ValueError):  # closed
             for line in self._process.stdout:
-                with suppress(json.JSONDecodeError):  # what a reader's class prints
+                with suppress(json.JSONDecodeError):  # a line that a reader's class has printed
                     said = json.loads(line)
                     if isinstance(said, dict) and {"t", "what", "session"} <= said.keys():
                         self._note(said)

@@ -28,14 +28,14 @@ _WARM_UP = 1.0  # seconds before the first fault
 _HEALED = 12.0  # seconds in which everybody has to get on when nothing is broken any more
 _SLOW = 0.04  # seconds by which replies are held back when one is to be lost
 _WRITES = 3.0  # seconds in which a worker writes something
-_LOOK = 0.5  # seconds for what has just been said to arrive
-#: What the worker that is hit best has said last: it holds something, or waits for a reply.
+_LOOK = 0.5  # seconds for the workers' last lines to arrive
+#: The last words of a worker that is worth hitting: it holds something, or waits for a reply.
 _BUSY = ("in", "write", "got", "adding", "put")
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A fault of a run, and whom it hit; `worker` is "" where it was ZooKeeper."""
+    """A fault of a run, and the worker that it hit; "" if it hit ZooKeeper."""
 
     kind: str
     worker: str
@@ -45,7 +45,7 @@ class Broken:
 
 @dataclass(frozen=True, repr=False)
 class Judgement:
-    """What came of a run. `untested` says what was not tried, so that it is not called safe.
+    """The outcome of a run. `untested` names what the run did not try, and so does not vouch for.
 
     All times are in seconds on the clock of the facts; `began` is when the run did.
     """

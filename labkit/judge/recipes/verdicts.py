@@ -38,7 +38,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class History:
-    """A run: what was said until its end, what ZooKeeper wrote, and when all was well again."""
+    """A run: the workers' facts, ZooKeeper's log, and when the last fault was healed."""
 
     facts: Sequence[Fact]
     log: Sequence[Logged]

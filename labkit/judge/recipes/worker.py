@@ -41,7 +41,7 @@ _STEP = 0.02  # seconds that a write takes to its resource, after a look at the 
 _HOLD = 0.1  # seconds for which a lock is held, or a leader acts
 _REST = 0.1  # seconds after an error
 _ITEM = 0.04  # seconds that an item takes
-_PAUSE = 0.2  # seconds between two increments, so that most writes meet no other's
+_PAUSE = 0.2  # seconds between two increments: few workers write at the same time
 _EMPTY = 0.3  # seconds that a queue may wait for an item
 _ERRORS = (KazooException, KazooTimeoutError)
 
@@ -126,7 +126,7 @@ class Worker:
             print(f"\n{json.dumps(fact)}", flush=True)  # others may leave a line unfinished
 
     def attempt(self, verb: Callable[[], Any]) -> Any:
-        """Call until no error of kazoo's comes back. Each error is told."""
+        """Call until kazoo raises no error. Each error is reported as a fact."""
         while True:
             try:
                 return verb()
@@ -201,7 +201,7 @@ def _put(me: Worker, thing: Any, item: str) -> None:
 
 
 def counter(me: Worker, cls: Any) -> None:
-    """Add one, again and again; at the end, say what there is."""
+    """Add one, again and again; at the end, report the counter's value."""
     thing = cls(me.zk, ROOT)
     while not me.finishing.is_set():
         me.say("adding")

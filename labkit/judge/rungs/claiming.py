@@ -82,7 +82,7 @@ def stop_and_start(trial: Trial) -> None:
     with trial.lab(8, session_timeout=5.0) as lab:
         said = trial.ask(lab, lab.nodes, _TIMEOUT)
         trial.require_dense(lab, said, 0.0)
-        lab.zk.create(f"{CLAIMS}/note")  # what others keep there is no number
+        lab.zk.create(f"{CLAIMS}/note")  # a child that is no number
         for count in (0, 1, 2):
             holders = [node for node in lab.nodes if node.name in said]
             one = [node for node in holders if said[node.name].number == 1]  # no gap tells of it

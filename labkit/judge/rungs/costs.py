@@ -11,7 +11,7 @@ from labkit.servers.zookeeper.words import parse_srvr
 
 _TIMEOUT = 20.0  # seconds for everybody's claim
 _FEW, _MANY = 8, 63
-_STORMS = {_FEW: 3, _MANY: 1}  # how often so many claim: a collision or two of few is chance
+_STORMS = {_FEW: 3, _MANY: 1}  # rounds by number of claimants: among few, one collision is chance
 _MOST = 4.0  # operations a claim
 _SLACK = 0.25  # operations a claim that others may have sent meanwhile, such as heartbeats
 _ROUNDS = 7

@@ -13,7 +13,7 @@ from labkit.servers.base import each
 from labkit.servers.links.fault import Direction, Kind
 
 _TIMEOUT = 10.0  # seconds for a claim when nothing is in its way
-_SETTLED = 0.3  # seconds in which a server may learn what its client knows already
+_SETTLED = 0.3  # seconds in which a server learns that its connection is gone
 
 
 def zookeeper_restarts(trial: Trial) -> None:

@@ -34,7 +34,7 @@ def lost_replies(trial: Trial) -> None:
 
 
 def _claim(trial: Trial, lab: Lab, places: list[int], said: dict[str, Answer]) -> list[str]:
-    """Have a new server claim and lose these replies; what it tells of them in its log."""
+    """Have a new server claim and lose these replies; its log's lines about the lost ones."""
     began = lab.timeline.now()
     node = lab.add_node(env={"LOSE_REPLIES": ",".join(map(str, places))})
     said |= trial.ask(lab, [node], lab.session_timeout + 1.0)

@@ -70,7 +70,7 @@ class Rung:
 
 
 class Trial:
-    """What a rung works with. `figures` are its measurements; `untested` says what it left open."""
+    """The tools of a rung. `figures` are its measurements; `untested` names what it did not try."""
 
     def __init__(self, claim: Claim, seed: int, rung: int, backend: str | None) -> None:
         self.claim = claim
@@ -90,7 +90,7 @@ class Trial:
     def lab(
         self, nodes: int, *, session_timeout: float = 2.0, claim: Claim | None = None, **more: Any
     ) -> Iterator[Lab]:
-        """A lab of the trial's own, running; what was found in it can be drawn afterwards."""
+        """A running lab of the trial's own; its findings can be drawn afterwards."""
         settings = {"request_deadline": min(1.0, session_timeout / 2), **more}
         lab = Lab(
             nodes,
@@ -243,7 +243,7 @@ class Trial:
                 raise Red(Finding(first.rule, first.begin, first.end, first.subject, first.message))
 
     def learn(self, lab: Lab) -> None:
-        """Have it written down whose session is whose, before somebody ends.
+        """Record the session of every node, before one of them ends.
 
         A claim need not say whose it is; then only its session tells.
         """

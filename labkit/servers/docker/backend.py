@@ -124,7 +124,7 @@ class DockerBackend(OneMachine):
     def _remove_leftovers(self) -> None:
         with explained():
             for lab_id in leftovers(self._engines):
-                with suppress(BackendError):  # what the engine does not let go is in nobody's way
+                with suppress(BackendError):  # a leftover that the engine keeps does no harm
                     remove_lab_by(self._engines, lab_id, LEFTOVERS)
                     forget(lab_id)
 
@@ -255,7 +255,7 @@ class DockerBackend(OneMachine):
         return server.endpoint
 
     def _abandon(self, server: DockerServer) -> None:
-        """Remove what could not be made: on the engine, unless that is what failed."""
+        """Remove a server whose creation failed, also from the engine if it still answers."""
         with suppress(BackendError, *RAISED):
             server.api.remove_container(server.container, v=True, force=True)
         self._forget(server)

@@ -119,7 +119,7 @@ def _why_no_engine(error: BaseException, engine: str | None = None) -> str:
 
 
 def _is_of_the_system(error: BaseException | None) -> bool:
-    """Whether the system or the network is why, and not what Docker's library reads."""
+    """Whether the system or the network has failed, and not the reading of Docker's settings."""
     while error is not None:
         if isinstance(error, OSError | APIError | requests.RequestException):
             return True

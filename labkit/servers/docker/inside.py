@@ -38,7 +38,7 @@ def logs_in(archived: bytes) -> list[bytes]:
 def run_zkcli(
     api: APIClient, container: str, hosts: str, told: str, command: str, timeout: float
 ) -> tuple[str, int]:
-    """What ZooKeeper's command line prints when it is `told` some lines, and its exit code.
+    """The output of ZooKeeper's command line when `told` is its input, and its exit code.
 
     Raises `BackendError` if it does not end within `timeout` seconds.
     """

@@ -99,14 +99,14 @@ def is_unused(client: docker.DockerClient, lab_id: str) -> bool:
 
 
 def _remove(client: docker.DockerClient, lab_id: str) -> list[str]:
-    """Remove what an engine has of a lab, as far as it goes; the names of what was found."""
+    """Remove as much of a lab as its engine allows; the names of all that was found."""
     found = _found(client.api, {"label": f"{_LAB}={lab_id}"})
     for of_a_kind in found:  # volumes and networks are free when the containers are gone
         each(lambda work: _try(*work), of_a_kind)
     return [name for of_a_kind in found for _, name in of_a_kind]
 
 
-_Removal: TypeAlias = tuple[Callable[[], object], str]  # what removes it, and its name
+_Removal: TypeAlias = tuple[Callable[[], object], str]  # removes one thing; its name
 
 
 def _found(api: docker.APIClient, filters: dict[str, Any]) -> list[list[_Removal]]:

@@ -134,7 +134,7 @@ class Overlays(Networks):
         for api in self._apis():
             with suppress(NotFound):
                 for container in api.inspect_network(network)["Containers"] or {}:
-                    with suppress(NotFound):  # what stands for other machines is no container
+                    with suppress(NotFound):  # the entries of other machines are no containers
                         api.disconnect_container_from_network(container, network, force=True)
         super().remove_link(zookeeper)
 

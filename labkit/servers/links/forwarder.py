@@ -122,7 +122,7 @@ class Forwarder:
             if self._loop is None or self._thread is None:
                 return
             with self._taking:
-                self._takes = False  # what would be taken now might never be done
+                self._takes = False  # an order that came in now might never be carried out
             self._do(self._close(list(self._links)))
             self._do(self._finish())
             self._do(self._loop.shutdown_default_executor())  # it resolves host names
@@ -273,7 +273,7 @@ class _Link:
             await asyncio.sleep(0)
 
 
-_EOF, _RESET = b"", None  # what may follow the bytes in a lane
+_EOF, _RESET = b"", None  # the two ends of a lane, after its bytes
 
 _MOST_HELD = 256 * 1024  # bytes a lane holds before its sender has to wait, like a socket buffer
 
@@ -434,7 +434,7 @@ class _Lane:
         return self.flush()
 
     def flush(self) -> None:
-        """Pass on what the link's fault lets through by now."""
+        """Pass on the bytes that the link's fault lets through by now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

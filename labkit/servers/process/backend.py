@@ -383,7 +383,7 @@ class ProcessBackend(OneMachine):
                 self._signal(server, signal.SIGKILL)
         for server in list(self._servers.values()):
             self._wait_dead(server, 5)
-        reaper.kill_processes(self.lab_id)  # what an interrupted start may have left
+        reaper.kill_processes(self.lab_id)  # processes that an interrupted start has left
         self._servers.clear()
         self._zookeepers.clear()
         self._members.clear()
@@ -407,7 +407,7 @@ class ProcessBackend(OneMachine):
     def _environ(self) -> dict[str, str]:
         # In some locales Java cannot name every file. Where this one is missing, nothing changes.
         locale = {"LC_ALL": "C.UTF-8"} if sys.platform == "linux" else {}
-        # Java would say on its output what it picks up there, an agent anything else.
+        # Java prints a line about these variables into its output; an agent may print anything.
         inherited = {name: text for name, text in os.environ.items() if name not in _OF_JAVA}
         return {**inherited, **locale, LAB_VARIABLE: self.lab_id}
 
@@ -435,7 +435,7 @@ class ProcessBackend(OneMachine):
             with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
                 server.process.wait(timeout)  # our own child: reap it
         dead = wait_until(lambda: server.state() is ServerState.STOPPED, timeout, _LOOK)
-        if dead:  # that is so before the last of its threads has closed its sockets
+        if dead:  # a dead process may still have a thread that holds a socket
             wait_until(lambda: is_free(server.endpoint.port), 1, _LOOK)
         return dead
 

@@ -20,7 +20,7 @@ from labkit.servers import helper
 def main() -> None:
     """Fork a node for every order."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the nodes
-    gc.freeze()  # what is loaded stays shared with the nodes: their collector leaves it alone
+    gc.freeze()  # the collector of a node leaves these pages alone, so they stay shared
     helper.serve(lambda order: _fork(**order))
 
 

@@ -184,7 +184,7 @@ def _by_zxid(files: Iterable[bytes]) -> dict[int, list[Transaction]]:
         last = None
         for txn in _records(data):
             if txn.zxid != last:
-                parts[txn.zxid] = []  # a later file may repeat what an earlier one ended with
+                parts[txn.zxid] = []  # a later file may repeat the end of an earlier one
             parts[txn.zxid].append(txn)
             last = txn.zxid
     return parts
