@@ -25,6 +25,7 @@ from labkit.judge import chaos
 from labkit.judge.schedule import FAULT_KINDS
 from labkit.servers import reaper, registry
 from labkit.story.event import FaultEvent, RequestEvent
+from labkit.story.pulse import Pulse
 from labkit.story.timeline import Timeline
 
 LABKIT = [sys.executable, "-m", "labkit.cli"]
@@ -489,7 +490,7 @@ def test_progress_is_a_plain_line_now_and_then_where_there_is_no_terminal(
 def test_chaos_says_which_fault_there_is_and_how_many_answers_come() -> None:
     clock = SimpleNamespace(now=0.0)
     timeline = Timeline(clock=lambda: clock.now)
-    pulse = chaos.Pulse(timeline)
+    pulse = Pulse(timeline)
     assert pulse.line(0.0) == "no fault; 0 answers a second"
     pause = FaultEvent("node1,node2", fault="pause", phase="begin", id=1)
     timeline.record(pause)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -35,9 +34,9 @@ from labkit.lab.node import Node
 from labkit.lab.zookeeper import ZooKeeperServer
 from labkit.progressbar import progress_bar
 from labkit.servers.base import Progress, each
-from labkit.story.event import FaultEvent, RequestEvent
+from labkit.story.event import FaultEvent
+from labkit.story.pulse import Pulse
 from labkit.story.run import of_the_run, silences
-from labkit.story.timeline import Timeline
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,38 +200,6 @@ def _possible(lab: Lab, faults: Sequence[FaultKind]) -> Sequence[FaultKind]:
     if lab.backend == "process":  # in Docker there is no link that could be cut
         possible |= {"partition", "cut-holder"}
     return [kind for kind in faults if kind in possible]
-
-
-class Pulse:
-    """What goes on in a run, from its timeline: which faults there are, and how many answers."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        self._tail = timeline.tail()
-        self._faults: dict[int, str] = {}
-        self._answers: deque[float] = deque()
-        self._read()
-
-    def line(self, now: float) -> str:
-        """Such as "pause node2; 143 answers a second"."""
-        self._read()
-        while self._answers and self._answers[0] < now - 1.0:
-            self._answers.popleft()
-        faults = "; ".join(self._faults.values()) or "no fault"
-        many = len(self._answers)
-        return f"{faults}; {many} answer{'s' * (many != 1)} a second"
-
-    def _read(self) -> None:
-        events, anew = self._tail.read()
-        if anew:
-            self._faults.clear()
-            self._answers.clear()
-        for event in events:
-            if isinstance(event, RequestEvent) and event.phase == "ok":
-                self._answers.append(event.t)
-            elif isinstance(event, FaultEvent) and event.phase == "begin":
-                self._faults[event.id] = f"{event.fault} {event.subject.replace(',', ', ')}"
-            elif isinstance(event, FaultEvent):
-                self._faults.pop(event.id, None)
 
 
 # --- faults -----------------------------------------------------------------------------------
