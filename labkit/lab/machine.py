@@ -45,11 +45,9 @@ class Machine:
 
     def kill(self) -> None:
         """A power cut: every server on it ends at once, without warning."""
-        self._all("kill", self._core.running.kill)
-
-    def stop_all(self) -> None:
-        """Shut every server on it down in order."""
-        self._all("stop", self._core.running.stop)
+        names = [server.name for server in self.servers]
+        with self._core.verbs("kill", names):
+            each(self._core.running.kill, names)
 
     def start(self) -> None:
         """Start every server on it again, and let new ones come. Returns when they answer."""
@@ -81,11 +79,6 @@ class Machine:
             node.stop()
             came.append(self._add_node())
         return came
-
-    def _all(self, verb: str, work: Callable[[str], object]) -> None:
-        names = [server.name for server in self.servers]
-        with self._core.verbs(verb, names):
-            each(work, names)
 
     def _links(self, fault: LinkFault | None) -> None:
         names = [server.name for server in self.servers]

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ENOTDIR
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from nbformat import NotebookNode
 
@@ -29,7 +29,6 @@ from labkit.errors import ConfigError
 from labkit.servers.choice import asked_for
 
 Format = Literal["html", "markdown"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES = {"html": ".html", "markdown": ".md"}
 DEFAULT_OUT = {"html": "site", "markdown": "markdown"}
 

@@ -143,23 +143,23 @@ def judge(
         raise ConfigError(str(error)) from None
     lab = Lab(0, ensemble=ensemble, backend=backend, session_timeout=TIMEOUT, record=False)
     with progress_bar("judge") as report:
-        tell = progress or report
-        with lab.start(tell), Team(lab, kind, target, workers, TIMEOUT) as team:
-            return _TeamRun(team, seed, seconds, [f for f in FAULTS if f in faults], tell).judge()
+        shown = progress or report
+        with lab.start(shown), Team(lab, kind, target, workers, TIMEOUT) as team:
+            return _TeamRun(team, seed, seconds, [f for f in FAULTS if f in faults], shown).judge()
 
 
 class _TeamRun:
     """A run: faults one after the other, then a time in which nothing is broken."""
 
     def __init__(
-        self, team: Team, seed: int, seconds: float, faults: Sequence[Fault], tell: Progress
+        self, team: Team, seed: int, seconds: float, faults: Sequence[Fault], shown: Progress
     ) -> None:
         self._team = team
         self._rng = random.Random(f"{seed}:{team.kind}")
         self._seed = seed
         self._seconds = seconds
         self._kinds = faults
-        self._tell = tell
+        self._progress = shown
         self._done: list[Broken] = []
         self._began = time.monotonic()
 
@@ -170,12 +170,12 @@ class _TeamRun:
         while time.monotonic() < end:
             row = row or self._rng.sample(self._kinds, len(self._kinds))
             fault = row.pop()
-            self._tell(fault, (time.monotonic() - self._began) / self._seconds)
+            self._progress(fault, (time.monotonic() - self._began) / self._seconds)
             begin = time.monotonic()
             worker = self._inject(fault)
             self._done.append(Broken(fault, worker, begin, time.monotonic()))
             time.sleep(self._rng.uniform(0.2, 0.8))
-        self._tell("nothing is broken any more", None)
+        self._progress("nothing is broken any more", None)
         return self._verdict(self._recover())
 
     def _inject(self, fault: Fault) -> str:

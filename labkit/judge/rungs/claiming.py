@@ -34,7 +34,7 @@ def alone(trial: Trial) -> None:
             again = trial.ask(lab, [node], _TIMEOUT)[node.name]
             trial.require(
                 again == Answer(1, first.token, again.lease),
-                f"It answered {_told(first)} and then {_told(again)}, though nothing has happened.",
+                f"It answered {_text(first)} and then {_text(again)}, though nothing has happened.",
                 lab,
                 began,
                 node.name,
@@ -43,7 +43,7 @@ def alone(trial: Trial) -> None:
         trial.judge(lab)
 
 
-def _told(answer: Answer) -> str:
+def _text(answer: Answer) -> str:
     return str(answer.number) + (f" with token {answer.token}" if answer.token is not None else "")
 
 
@@ -53,9 +53,9 @@ def all_at_once(trial: Trial) -> None:
         trial.doing = f"asking {len(lab.nodes)} servers at once"
         began = lab.timeline.now()
         asked = trial.ask_once(lab.nodes, 2)
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
         trial.figures |= {
-            "servers": len(said),
+            "servers": len(answers),
             "all_claimed_ms": round(1000 * (lab.timeline.now() - began), 1),
         }
         wait(asked)
@@ -63,7 +63,7 @@ def all_at_once(trial: Trial) -> None:
             error = future.exception()
             if error is not None and not isinstance(error, NodeError):
                 raise error
-            number = said[node.name].number
+            number = answers[node.name].number
             trial.require(
                 error is not None or future.result().number == number,
                 f"{node.name} answered {'' if error else future.result().number} at first and "
@@ -72,23 +72,23 @@ def all_at_once(trial: Trial) -> None:
                 began,
                 node.name,
             )
-        trial.require_dense(lab, said, began)
-        trial.require_no_leak(lab, said, 1.0)
+        trial.require_dense(lab, answers, began)
+        trial.require_no_leak(lab, answers, 1.0)
         trial.judge(lab)
 
 
 def stop_and_start(trial: Trial) -> None:
     """Servers that end in order: their numbers are free at once, and the lowest is taken first."""
     with trial.lab(8, session_timeout=5.0) as lab:
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
-        trial.require_dense(lab, said, 0.0)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
+        trial.require_dense(lab, answers, 0.0)
         lab.zk.create(f"{CLAIMS}/note")  # a child that is no number
         for count in (0, 1, 2):
-            holders = [node for node in lab.nodes if node.name in said]
-            one = [node for node in holders if said[node.name].number == 1]  # no gap tells of it
+            holders = [node for node in lab.nodes if node.name in answers]
+            one = [node for node in holders if answers[node.name].number == 1]  # no gap tells of it
             victims = trial.rng.sample(holders, count) if count else one
             trial.doing = f"stopping {listed(node.name for node in victims)}"
-            freed = sorted((said.pop(node.name) for node in victims), key=lambda a: a.number)
+            freed = sorted((answers.pop(node.name) for node in victims), key=lambda a: a.number)
             trial.learn(lab)
             began = lab.timeline.now()
             each(Node.stop, victims)
@@ -103,9 +103,9 @@ def stop_and_start(trial: Trial) -> None:
             )
             for old in freed:
                 new = _newcomer(trial, lab, victims)
-                said[new.name] = _takes(trial, lab, new, old)
-        same = trial.ask(lab, [lab.node(name) for name in said], _TIMEOUT)
-        for name, answer in said.items():
+                answers[new.name] = _takes(trial, lab, new, old)
+        same = trial.ask(lab, [lab.node(name) for name in answers], _TIMEOUT)
+        for name, answer in answers.items():
             trial.require(
                 same[name].number == answer.number,
                 f"{name} had {answer.number} and now has {same[name].number}, though nothing has "
@@ -114,7 +114,7 @@ def stop_and_start(trial: Trial) -> None:
                 0.0,
                 name,
             )
-        trial.require_no_leak(lab, said, 1.0)
+        trial.require_no_leak(lab, answers, 1.0)
         trial.judge(lab)
 
 
@@ -161,18 +161,18 @@ def crash(trial: Trial) -> None:
         trial.pause(trial.rng.uniform(0.0, 0.03))
         each(Node.kill, unlucky)
         wait(asked)
-        said = trial.ask(lab, [n for n in lab.nodes if n not in unlucky], _TIMEOUT)
-        trial.require_no_leak(lab, said, lab.session_timeout + 3 * TICK)
-        holders = [node for node in lab.nodes if node.name in said]
+        answers = trial.ask(lab, [n for n in lab.nodes if n not in unlucky], _TIMEOUT)
+        trial.require_no_leak(lab, answers, lab.session_timeout + 3 * TICK)
+        holders = [node for node in lab.nodes if node.name in answers]
         for victim in trial.rng.sample(holders, 2):
             trial.doing = f"killing {victim.name}"
-            old = said.pop(victim.name)
+            old = answers.pop(victim.name)
             _freed_in_time(trial, lab, victim, old)
             holes = set(range(1, old.number)) - trial.held(lab)
             free = Answer(min({*holes, old.number}), None if holes else old.token, None)
             new = lab.add_node()
-            said[new.name] = _takes(trial, lab, new, free)
-        trial.require_no_leak(lab, said, 1.0)
+            answers[new.name] = _takes(trial, lab, new, free)
+        trial.require_no_leak(lab, answers, 1.0)
         trial.judge(lab)
 
 

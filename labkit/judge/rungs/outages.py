@@ -19,11 +19,11 @@ _SETTLED = 0.3  # seconds in which a server learns that its connection is gone
 def zookeeper_restarts(trial: Trial) -> None:
     """ZooKeeper goes for less and for more than a timeout; then two servers come back too late."""
     with trial.lab(8, session_timeout=2.0) as lab:
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
         with lab.clients():
             for timeouts in (trial.rng.uniform(0.2, 0.5), trial.rng.uniform(1.5, 2.0)):
-                _restart(trial, lab, timeouts, said)
-        trial.require_no_leak(lab, said, _bound(lab))
+                _restart(trial, lab, timeouts, answers)
+        trial.require_no_leak(lab, answers, _bound(lab))
         victims = trial.rng.sample(lab.nodes, 2)
         names = listed(node.name for node in victims)
         trial.doing = f"keeping {names} away until their sessions are over"
@@ -31,7 +31,7 @@ def zookeeper_restarts(trial: Trial) -> None:
         for node in victims:
             lab.partition(node.name)
         lab.zookeeper.start()
-        said |= _replaced(trial, lab, victims, said)
+        answers |= _replaced(trial, lab, victims, answers)
         sessions = {node.name: node.status()["session"] for node in victims}
         lab.heal()
         trial.require(
@@ -43,9 +43,9 @@ def zookeeper_restarts(trial: Trial) -> None:
         )
         trial.pause(_SETTLED)
         trial.judge(lab)
-        said |= trial.ask(lab, victims, _bound(lab))
+        answers |= trial.ask(lab, victims, _bound(lab))
         trial.judge(lab)
-        trial.require_no_leak(lab, said, _bound(lab))
+        trial.require_no_leak(lab, answers, _bound(lab))
 
 
 def _has_new_session(node: Node, old: str | None) -> bool:
@@ -58,7 +58,7 @@ def _bound(lab: Lab) -> float:
     return lab.session_timeout + 4.0
 
 
-def _restart(trial: Trial, lab: Lab, timeouts: float, said: dict[str, Answer]) -> None:
+def _restart(trial: Trial, lab: Lab, timeouts: float, answers: dict[str, Answer]) -> None:
     """Take ZooKeeper away, and require that everybody has the same number afterwards."""
     away = timeouts * lab.session_timeout
     trial.doing = f"ZooKeeper is away for {away:.1f} s"
@@ -74,15 +74,15 @@ def _restart(trial: Trial, lab: Lab, timeouts: float, said: dict[str, Answer]) -
     }
     trial.judge(lab)
     why = f"ZooKeeper was away for {away:.1f} s, which ends no session"
-    trial.require_same(lab, said, after, began, why)
-    said.update(after)
+    trial.require_same(lab, answers, after, began, why)
+    answers.update(after)
 
 
 def _replaced(
-    trial: Trial, lab: Lab, victims: Sequence[Node], said: dict[str, Answer]
+    trial: Trial, lab: Lab, victims: Sequence[Node], answers: dict[str, Answer]
 ) -> dict[str, Answer]:
     """Wait until the victims' numbers are free, and let newcomers claim them; the new answers."""
-    old = {said.pop(node.name).number for node in victims}
+    old = {answers.pop(node.name).number for node in victims}
     if not trial.wait_free(lab, old, lab.session_timeout + 2 * TICK + 2.0):
         trial.untested.append(
             f"ZooKeeper did not end the sessions of {listed(node.name for node in victims)}"
@@ -98,28 +98,28 @@ def _replaced(
 def frozen(trial: Trial) -> None:
     """Servers sleep past their timeout, and are woken by the requests that have queued."""
     with trial.lab(8, session_timeout=1.0) as lab:
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
         queued: list[Future[Answer]] = []
         for _ in range(2):
-            victims = trial.rng.sample([node for node in lab.nodes if node.name in said], 3)
+            victims = trial.rng.sample([node for node in lab.nodes if node.name in answers], 3)
             trial.doing = f"freezing {listed(node.name for node in victims)}"
             each(Node.pause, victims)
-            said |= _replaced(trial, lab, victims, said)
+            answers |= _replaced(trial, lab, victims, answers)
             queued += trial.ask_once(victims, 8)
             trial.pause(0.2)
             each(Node.resume, victims)
             wait(queued)
             trial.judge(lab)
-            said |= trial.ask(lab, victims, _bound(lab))
+            answers |= trial.ask(lab, victims, _bound(lab))
             trial.judge(lab)
         trial.figures["queued_requests"] = len(queued)
-        trial.require_no_leak(lab, said, _bound(lab))
+        trial.require_no_leak(lab, answers, _bound(lab))
 
 
 def cut_off(trial: Trial) -> None:
     """Servers behind a black hole, one of them asleep when it opens, while everybody asks."""
     with trial.lab(8, session_timeout=1.5) as lab:
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
         with lab.clients():
             trial.pause(0.3)
             victims = trial.rng.sample(lab.nodes, 4)
@@ -131,23 +131,23 @@ def cut_off(trial: Trial) -> None:
             # One that comes back has reserved timestamps, as the worker that another is by then.
             back, volleys = victims[1], Volleys(lab, lab.nodes)
             volleys.ask(back)
-            number = said[back.name].number
+            number = answers[back.name].number
             asleep.pause()
             for node, (kind, direction) in zip(victims, cuts, strict=True):
                 lab.partition(node.name, kind=kind, direction=direction)
-            said |= _replaced(trial, lab, victims, said)
+            answers |= _replaced(trial, lab, victims, answers)
             queued = trial.ask_once([asleep], 8)
             asleep.resume()
             wait(queued)
             trial.pause(1.0)
             trial.judge(lab)
-            rivals = [name for name, answer in said.items() if answer.number == number]
+            rivals = [name for name, answer in answers.items() if answer.number == number]
             if rivals:
                 trial.doing = f"asking {back.name}, which comes back, and {rivals[0]} for IDs"
                 volleys.duel(back, lab.node(rivals[0]), trial.stop)
             lab.heal()
             trial.doing = "the links are whole again"
-            said |= trial.ask(lab, victims, _bound(lab))
+            answers |= trial.ask(lab, victims, _bound(lab))
         trial.figures["cut_off"] = len(victims)
         trial.judge(lab)
-        trial.require_no_leak(lab, said, _bound(lab))
+        trial.require_no_leak(lab, answers, _bound(lab))

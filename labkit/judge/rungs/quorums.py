@@ -35,9 +35,9 @@ def ensemble(trial: Trial) -> None:
 def _servers_fail(trial: Trial) -> None:
     """The leader dies, freezes, is isolated; then a follower is."""
     with trial.lab(8, session_timeout=1.5, ensemble=3) as lab:
-        said = trial.ask(lab, lab.nodes, _TIMEOUT)
+        answers = trial.ask(lab, lab.nodes, _TIMEOUT)
         with lab.clients(lab.nodes):
-            _leader_dies(trial, lab, said)
+            _leader_dies(trial, lab, answers)
             _leader_freezes(trial, lab)
             _leader_is_isolated(trial, lab)
         trial.judge(lab)
@@ -69,14 +69,14 @@ def _answer_again(trial: Trial, lab: Lab, nodes: Sequence[Node]) -> dict[str, An
     return trial.ask(lab, nodes, lab.session_timeout + _RECOVERY)
 
 
-def _leader_dies(trial: Trial, lab: Lab, said: dict[str, Answer]) -> None:
+def _leader_dies(trial: Trial, lab: Lab, answers: dict[str, Answer]) -> None:
     leader = _leader(trial, lab)
     trial.doing = f"killing the leader, {leader.name}"
     began = lab.timeline.now()
     leader.kill()
     after = _answer_again(trial, lab, lab.nodes)
     trial.figures["answering_after_the_leaders_death_s"] = round(lab.timeline.now() - began, 2)
-    trial.require_same(lab, said, after, began, "The leader died, which ends no session")
+    trial.require_same(lab, answers, after, began, "The leader died, which ends no session")
     leader.start()
 
 
@@ -121,9 +121,9 @@ def _follower_is_isolated(trial: Trial, lab: Lab) -> None:
         trial.pause(0.6)
         lab.heal()
         _answer_again(trial, lab, lab.nodes)
-    said = _answer_again(trial, lab, lab.nodes)
+    answers = _answer_again(trial, lab, lab.nodes)
     trial.judge(lab)
-    trial.require_no_leak(lab, said, lab.session_timeout + _RECOVERY)
+    trial.require_no_leak(lab, answers, lab.session_timeout + _RECOVERY)
 
 
 def _leader_sleeps(trial: Trial) -> None:
@@ -132,8 +132,8 @@ def _leader_sleeps(trial: Trial) -> None:
         for silence in (SHORT, LONG):
             if not any(_sessions_end_early(trial, lab, silence) for _ in range(_TRIES)):
                 trial.untested.append("no session ended early although the leader had slept")
-        said = _answer_again(trial, lab, lab.nodes)
-        trial.require_no_leak(lab, said, lab.session_timeout + _RECOVERY)
+        answers = _answer_again(trial, lab, lab.nodes)
+        trial.require_no_leak(lab, answers, lab.session_timeout + _RECOVERY)
 
 
 def _sessions_end_early(trial: Trial, lab: Lab, silence: float) -> bool:

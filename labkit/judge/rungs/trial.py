@@ -170,9 +170,9 @@ class Trial:
         began = lab.timeline.now()
         with ThreadPoolExecutor(max(len(nodes), 1), thread_name_prefix="labkit-ask") as pool:
             asked = [pool.submit(self._ask_until, node, within) for node in nodes]
-            said = [future.result() for future in asked]
+            answers = [future.result() for future in asked]
         self._stop_if_cancelled()
-        for node, answer in zip(nodes, said, strict=True):
+        for node, answer in zip(nodes, answers, strict=True):
             if isinstance(answer, str):
                 self.fail(
                     f"{node.name} gave no number within {within:g} s: {answer}",
@@ -180,7 +180,7 @@ class Trial:
                     began,
                     node.name,
                 )
-        return {n.name: a for n, a in zip(nodes, said, strict=True) if isinstance(a, Answer)}
+        return {n.name: a for n, a in zip(nodes, answers, strict=True) if isinstance(a, Answer)}
 
     def _ask_until(self, node: Node, within: float) -> Answer | str:
         end = time.monotonic() + within
@@ -188,9 +188,9 @@ class Trial:
             try:
                 return node.answer()
             except NodeError as error:
-                said = f"it said {_reason(error)}."
+                reason = f"it said {_reason(error)}."
             if time.monotonic() > end or self.cancelled:
-                return said
+                return reason
             time.sleep(_AGAIN)
 
     def ask_once(self, nodes: Sequence[Node], times: int) -> list[Future[Answer]]:
@@ -299,10 +299,10 @@ class Trial:
         wanted = set(numbers)
         return self.until(lambda: not wanted & self.held(lab), timeout)
 
-    def require_no_leak(self, lab: Lab, said: Mapping[str, Answer], within: float) -> None:
+    def require_no_leak(self, lab: Lab, answers: Mapping[str, Answer], within: float) -> None:
         """Fail if, after `within` seconds, a number is held that no server answers."""
         began = lab.timeline.now()
-        wanted = {answer.number for answer in said.values()}
+        wanted = {answer.number for answer in answers.values()}
         if self.until(lambda: self.held(lab) == wanted, within):
             return
         if lost := sorted(self.held(lab) - wanted):
@@ -311,7 +311,7 @@ class Trial:
             if self._answers_now(lab, life.owner) == lost[0]:
                 self.untested.append(f"{keeper} lost its session: is this machine overloaded?")
                 return
-            mine = said.get(keeper)
+            mine = answers.get(keeper)
             says = f", which answers {mine.number}," if mine else ""
             self.fail(
                 f"{keeper}{says} holds number {lost[0]} too, and nobody answers it: it is lost "
@@ -321,7 +321,7 @@ class Trial:
                 keeper,
             )
         missing = sorted(wanted - self.held(lab))
-        names = [name for name, answer in said.items() if answer.number in missing]
+        names = [name for name, answer in answers.items() if answer.number in missing]
         self.fail(
             f"{listed(names)} answered {listed(missing)}, and ZooKeeper does not hold that.",
             lab,
@@ -335,10 +335,10 @@ class Trial:
             return lab.node(name or "").answer().number
         return None
 
-    def require_dense(self, lab: Lab, said: Mapping[str, Answer], begin: float) -> None:
+    def require_dense(self, lab: Lab, answers: Mapping[str, Answer], begin: float) -> None:
         """Fail unless the numbers are 1, 2, 3, … without a double and without a gap."""
         by_number: dict[int, list[str]] = {}
-        for name, answer in said.items():
+        for name, answer in answers.items():
             by_number.setdefault(answer.number, []).append(name)
         for number, names in sorted(by_number.items()):
             self.require(
@@ -350,11 +350,11 @@ class Trial:
                 begin,
                 ",".join(names),
             )
-        missing = sorted(set(range(1, len(said) + 1)) - by_number.keys())
+        missing = sorted(set(range(1, len(answers) + 1)) - by_number.keys())
         name = by_number[max(by_number)][0]
         self.require(
             not missing,
-            f"{name} has number {max(by_number)} though there are {len(said)} servers, and "
+            f"{name} has number {max(by_number)} though there are {len(answers)} servers, and "
             f"nobody has {listed(missing)}.",
             lab,
             begin,
