@@ -250,7 +250,7 @@ def _tell_states(me: Me, server: Any) -> None:
 
 
 def answers_are_held(world: World) -> str | None:
-    """Whoever has just answered a number holds it."""
+    """Whoever has just answered a number holds it, and in the end no other."""
     for actor in world.actors:
         number = actor.says("answers")
         if number is None:
@@ -259,6 +259,19 @@ def answers_are_held(world: World) -> str | None:
         if owner is None or (owner and owner != actor.session) or not actor.alive:
             who = "nobody" if owner is None else "another"
             return f"{actor.name} answers {number}, which {who} holds"
+    return _no_number_is_lost(world)
+
+
+def _no_number_is_lost(world: World) -> str | None:
+    """Nobody that has come to its end holds a number beside the one that it has answered last."""
+    for actor in world.actors:
+        number = actor.believes("answered")
+        if number is None or not actor.alive or not actor.rests:
+            continue
+        for name in world.children("/sequence"):
+            mine = world.owner(f"/sequence/{name}") == actor.session
+            if mine and name.isdecimal() and int(name) != number:
+                return f"{actor.name} answers {number}, and holds {name} too, which nobody is given"
     return None
 
 

@@ -278,6 +278,13 @@ class View:
         return self._seat.moment.done
 
     @property
+    def rests(self) -> bool:
+        """Whether its code has come to its end, and none of its threads can go on by itself."""
+        seat, moment = self._seat, self._seat.moment
+        goes_on = moment.calls or moment.pauses or moment.timers or seat.notices
+        return moment.done and seat.connected and not goes_on
+
+    @property
     def error(self) -> str:
         """How its code has ended, if by an exception."""
         return self._seat.moment.error

@@ -23,6 +23,7 @@ WRONG = [
     *(lock(getattr(locks, name)) for name in ("_losing", "_queueing_twice", "_watching_nothing")),
     numbers(ListCreateRetry),
     numbers(Sample),
+    numbers(SuspendedMeansStop),
 ]
 
 

@@ -48,6 +48,16 @@ def test_a_server_that_remembers_its_number_answers_one_that_nobody_holds() -> N
     assert found.schedule[4]["actors"][0]["differs"] == ["answered"]
 
 
+def test_a_number_whose_reply_was_lost_is_held_for_ever() -> None:
+    found = explore(SuspendedMeansStop)
+    assert found.violation == "node1 answers 2, and holds 1 too, which nobody is given"
+    assert len(found.schedule) == 8
+    assert [step["kind"] for step in found.schedule if step["fault"]] == ["reply lost"]
+    right = explore(ReadsProveNothing)  # gives back what it may have got
+    assert right.violation is None, str(right)
+    assert right.complete
+
+
 def test_a_server_that_asks_is_right_with_one_fault() -> None:
     found = explore(SuspendedMeansStop, nodes=2, requests=1, faults=1)
     assert found.violation is None, str(found)

@@ -89,7 +89,7 @@ def test_what_the_search_found_is_told_and_the_climb_ends_as_it_does() -> None:
 
 
 def test_a_search_that_finds_nothing_says_so() -> None:
-    found = search(CLIMBS / "suspended_means_stop.py", lambda what, fraction: None)
+    found = search(CLIMBS / "reads_prove_nothing.py", lambda what, fraction: None)
     assert found is not None
     climbed = Climb("x", 1, 1, (), found)
     assert re.search(
