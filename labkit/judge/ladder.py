@@ -27,7 +27,7 @@ TOP = len(RUNGS)
 _ROOM = 5  # labs, about, that trials side by side may have
 _BUSY = 2  # the same on a machine that has other work for all its cores
 _LOOK = 0.1  # seconds between two reports of progress
-_SEARCH = 5.0  # seconds for the search before a climb
+SEARCH = 5.0  # seconds for the search before a climb
 _LEAVE = 5.0  # seconds for an interrupted trial to leave
 
 
@@ -196,7 +196,7 @@ def search(claim: Claim, progress: Progress) -> Explored | None:
     if claim in ALGORITHMS:
         return None
     try:
-        return explore(claim, seconds=_SEARCH, progress=progress, show=lambda text: None)
+        return explore(claim, seconds=SEARCH, progress=progress, show=lambda text: None)
     except LabError:
         return None
 
