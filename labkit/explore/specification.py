@@ -90,7 +90,7 @@ class Specification:
         number = len(self.bodies)
         who = f"{number} {self.what}{'s' if number > 1 else ''}"
         who += f", {self.each}" if self.each else ""
-        kinds = " or ".join(_KINDS[kind] for kind in self.kinds)
+        kinds = " or ".join(_KINDS.get(kind, kind) for kind in self.kinds)
         many = "one fault" if self.faults == 1 else f"up to {self.faults} faults"
         faults = f"{many} ({kinds})" if self.faults else "no fault"
         often = "once" if self.hurries == 1 else f"{self.hurries} times"
