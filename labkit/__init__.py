@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from labkit.lazy import names_of
 
 if TYPE_CHECKING:
+    from labkit.course.growing import my_server as my_server
     from labkit.course.predict import predict as predict
     from labkit.course.task import exercise as exercise
     from labkit.course.task import progress as progress

@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import TextIO
 
@@ -38,10 +39,14 @@ class Outcome(StrEnum):
 
 @dataclass
 class Record:
-    """Outcomes by an exercise's id; by a question, what was predicted and whether it was right."""
+    """Outcomes by an exercise's id; by a question, what was predicted and whether it was right.
+
+    `rungs` are those on which the reader's own server has held.
+    """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     predictions: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    rungs: set[int] = field(default_factory=set)
 
     def solve(self, exercise: str, outcome: Outcome) -> None:
         """Note a try."""
@@ -52,9 +57,22 @@ class Record:
         """Note a prediction, unless there was one."""
         self.predictions.setdefault(question, (said, right))
 
+    def climb(self, rungs: Iterable[int]) -> None:
+        """Note the rungs on which the reader's server has held."""
+        self.rungs.update(rungs)
+
+    @property
+    def height(self) -> int:
+        """The rung on which it stands: it has held on it, and on all below."""
+        return next(rung for rung in count() if rung + 1 not in self.rungs)
+
     def to_json(self) -> str:
         return json.dumps(
-            {"outcomes": self.outcomes, "predictions": self.predictions},
+            {
+                "outcomes": self.outcomes,
+                "predictions": self.predictions,
+                "rungs": sorted(self.rungs),
+            },
             indent=1,
             ensure_ascii=False,
         )
@@ -70,6 +88,7 @@ class Record:
                     str(question): (str(answer), bool(right))
                     for question, (answer, right) in said["predictions"].items()
                 },
+                {int(rung) for rung in said.get("rungs", ())},
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("it is no record") from error

@@ -186,36 +186,37 @@ class _PageRun:
                 await manager.cleanup_resources()
 
     async def _cells(self) -> None:
-        recordings = list(_recordings(self._notebook))
+        recordings = _recordings(self._notebook)
         done = 0
         # Here and not below, where a kernel that ends too early leaves a traceback at exit.
         await self._client.async_start_new_kernel_client()
         async with self._client.async_setup_kernel():
             for at, cell in enumerate(self._notebook.cells):
                 self._at = at
-                for recording in recordings:
-                    await self._record(recording, at)
                 await self._client.async_execute_cell(cell, at)
+                if at in recordings:
+                    await self._record(recordings[at])
                 if cell.cell_type == "code" and cell.source.strip():
                     done += 1
                     if self._progress:
                         self._progress(self._page, done, len(self._page.code))
             self._at += 1
-            for recording in recordings:
-                await self._record(recording, self._at)
             await self._probe(_LEFTOVERS)
 
-    async def _record(self, recording: _Recording, at: int) -> None:
-        if at == recording.start:
-            await self._probe(f"_labkit_lab, _labkit_now = {recording.since()}")
-        elif at == recording.end:
-            shown = await self._probe(recording.replay())
-            self._notebook.cells[recording.controls].outputs += [
-                nbformat.v4.new_output(
-                    "display_data", output.data, metadata={"labkit": "recording"}
-                )
-                for output in shown
-            ]
+    async def _record(self, lab: str) -> None:
+        """Show beside the controls what has happened to their lab so far.
+
+        Nobody moves a slider when a page runs headless. What later cells do is not shown here: it
+        would answer the questions that stand in between.
+        """
+        shown = await self._probe(
+            "from labkit.see.replay import replay as _labkit_replay\n"
+            f"_labkit_replay(({lab}).timeline)"
+        )
+        self._notebook.cells[self._at].outputs += [
+            nbformat.v4.new_output("display_data", output.data, metadata={"labkit": "recording"})
+            for output in shown
+        ]
 
     async def _probe(self, source: str) -> list[NotebookNode]:
         """What a piece of code displays that is none of the page's."""
@@ -247,48 +248,13 @@ if _labkit_lab.all_open():
 """
 
 
-@dataclass(frozen=True)
-class _Recording:
-    """The section around a page's controls: what happens in it is shown where the controls are.
-
-    Nobody moves a slider when a page runs headless, but the same section breaks the same things
-    by plain calls.
-    """
-
-    controls: int  # the index of the cell
-    start: int
-    end: int
-    lab: str  # the expression that the controls were made for
-
-    def since(self) -> str:
-        return (
-            f"(({self.lab}), ({self.lab}).timeline.now()) if {self.lab!r} in globals() "
-            "else (None, 0.0)"
-        )
-
-    def replay(self) -> str:
-        # Where nothing was done, all that was done before is more to look at.
-        return (
-            "from labkit.see.replay import replay as _labkit_replay\n"
-            f"_labkit_events = ({self.lab}).timeline\n"
-            f"_labkit_now = _labkit_now if _labkit_lab is ({self.lab}) else 0.0\n"
-            "_labkit_done = any(e.kind == 'verb' and e.t > _labkit_now for e in _labkit_events)\n"
-            "_labkit_replay(_labkit_events, since=_labkit_now if _labkit_done else None)"
-        )
-
-
-def _recordings(notebook: NotebookNode) -> Iterator[_Recording]:
-    cells = notebook.cells
-    starts = [
-        index
-        for index, cell in enumerate(cells)
-        if cell.cell_type == "markdown" and re.match(r"#{1,2} ", cell.source)
-    ]
-    for index, cell in enumerate(cells):
-        if cell.cell_type == "code" and "controls" in tags(cell) and (lab := _controlled(cell)):
-            start = max((s for s in starts if s < index), default=0)
-            end = min((s for s in starts if s > index), default=len(cells))
-            yield _Recording(index, start, end, lab)
+def _recordings(notebook: NotebookNode) -> dict[int, str]:
+    """The cells with controls, and the expression for the lab that each was made for."""
+    return {
+        index: lab
+        for index, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and "controls" in tags(cell) and (lab := _controlled(cell))
+    }
 
 
 def _controlled(cell: NotebookNode) -> str | None:

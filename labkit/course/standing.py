@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from labkit.course.page import Cell, Text, calls, exercise_calls, files
 from labkit.course.record import Book, Outcome, Record
 from labkit.files import Unreadable
+from labkit.judge.ladder import TOP
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Standing:
         if outcome is not Outcome.NOT_ATTEMPTED:
             self._book.note(lambda record: record.solve(exercise, outcome))
 
+    def climb(self, rungs: Iterable[int]) -> None:
+        """The reader's server has held on these rungs of the ladder."""
+        self._book.note(lambda record: record.climb(rungs))
+
     def told(self) -> str:
         """The page in a line, and the whole course where something is kept."""
         record = self._book.read()
@@ -70,6 +75,8 @@ class Standing:
         if total := len(here.questions):
             made, right = here.made(record), here.right(record)
             text += f" **Predictions:** {made} of {total} made, {right} right."
+        if record.rungs:
+            text += f" **Your server** stands on rung {record.height} of {TOP}."
         if where := self._book.where:
             text += f"\n\n**The whole course:** {_in_words(_course(), record)} {where}"
         return text

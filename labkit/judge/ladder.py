@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from labkit.errors import ConfigError, LabError
@@ -83,8 +84,9 @@ class Climb:
 
     @property
     def reached(self) -> int:
-        """The last rung of an unbroken green row from 1; 0 if the first was not green."""
-        return next((s.rung.number - 1 for s in self.steps if not s.ok), len(self.steps))
+        """The last rung of an unbroken green row; 0 if the first was not green."""
+        green = list(takewhile(lambda step: step.ok, self.steps))
+        return green[-1].rung.number if green else 0
 
     @property
     def ok(self) -> bool:
@@ -107,6 +109,9 @@ class Climb:
         red = self.first_red
         if red is None:
             top = "the top" if self.goal == TOP else f"rung {self.goal}, as far as it was to go"
+            if len(self.steps) < self.goal:
+                tried = ", ".join(str(step.rung.number) for step in self.steps)
+                return f"{self.name} holds on rung{'s'[: len(self.steps) - 1]} {tried}."
             return f"{self.name} stands on {top}."
         return (
             f"{self.name} falls on rung {red.rung.number}, {red.rung.name}: {red.verdict} "
@@ -163,12 +168,15 @@ def climb(
     claim: Claim,
     *,
     rung: int | None = None,
+    only: Collection[int] = (),
     every: bool = False,
     seed: int = 1,
     backend: str | None = None,
     progress: Progress | None = None,
 ) -> Climb:
     """Climb from rung 1 to `rung` (the top, if None), until the first rung that is not green.
+
+    With `only`, it is put on these rungs alone. A class with a `__climbed__` is told how it went.
 
     `claim` is a class, a file's path or `path:Class`, or the name of an algorithm, as for `Lab`;
     with `every`, all rungs are tried. Trials go on side by side, each in labs of its own, but for
@@ -177,15 +185,19 @@ def climb(
     searched before, for at most five seconds.
     Raises `ConfigError` for a rung that there is not, and whatever keeps a lab from starting.
     """
-    goal = TOP if rung is None else rung
-    if not 1 <= goal <= TOP:
+    goal = max(only, default=TOP if rung is None else rung)
+    if not 1 <= min(only, default=goal) <= goal <= TOP:
         raise ConfigError(f"There are rungs 1 to {TOP}, and not {goal}.")
+    wanted = [one for one in RUNGS[:goal] if not only or one.number in only]
     with progress_bar("ladder") as report:
-        searched = search(claim, progress or report)
-        rungs = sorted(RUNGS[:goal], key=lambda one: (one.measures, one.number > 4, -one.seconds))
+        searched = None if only else search(claim, progress or report)
+        rungs = sorted(wanted, key=lambda one: (one.measures, one.number > 4, -one.seconds))
         side = SideBySide([Attempt(one, Trial(claim, seed, one.number, backend)) for one in rungs])
         steps = side.run(every, progress or report)
-    return Climb(named(claim), seed, goal, tuple(steps), searched)
+    done = Climb(named(claim), seed, goal, tuple(steps), searched)
+    if (tell := getattr(claim, "__climbed__", None)) is not None:
+        tell([step.rung.number for step in steps if step.ok])
+    return done
 
 
 def search(claim: Claim, progress: Progress) -> Explored | None:

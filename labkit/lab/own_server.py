@@ -27,8 +27,21 @@ def claim_environment(claim: str | Path | type) -> dict[str, str]:
     return {"CLAIM": f"{origin}:{program.cls}", "CLAIM_SOURCE": packed}
 
 
+def written(cls: type) -> str:
+    """A class of a cell as text for a file: what it uses, and its own lines, without its base.
+
+    Raises `ConfigError` for what a file cannot have.
+    """
+    try:
+        return "\n".join(piece.text.strip() for piece in _Extract(cls).program().pieces).strip()
+    except BadProgram as error:
+        raise ConfigError(str(error)) from None
+
+
 def _program(claim: object) -> Program:
     if isinstance(claim, type):
+        if isinstance(whole := getattr(claim, "__program__", None), Program):
+            return whole  # it was loaded from that, and is more than its own lines
         require_server(claim)
         return Extract(claim).program()
     if isinstance(claim, str | Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from html import escape
 from itertools import zip_longest
@@ -71,6 +71,7 @@ def ladder(
     claim: Claim,
     *,
     rung: int | None = None,
+    only: Collection[int] = (),
     every: bool = False,
     seed: int = 1,
     backend: str | None = None,
@@ -79,10 +80,10 @@ def ladder(
 
     `claim` is a class, a file (`"my_server.py"`, `"my_server.py:MyServer"`) or the name of an
     algorithm. It climbs from rung 1 to `rung` (the top, if None) until the first one that is not
-    green; with `every`, it tries all of them. The same `seed` does the same to the servers.
-    Interrupt ends it, and leaves nothing running.
+    green; with `every`, it tries all of them; with `only`, just these. The same
+    `seed` does the same to the servers. Interrupt ends it, and leaves nothing running.
     """
-    done = climb(claim, rung=rung, every=every, seed=seed, backend=backend)
+    done = climb(claim, rung=rung, only=only, every=every, seed=seed, backend=backend)
     return _Climb(**{field.name: getattr(done, field.name) for field in fields(done)})
 
 

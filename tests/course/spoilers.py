@@ -2,7 +2,8 @@
 
 Pure: a page and the labels of its diagrams in, problems out. What counts is all text above the
 question: headings, sentences, comments in code, pictures' alternative texts, diagrams' labels. What
-is true is taken from the saved output of the reveal.
+is true is taken from the saved output of the reveal. A saved picture may show nothing that a later
+cell has done.
 
 A sentence gives an answer away if it has
 - words that the page itself names as telling, in the metadata of the question's cell;
@@ -28,10 +29,12 @@ import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
+from typing import Any
 
 from nbformat import NotebookNode
 
-from labkit.course.page import Page, calls
+from labkit.course.page import Page, calls, tags
+from labkit.see.scene import MIME
 
 _ENDINGS = re.compile(r"(?:ing|ed|es|e|s|ly)$")
 _SMALL = re.findall(
@@ -103,6 +106,132 @@ def problems(page: Page, labels: Mapping[str, Sequence[str]]) -> list[str]:
         for question in questions(page)
         for problem in _problems(page, question, labels)
     ]
+
+
+# --- saved pictures ---------------------------------------------------------------------------
+
+_BY = {  # the calls that do what is drawn as done to a server, where they are named otherwise
+    "kill": ("kill", "scale", "power_cut"),
+    "stop": ("stop", "restart"),
+    "start": ("start", "restart", "scale", "again", "join"),
+}
+
+
+def later_deeds(page: Page) -> Iterator[str]:
+    """What saved controls show that only a later cell has done, by the data of the picture.
+
+    They end before each picture below of the same lab, and what was done to a server in them is
+    something that a cell above can have done since the lab was made.
+    """
+    cells = page.notebook.cells
+    labs = [at for at, cell in enumerate(cells) if _makes_lab(cell)]
+    for at, cell in enumerate(cells):
+        if cell.cell_type != "code" or "controls" not in tags(cell):
+            continue
+        made = max((lab for lab in labs if lab <= at), default=0)
+        gone = min((lab for lab in labs if lab > at), default=len(cells))
+        below = [shown["until"] for later in cells[at + 1 : gone] for shown in _pictures(later)]
+        for shown in _pictures(cell):
+            for until in below:
+                if shown["until"] >= until:
+                    yield (
+                        f"{page.path.name}, cell {at + 1}: the controls were saved at "
+                        f"{shown['until']} s, and a picture below at {until} s"
+                    )
+            for verb in sorted(_done(shown)):
+                if not any(_can(above, verb) for above in cells[made : at + 1]):
+                    yield f"{page.path.name}, cell {at + 1}: no cell above has done: {verb}"
+
+
+def _makes_lab(cell: NotebookNode) -> bool:
+    return bool(calls(cell, "Lab.only") or calls(cell, "Lab") or calls(cell, "follow"))
+
+
+def _pictures(cell: NotebookNode) -> Iterator[Mapping[str, Any]]:
+    for output in cell.get("outputs", []):
+        if MIME in output.get("data", {}):
+            yield output.data[MIME]
+
+
+def _done(shown: Mapping[str, Any]) -> set[str]:
+    """The verbs that a picture's marks name."""
+    return {verb for lane in shown["lanes"] for _, verb in lane["marks"]} - {"session ends"}
+
+
+def _can(cell: NotebookNode, verb: str) -> bool:
+    return cell.cell_type == "code" and any(calls(cell, call) for call in _BY.get(verb, {verb}))
+
+
+# --- where the truth comes from ---------------------------------------------------------------
+
+
+def unmeasured(page: Page) -> Iterator[str]:
+    """The reveals of a page whose truth is not taken from its run.
+
+    A truth is measured if it comes, by whatever names, from something that the lab does; or if it
+    is a word, and the run decides which of several reveals is reached. One that is reckoned by
+    a rule (a majority, from a number of members) is not.
+    """
+    known: dict[str, set[str]] = {}
+    for at, cell in enumerate(page.notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        _learn(tree, known)
+        reveals = [call for call in calls(cell, "reveal") if call.args]
+        for call in reveals:
+            truth = call.args[0]
+            decided = isinstance(truth, ast.Constant) and len(reveals) > 1
+            reckoned = any(isinstance(node, ast.FloorDiv) for node in ast.walk(truth))
+            if reckoned or not (decided or _runs(_names(truth), known)):
+                said = ast.unparse(truth)
+                yield f"{page.path.name}, cell {at + 1}: reveal({said}) takes no truth from the run"
+
+
+def _learn(tree: ast.AST, known: dict[str, set[str]]) -> None:
+    """Note for each name what it is made from; what is imported from the lab is the run itself."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=module) if (module or "").startswith("labkit"):
+                known.update({alias.asname or alias.name: {_RUN} for alias in node.names})
+            case ast.Assign(targets=targets, value=value):
+                for name in {name for target in targets for name in _names(target)}:
+                    known.setdefault(name, set()).update(_names(value))
+            case (
+                ast.AugAssign(target=target, value=value)
+                | ast.NamedExpr(target=target, value=value)
+            ):
+                for name in _names(target):
+                    known.setdefault(name, set()).update(_names(value))
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                for name in _names(target):
+                    known.setdefault(name, set()).update(_names(value))
+            case ast.With(items=items):
+                for item in items:
+                    for name in _names(item.optional_vars) if item.optional_vars else ():
+                        known.setdefault(name, set()).update(_names(item.context_expr))
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                known.setdefault(name, set()).update(_names(node))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args):
+                known.setdefault(name, set()).update(n for arg in args for n in _names(arg))
+
+
+_RUN = "(the run)"
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _runs(names: set[str], known: Mapping[str, set[str]]) -> bool:
+    seen: set[str] = set()
+    while names:
+        seen |= names
+        names = set().union(*(known.get(name, set()) for name in names)) - seen
+    return _RUN in seen
+
+
+# --- the words of an answer -------------------------------------------------------------------
 
 
 def _problems(page: Page, question: Question, labels: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.text import Text
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from spoilers import problems, questions
+from spoilers import later_deeds, problems, questions, unmeasured
 
 from labkit.course import page as course
 from labkit.course.page import Page
@@ -47,6 +47,16 @@ def labels() -> dict[str, list[str]]:
 @pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
 def test_no_answer_stands_above_its_question(page: Page, labels: dict[str, list[str]]) -> None:
     assert problems(page, labels) == []
+
+
+@pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
+def test_saved_controls_show_nothing_that_a_later_cell_has_done(page: Page) -> None:
+    assert list(later_deeds(page)) == []
+
+
+@pytest.mark.parametrize("page", COURSE, ids=lambda page: page.path.stem)
+def test_every_reveal_takes_its_truth_from_the_run(page: Page) -> None:
+    assert list(unmeasured(page)) == []
 
 
 def test_half_of_the_questions_ask_for_a_number_or_an_order() -> None:

@@ -87,7 +87,7 @@ def _plain(
         yield code
         yield _text(
             "*In the notebook, this is a panel of sliders and buttons over the running servers. "
-            "Here is what happened to them when the page was run. To break them yourself: "
+            "Here is what had happened to them until then. To break them yourself: "
             f"`make lab`, and open page {page.number}.*"
         )
         yield shown
