@@ -25,7 +25,7 @@ from labkit.course import record
 from labkit.course.markup import Words
 from labkit.course.standing import standing
 from labkit.errors import ConfigError
-from labkit.lab.claim import written
+from labkit.lab.own_server import written
 from labkit.node.program import Program
 from labkit.servers.system import put
 

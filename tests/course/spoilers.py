@@ -168,9 +168,9 @@ def _can(cell: NotebookNode, verb: str) -> bool:
 def unmeasured(page: Page) -> Iterator[str]:
     """The reveals of a page whose truth is not taken from its run.
 
-    A truth is measured if it comes, by whatever names, from something that the lab does; or if it
-    is a word, and the run decides which of several reveals is reached. One that is reckoned by
-    a rule (a majority, from a number of members) is not.
+    A truth is measured if it comes, by whatever names, from something that the lab or the page's
+    own functions do; or if it is a word, and the run decides which of several reveals is reached.
+    One that is reckoned by a rule (a majority, from a number of members) is not.
     """
     known: dict[str, set[str]] = {}
     for at, cell in enumerate(page.notebook.cells):
@@ -206,14 +206,35 @@ def _learn(tree: ast.AST, known: dict[str, set[str]]) -> None:
             case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
                 for name in _names(target):
                     known.setdefault(name, set()).update(_names(value))
+                _decide(node, _names(value), known)
             case ast.With(items=items):
                 for item in items:
                     for name in _names(item.optional_vars) if item.optional_vars else ():
                         known.setdefault(name, set()).update(_names(item.context_expr))
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                known.setdefault(name, set()).update(_names(node))
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name)), args=args):
+                known[name] = {_RUN}
+            case ast.Import(names=names):
+                known.update({alias.asname or alias.name: {_RUN} for alias in names})  # a clock
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=args):
                 known.setdefault(name, set()).update(n for arg in args for n in _names(arg))
+            case ast.Call(func=ast.Attribute() as called):
+                for arg in [*node.args, *(word.value for word in node.keywords)]:
+                    if isinstance(arg, ast.Attribute):  # such as watch=notices.append
+                        for name in _names(arg):
+                            known.setdefault(name, set()).update(_names(called))
+            case ast.If(test=value) | ast.While(test=value):
+                _decide(node, _names(value), known)
+            case ast.Try(body=body):
+                _decide(node, {name for line in body for name in _names(line)}, known)
+
+
+def _decide(block: ast.AST, by: set[str], known: dict[str, set[str]]) -> None:
+    """What is assigned in a block is made from what decides whether the block runs, too."""
+    for node in ast.walk(block):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets += [node.target] if isinstance(node, ast.AugAssign) else []
+        for name in {name for target in targets for name in _names(target)}:
+            known.setdefault(name, set()).update(by)
 
 
 _RUN = "(the run)"

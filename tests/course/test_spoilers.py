@@ -19,6 +19,7 @@ from spoilers import later_deeds, problems, questions, unmeasured
 from labkit.course import page as course
 from labkit.course.page import Page
 from labkit.see import style
+from labkit.see.scene import MIME
 
 COURSE = course.pages()
 IMG = Path(__file__).parents[2] / "img"
@@ -168,3 +169,58 @@ def test_questions_are_read_from_the_code() -> None:
     ]
     read = nbformat.from_dict(page(OPTIONS, "?").notebook)
     assert next(questions(Page(Path("x"), read))).tells == ("zebra",)
+
+
+# --- what saved controls show, and where a truth comes from -----------------------------------
+
+
+def drawn(
+    source: str, until: float, *marks: tuple[float, str], controls: bool = False
+) -> NotebookNode:
+    """A cell with a saved picture of one node."""
+    lanes = [{"name": "node1", "marks": [list(mark) for mark in marks]}]
+    shown = new_output("display_data", {MIME: {"until": until, "lanes": lanes}})
+    tagged = {"tags": ["controls"]} if controls else {}
+    return new_code_cell(source, outputs=[shown], metadata=tagged)
+
+
+def with_controls(*marks: tuple[float, str], until: float = 3.0, above: str = "") -> Page:
+    cells = [
+        new_code_cell(f"lab = Lab.only(nodes=1)\n{above}"),
+        drawn("controls(lab)", until, *marks, controls=True),
+        new_code_cell("lab.node(1).kill()"),
+        drawn("assignment(lab.history())", 5.0, (4.0, "kill")),
+    ]
+    return Page(Path("07-planted.ipynb"), new_notebook(cells=cells))
+
+
+def test_controls_that_show_a_later_kill_are_found() -> None:
+    late = list(later_deeds(with_controls((4.0, "kill"), until=5.0)))
+    assert len(late) == 2
+    assert "saved at 5.0 s" in late[0]
+    assert "no cell above has done: kill" in late[1]
+
+
+def test_controls_as_they_were_at_their_cell_are_let_pass() -> None:
+    assert list(later_deeds(with_controls())) == []
+    killed = with_controls((2.0, "kill"), (2.5, "session ends"), above="lab.node(1).kill()")
+    assert list(later_deeds(killed)) == []
+
+
+@pytest.mark.parametrize(
+    ("above", "reveal", "ok"),
+    [
+        ("", "p.reveal(4)", False),
+        ("four = 2 + 2", "p.reveal(four)", False),
+        ("voters = lab.zk.get('/config').count('voter')", "p.reveal(voters // 2 + 1)", False),
+        ("numbers = [node.sequence() for node in lab.nodes]", "p.reveal(len(set(numbers)))", True),
+        ("def ask():\n    return lab.node(1).sequence()", "p.reveal(ask())", True),
+        ("seen = []\nlab.zk.get('/light', watch=seen.append)", "p.reveal(len(seen))", True),
+        ("", "try:\n    lab.zk.set()\n    p.reveal('yes')\nexcept E:\n    p.reveal('no')", True),
+    ],
+)
+def test_a_truth_comes_from_the_run(above: str, reveal: str, ok: bool) -> None:
+    set_up = "from labkit import Lab\nlab = Lab.only()"
+    cells = [new_code_cell(source) for source in (set_up, above, reveal)]
+    found = list(unmeasured(Page(Path("07-planted.ipynb"), new_notebook(cells=cells))))
+    assert (found == []) is ok
