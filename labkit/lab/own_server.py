@@ -33,7 +33,7 @@ def written(cls: type) -> str:
     Raises `ConfigError` for what a file cannot have.
     """
     try:
-        return "\n".join(piece.text.strip() for piece in _Extract(cls).program().pieces).strip()
+        return "\n".join(piece.text.strip() for piece in Extract(cls).program().pieces).strip()
     except BadProgram as error:
         raise ConfigError(str(error)) from None
 
