@@ -113,7 +113,7 @@ def problems(page: Page, labels: Mapping[str, Sequence[str]]) -> list[str]:
 _BY = {  # the calls that do what is drawn as done to a server, where they are named otherwise
     "kill": ("kill", "scale", "power_cut"),
     "stop": ("stop", "restart"),
-    "start": ("start", "restart", "scale", "again", "join"),
+    "start": ("start", "restart", "scale", "again", "join", "add_node"),
 }
 
 
@@ -170,7 +170,6 @@ def unmeasured(page: Page) -> Iterator[str]:
 
     A truth is measured if it comes, by whatever names, from something that the lab or the page's
     own functions do; or if it is a word, and the run decides which of several reveals is reached.
-    One that is reckoned by a rule (a majority, from a number of members) is not.
     """
     known: dict[str, set[str]] = {}
     for at, cell in enumerate(page.notebook.cells):
@@ -182,8 +181,7 @@ def unmeasured(page: Page) -> Iterator[str]:
         for call in reveals:
             truth = call.args[0]
             decided = isinstance(truth, ast.Constant) and len(reveals) > 1
-            reckoned = any(isinstance(node, ast.FloorDiv) for node in ast.walk(truth))
-            if reckoned or not (decided or _runs(_names(truth), known)):
+            if not (decided or _runs(_names(truth), known)):
                 said = ast.unparse(truth)
                 yield f"{page.path.name}, cell {at + 1}: reveal({said}) takes no truth from the run"
 
