@@ -211,6 +211,10 @@ def _learn(tree: ast.AST, known: dict[str, set[str]]) -> None:
                         known.setdefault(name, set()).update(_names(item.context_expr))
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 known[name] = {_RUN}
+                for call in ast.walk(node):  # what it notes while it runs
+                    match call:
+                        case ast.Call(func=ast.Attribute(value=ast.Name(id=kept), attr="append")):
+                            known.setdefault(kept, set()).add(_RUN)
             case ast.Import(names=names):
                 known.update({alias.asname or alias.name: {_RUN} for alias in names})  # a clock
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"), args=args):
