@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from labkit.errors import LabError
 from labkit.lab.urls import link
@@ -24,6 +24,13 @@ from labkit.servers.base import Endpoint, wait_until
 from labkit.servers.ports import Ports, is_free
 
 _TIMEOUT = 60.0  # seconds in which Voilà starts, or ends
+
+_LOOKS = {"theme": "dark", "show_tracebacks": True}
+_TITLE = "ZooKeeper Sequence Lab"
+_HEAD = f"""\
+<style>body {{ zoom: 1.5 }}</style>
+
+# {_TITLE}"""  # so large that the last row of a room can read it
 
 _CODE = """\
 from labkit import Lab, controls
@@ -49,10 +56,11 @@ def show(tell: Callable[[str], object], browser: bool, **arguments: object) -> N
     settings["tornado_settings"] = {"disable_check_xsrf": True}
     with tempfile.TemporaryDirectory(prefix="labkit-page-") as home:
         page, log = Path(home, "lab.ipynb"), Path(home, "log")
-        nbformat.write(new_notebook(cells=[new_code_cell(_CODE.format(arguments=said))]), page)
+        cells = [new_markdown_cell(_HEAD), new_code_cell(_CODE.format(arguments=said))]
+        nbformat.write(new_notebook(cells=cells, metadata={"title": _TITLE}), page)
         # In a file: a command line can be read by all users of a machine.
         page.with_name("voila.json").write_text(
-            json.dumps({"Voila": settings, "VoilaConfiguration": {"show_tracebacks": True}})
+            json.dumps({"Voila": settings, "VoilaConfiguration": _LOOKS})
         )
         with log.open("w") as sink:
             # Out of the reach of Ctrl-C, at which it would ask whether that is meant.

@@ -20,6 +20,10 @@ ARTIFACTS = Path(__file__).parent.parent.parent / "artifacts"
 LABKIT = Path(sys.executable).with_name("labkit")
 
 
+SIZE = """of => parseFloat(getComputedStyle(of).fontSize)
+  * (of.getBoundingClientRect().height / of.offsetHeight)"""
+
+
 def test_a_tab_has_a_lab_that_ends_with_it(chromium: Browser, tmp_path: Path) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     settings = {
@@ -49,6 +53,10 @@ def test_a_tab_has_a_lab_that_ends_with_it(chromium: Browser, tmp_path: Path) ->
         for node in ("node1", "node2", "node3"):  # clients ask from the start
             answer = picture.locator(f'[data-node="{node}"] [data-word="both"]')
             expect(answer.first).to_be_attached(timeout=60_000)
+        assert page.title() == page.get_by_role("heading").inner_text() == "ZooKeeper Sequence Lab"
+        ground = "getComputedStyle(document.body).backgroundColor"
+        assert max(int(part) for part in re.findall(r"\d+", page.evaluate(ground))) < 60  # dark
+        assert page.locator(".lk-who b").first.evaluate(SIZE) >= 18  # pixels of the screen
         page.get_by_role("slider").first.press("ArrowLeft")
         expect(page.get_by_text("2 nodes alive: done")).to_be_visible(timeout=30_000)
         page.screenshot(path=ARTIFACTS / "projector.png")
