@@ -170,6 +170,7 @@ def unmeasured(page: Page) -> Iterator[str]:
 
     A truth is measured if it comes, by whatever names, from something that the lab or the page's
     own functions do; or if it is a word, and the run decides which of several reveals is reached.
+    One that is reckoned by a rule (a majority, from a number of members) is not.
     """
     known: dict[str, set[str]] = {}
     for at, cell in enumerate(page.notebook.cells):
@@ -181,7 +182,8 @@ def unmeasured(page: Page) -> Iterator[str]:
         for call in reveals:
             truth = call.args[0]
             decided = isinstance(truth, ast.Constant) and len(reveals) > 1
-            if not (decided or _runs(_names(truth), known)):
+            reckoned = any(isinstance(node, ast.FloorDiv) for node in ast.walk(truth))
+            if reckoned or not (decided or _runs(_names(truth), known)):
                 said = ast.unparse(truth)
                 yield f"{page.path.name}, cell {at + 1}: reveal({said}) takes no truth from the run"
 

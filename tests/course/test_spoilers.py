@@ -212,6 +212,7 @@ def test_controls_as_they_were_at_their_cell_are_let_pass() -> None:
     [
         ("", "p.reveal(4)", False),
         ("four = 2 + 2", "p.reveal(four)", False),
+        ("voters = lab.zk.get('/config').count('voter')", "p.reveal(voters // 2 + 1)", False),
         ("numbers = [node.sequence() for node in lab.nodes]", "p.reveal(len(set(numbers)))", True),
         ("def ask():\n    return lab.node(1).sequence()", "p.reveal(ask())", True),
         ("seen = []\nlab.zk.get('/light', watch=seen.append)", "p.reveal(len(seen))", True),
