@@ -111,7 +111,7 @@ def problems(page: Page, labels: Mapping[str, Sequence[str]]) -> list[str]:
 # --- saved pictures ---------------------------------------------------------------------------
 
 _BY = {  # the calls that do what is drawn as done to a server, where they are named otherwise
-    "kill": ("kill", "scale", "power_cut"),
+    "kill": ("kill", "scale", "power_cut", "die"),
     "stop": ("stop", "restart"),
     "start": ("start", "restart", "scale", "again", "join", "add_node"),
 }
