@@ -440,6 +440,11 @@ def test_explore_refuses_a_file_without_a_server(
     assert said in str(error.value)
 
 
+def test_explore_takes_files_only() -> None:
+    with pytest.raises(ConfigError, match="only a file's schedules are searched"):
+        explored("lowest-free")
+
+
 def test_explore_ends_code_that_does_not_come_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

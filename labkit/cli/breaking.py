@@ -87,7 +87,7 @@ def ladder(server: str, as_json: bool, **settings: Any) -> int:
 
 
 @click.command()
-@click.argument("server", metavar="FILE.py[:CLASS]|NAME")
+@click.argument("server", metavar="FILE.py[:CLASS]")
 @click.option("--nodes", type=options.number(1, 8), default=2, help="How many nodes, 1 to 8.")
 @click.option(
     "--requests",

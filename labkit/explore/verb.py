@@ -118,7 +118,10 @@ def _in_file(code: str | Path, nodes: int, requests: int, faults: int) -> tuple[
     with _config_errors():
         program = program_in_file(code)
     if program is None:
-        raise ConfigError(f"{code} is no file with a server: 'my_server.py:MyServer'.")
+        raise ConfigError(
+            f"{code} is no file with a server, and only a file's schedules are searched: "
+            "'my_server.py:MyServer'."
+        )
 
     def make() -> Specification:
         try:
