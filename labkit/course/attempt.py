@@ -15,9 +15,11 @@ from labkit.course.exercises.values import Moment
 from labkit.course.markup import Note, without_marks
 from labkit.course.record import Outcome
 from labkit.errors import InvalidTransition
+from labkit.explore.search import Found
 from labkit.lab.lab import Lab
 from labkit.progressbar import progress_bar
 from labkit.see import style
+from labkit.see.player import player
 
 if TYPE_CHECKING:
     from labkit.see.plots import Chart
@@ -48,7 +50,7 @@ def judge(
         lab.start()
     with progress_bar("checking"):
         found = checking.check(lab, exercise, function, deadline or exercise.deadline)
-    return Verdict(Outcome(found.outcome), found.message, found.moments)
+    return Verdict(Outcome(found.outcome), found.message, found.moments, found.found)
 
 
 def _other(exercise: Exercise, function: Callable[..., Any]) -> str | None:
@@ -100,10 +102,22 @@ def _is_blank(function: Callable[..., Any]) -> bool:
 class Verdict:
     """What became of a try: `outcome`, why, and for a failure the moments that led to it."""
 
-    def __init__(self, outcome: Outcome, message: str, moments: Sequence[Moment] = ()) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        message: str,
+        moments: Sequence[Moment] = (),
+        found: Found | None = None,
+    ) -> None:
         self.outcome = outcome
         self.message = message
         self.moments = list(moments)
+        self.found = found  # the search that has shown the mistake
+
+    @property
+    def schedule(self) -> list[dict[str, Any]]:
+        """The shortest schedule that leads to the mistake, if a search has found one."""
+        return self.found.schedule if self.found else []
 
     @property
     def chart(self) -> Chart | None:
@@ -119,12 +133,19 @@ class Verdict:
                 f"{'→' if m.bad else ' '} {m.t * 1000:6.0f} ms  {m.who:<12} {m.text}"
                 for m in self.moments[-_ROWS:]
             ]
+        for step in self.schedule:
+            mark = "→" if step is self.schedule[-1] else " "
+            lines.append(f"{mark} {step['step']:3}  {step['sentence']}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         good = {Outcome.PASSED: True, Outcome.FAILED: False, Outcome.NOT_ATTEMPTED: None}
         text = f"**{str(self.outcome).capitalize()}.** {self.message}"
         note = Note(text, good[self.outcome])._repr_html_()
+        if self.found and self.schedule:
+            title = f"{len(self.schedule)} steps lead to it; there is no shorter way."
+            foot = f"Scope: {self.found.scope}. {self.found.states:,} states were looked at."
+            return note + player(self.schedule, title, foot)
         chart = self.chart
         return note if chart is None else f"{note}<div>{chart.html()}</div>"
 

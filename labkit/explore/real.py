@@ -37,7 +37,7 @@ from labkit.explore.actor import Moment, Program
 from labkit.explore.client import LOG, Observed
 from labkit.explore.says import plain
 from labkit.explore.search import Found
-from labkit.explore.specification import Specification
+from labkit.explore.specification import Specification, names
 from labkit.explore.strands import virtual
 from labkit.explore.tree import EPHEMERAL, SEQUENCE, WRITES, Tree, Znode, parent
 from labkit.explore.world import CRASHES, LAGS, Rules, Seat, World, shown
@@ -276,7 +276,7 @@ class _Actor:
 
     def _tell(self, told: tuple[Any, ...]) -> None:
         key = told[0], next(_numbers)
-        with virtual(self.program.body.__module__):
+        with virtual(*names(self.program.body)):
             self.moment = self.program.after(self.moment, key, told, time.monotonic())
         self.last = True
 

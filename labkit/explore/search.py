@@ -17,7 +17,7 @@ from typing import Any
 from labkit.explore.actor import NotRepeatable, Program
 from labkit.explore.client import Observed
 from labkit.explore.says import short, state, step
-from labkit.explore.specification import Specification
+from labkit.explore.specification import Specification, names
 from labkit.explore.strands import virtual
 from labkit.explore.world import Choice, Rules, World, begin
 
@@ -82,7 +82,8 @@ class Search:
             Program(name, at, body, self.observed, wanted.timeout)
             for at, (name, body) in enumerate(wanted.bodies.items())
         ]
-        return Rules(programs, self.observed, wanted.kinds, wanted.alike, wanted.timeout)
+        kinds, alike, spared = wanted.kinds, wanted.alike, wanted.spared
+        return Rules(programs, self.observed, kinds, alike, spared, wanted.timeout)
 
     def first(self) -> World:
         """The world in which everybody stands at the beginning."""
@@ -104,7 +105,7 @@ class Search:
         """Search for so many seconds at most."""
         began = time.perf_counter()
         found = Found(self.wanted.name, None, scope=self.wanted.scope)
-        with virtual(*self._modules()), _few_collections():
+        with virtual(*self._names()), _few_collections():
             try:
                 while not self._once(found, began + seconds, progress):
                     self.rules.close()
@@ -118,8 +119,9 @@ class Search:
         found.seconds = time.perf_counter() - began
         return found
 
-    def _modules(self) -> tuple[str, ...]:
-        return tuple({body.__module__ for body in self.wanted.bodies.values()})
+    def _names(self) -> Iterator[dict[str, Any]]:
+        for body in self.wanted.bodies.values():
+            yield from names(body)
 
     def _once(self, found: Found, until: float, progress: Callable[[int], None]) -> bool:
         """Search; False if the code has looked at something that the states lack."""
@@ -184,7 +186,7 @@ class Search:
         wrong state, None if there is none among them.
         """
         found = Found(self.wanted.name, None)
-        with virtual(*self._modules()):
+        with virtual(*self._names()):
             while not self._once(found, time.perf_counter() + 60, lambda states: None):
                 self.rules.close()
                 self.rules = self._rules()

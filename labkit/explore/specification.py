@@ -14,7 +14,9 @@ lock = Specification("lock", like(body, 2, "user"), one_holder, znodes=[("/lock"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +66,8 @@ class Specification:
     `invariant` looks at each world, `final` at those in which nothing can happen by itself: what is
     wrong, in one sentence, or None. `truth` says what is true of an actor, under the same names as
     its `me.knows`. `faults`: how many there may be, `kinds`: which. `alike`: all actors do the
-    same. `raises`: which exceptions may end an actor. `hurries`: how often time may pass although
-    somebody could do something.
+    same. `spared`: whom no fault hits. `raises`: which exceptions may end an actor. `hurries`:
+    how often time may pass although somebody could do something.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Specification:
     faults: int = 1
     kinds: tuple[str, ...] = FAULTS
     alike: bool = False
+    spared: frozenset[str] = frozenset()
     truth: Callable[[World, View], Mapping[str, Any]] = nothing_more
     raises: tuple[str, ...] = ()
     timeout: float = TIMEOUT
@@ -96,6 +99,14 @@ class Specification:
         often = "once" if self.hurries == 1 else f"{self.hurries} times"
         hurry = f"at most {often}" if self.hurries else "never"
         return f"{who}, {faults}; time passes {hurry} while anybody could still do something"
+
+
+def names(body: Body) -> Iterator[dict[str, Any]]:
+    """The names that a body may use: of its module, and of the function that it wraps."""
+    for function in (sys.modules.get(body.__module__), inspect.unwrap(body)):
+        found = getattr(function, "__globals__", None) or getattr(function, "__dict__", None)
+        if found is not None:
+            yield found
 
 
 def like(body: Body, many: int, name: str) -> dict[str, Body]:

@@ -291,8 +291,8 @@ _depth = 0
 
 
 @contextmanager
-def virtual(*modules: str) -> Iterator[None]:
-    """Dispatchers in the place of Python's own; also for names that these modules have imported."""
+def virtual(*names: dict[str, Any]) -> Iterator[None]:
+    """Dispatchers in the place of Python's own; also where they are among these names."""
     global _depth
     if _depth:
         yield
@@ -305,11 +305,12 @@ def virtual(*modules: str) -> Iterator[None]:
         if not isinstance(owner, type):
             swaps[id(old)] = new
         setattr(owner, name, new)
-    for module in [sys.modules[m] for m in _reached(modules) if m in sys.modules]:
-        for name, old in list(vars(module).items()):
-            if id(old) in swaps and not any(old is o and module is m for m, _, o in put):
-                put.append((module, name, old))
-                setattr(module, name, swaps[id(old)])
+    swapped: list[tuple[dict[str, Any], str, Any]] = []
+    for place in (*_reached(), *names):
+        for name, old in list(place.items()):
+            if id(old) in swaps and swaps[id(old)] is not old:
+                swapped.append((place, name, old))
+                place[name] = swaps[id(old)]
     defaults = KazooRetry.__init__.__defaults__
     KazooRetry.__init__.__defaults__ = tuple(swaps.get(id(d), d) for d in defaults or ())
     _depth += 1
@@ -318,15 +319,19 @@ def virtual(*modules: str) -> Iterator[None]:
     finally:
         _depth -= 1
         KazooRetry.__init__.__defaults__ = defaults
+        for place, name, old in swapped:
+            place[name] = old
         for owner, name, old in reversed(put):
             setattr(owner, name, old)
 
 
-def _reached(modules: tuple[str, ...]) -> list[str]:
-    """The modules in which a name may have been imported from one that is replaced."""
+def _reached() -> Iterator[dict[str, Any]]:
+    """The names of modules that may have imported one that is replaced."""
     own = ("queue", "uuid", "random", "threading", "secrets")
     of = ("kazoo.", "labkit.node.", "labkit.course.")
-    return [*own, *modules, *(name for name in list(sys.modules) if name.startswith(of))]
+    for name, module in list(sys.modules.items()):
+        if name in own or name.startswith(of):
+            yield vars(module)
 
 
 __all__ = ["Actor", "ForeignCall", "GreenletExit", "Lock", "Strand", "here", "virtual"]

@@ -6,7 +6,7 @@ pauses, or a fault. The world before a step stays as it was, so a search goes on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -160,7 +160,7 @@ class World:
                 seat.options = _free(at, seat), _faults(at, seat, self.rules)
             found += seat.options[0]
             faults += seat.options[1]
-            waits = waits or not seat.moment.done
+            waits = waits or not seat.moment.done or seat.moment.busy
             timed += [(end, at, timer) for timer, end in seat.timers]
         if timed and waits and (self.hurries or not found):  # else time may pass for ever
             _, at, timer = min(timed)
@@ -207,7 +207,7 @@ def _free(at: int, seat: Seat) -> list[Choice]:
 def _faults(at: int, seat: Seat, rules: Rules) -> list[Choice]:
     """Which faults may hit an actor. One that has come to its end is left alone."""
     moment = seat.moment
-    if seat.gone or (moment.done and not moment.calls):
+    if seat.gone or (moment.done and not moment.calls) or rules.programs[at].name in rules.spared:
         return []
     kinds: list[str] = []
     if seat.connected and not seat.ended:
@@ -268,6 +268,34 @@ class View:
         return self._seat.gone
 
     @property
+    def heard(self) -> Iterator[Any]:
+        """What ZooKeeper has replied to it in this life, the newest reply first."""
+        moment: Moment | None = self._seat.moment
+        while moment is not None:
+            if moment.told[:1] == ("reply",):
+                yield moment.told[2]
+            moment = moment.before
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has lost a connection in this life."""
+        moment: Moment | None = self._seat.moment
+        while moment is not None and moment.told[:1] != ("lost",):
+            moment = moment.before
+        return moment is not None
+
+    @property
+    def watches(self) -> list[tuple[str, str]]:
+        """What ZooKeeper would tell it of: ("data" or "child", path)."""
+        seat = self._seat
+        return [] if seat.ended or seat.gone else [(kind, path) for kind, path, _ in seat.watching]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What went wrong in its threads and watch functions in this very step."""
+        return self._seat.moment.remarks if self._world.last == self._at else ()
+
+    @property
     def asked(self) -> int:
         """How many requests its code has sent in this life."""
         return self._seat.moment.asked
@@ -304,6 +332,7 @@ class Rules:
     observed: Observed
     faults: tuple[str, ...] = FAULTS
     alike: bool = False
+    spared: frozenset[str] = frozenset()  # the actors that no fault hits
     timeout: float = 10.0  # of a session, in seconds
     #: Long keys → short ones; trees by their key; what a call has led to, by all it depends on.
     places: dict[Any, int] = field(default_factory=dict)
@@ -346,6 +375,7 @@ def begin(rules: Rules, znodes: Sequence[tuple[str, bytes]], faults: int, hurrie
     for at, seat in enumerate(seats):
         step.tell(at, ("begin", seat.session, 0), ("begin", seat.session, 0))
         step.put(at, begun=False)
+    world.last = next((at for at, seat in enumerate(world.seats) if seat.moment.news), -1)
     return world
 
 
@@ -436,8 +466,8 @@ class _Step:
         if is_close(body):
             self._end(seat.session)
             self.put(at, ended=True, watching=(), notices=())
-        elif isinstance(body, (*WRITES, Sync)):
-            self._catch_up(at)
+        elif isinstance(body, (*WRITES, Sync)) and not lost:
+            self._catch_up(at)  # but who goes on with another server may find that this one lags
         tree, triggers, key, told = self._carried_out(at, request)
         if triggers or tree is not self.rules.tree(world.tree):
             world.tree = tree

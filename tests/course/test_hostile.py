@@ -290,6 +290,6 @@ def test_the_moments_before_a_kill_are_shown(lab: Lab) -> None:
 
     verdict, _ = timed(lab, CLAIM, claim)
     texts = [moment.text for moment in verdict.moments]
-    assert any(text.startswith("get_children /") for text in texts)
+    assert any(text.startswith("claim(…), in every order") for text in texts)
     assert [moment.bad for moment in verdict.moments].count(True) == 1
     assert f"had not returned after {DEADLINE} s" in verdict.message

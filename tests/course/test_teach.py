@@ -325,13 +325,19 @@ def test_a_failure_shows_its_moment(lab: Lab) -> None:
     verdict = task.check(exercises.find("claim").wrong[1])
     shown = verdict._repr_html_()
     assert "<b>Failed.</b>" in shown
+    assert '<ol class="said">' in shown, "the steps that lead to it"
+    assert "→   4  your code creates /claim/2 (ephemeral)" in repr(verdict)
+    assert [step["step"] for step in verdict.schedule] == [1, 2, 3, 4]
+
+
+def test_a_failure_of_sums_shows_its_moment(lab: Lab) -> None:
+    verdict = Task(lab, exercises.find("whose")).check(exercises.find("whose").wrong[0])
     alt = re.search(
         r'<img src="data:image/png;base64,[^"]+" width="\d+" height="\d+" [^>]*alt="([^"]+)">',
-        shown,
+        verdict._repr_html_(),
     )
     assert alt is not None
     assert "(the mistake)" in alt[1]
-    assert "create 3 → NodeExists" in repr(verdict)
     assert verdict.chart is not None
     assert len(verdict.chart.png()) > 5000
 

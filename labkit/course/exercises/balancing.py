@@ -229,6 +229,5 @@ EXERCISES = (
         answer=ask_any,
         wrong=(_the_first, _patient, _any_word),
         judge=_judge_ask,
-        deadline=12.0,
     ),
 )

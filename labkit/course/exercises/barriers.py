@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from labkit.course.exercises.client import Client
 from labkit.course.exercises.exercise import HOLDS, Exercise
-from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, polls, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
-
-_SOON = 2.0  # seconds in which an arrival should have had its effect
 
 
 # --- barrier ----------------------------------------------------------------------------------
@@ -65,65 +65,29 @@ def _counting_up(zk: KazooClient, root: str, size: int) -> None:
         seen += 1
 
 
-def _judge_barrier(harness: Harness) -> None:
-    you, root = harness.client(), f"{harness.root}/in-turn"
-    harness.zk.create(root)
-    run = harness.run(you, root, 3)
-    if not harness.wait(lambda: harness.zk.get_children(root) or run.done, _SOON):
-        harness.fail("Nobody has come to the barrier: where is your znode?", "has not come")
-    for act, there in ((_come, 2), (_go, 1), (_come, 2)):
-        harness.wait(lambda: run.done, 0.2)
-        act(harness.rival, root)
-        harness.wait(lambda: run.done, 0.2)
-        if run.done:
-            run.result()
-            harness.fail(f"It went on with {there} of 3 there.", f"goes on with {there} of 3")
-    _complete(harness.rival, root)
-    _passes(harness, run)
-    if len(you.calls) > 12:
-        harness.fail(
-            f"It made {len(you.calls)} calls; 6 are enough, if ZooKeeper tells you.",
-            f"{len(you.calls)} calls",
-        )
-    you, root = harness.client(), f"{harness.root}/at-once"
-    harness.zk.create(root)
-    _come(harness.rival, root)
-    first = threading.Lock()
+def _meets(code: Code, root: str) -> Specification:
+    def use(me: Me) -> None:
+        code(me, root, 3)
+        me.says(passed=True)
 
-    def complete(_: str = "") -> None:
-        if first.acquire(blocking=False):
-            _complete(harness.rival, root)
+    def rivals(me: Me) -> None:
+        """One comes, goes, and comes again; then another one comes, and opens the gate."""
+        path = me.zk.create(f"{root}/rival-", ephemeral=True, sequence=True)
+        me.zk.delete(path)
+        me.zk.create(f"{root}/rival-", ephemeral=True, sequence=True)
+        both = me.zk.transaction()
+        both.create(f"{root}/another", ephemeral=True)
+        both.create(f"{root}/ready")
+        both.commit()
 
-    you.before("get_children", lambda _: None)
-    you.before("get_children", complete)
-    run = harness.run(you, root, 3)
-    harness.wait(lambda: run.done or len(harness.zk.get_children(root)) >= 3, 0.3)
-    complete()  # if it lists only once, that was not between two of its calls
-    _passes(harness, run)
+    def never(world: World) -> str | None:
+        here = [name for name in world.children(root) if name != "ready"]
+        if world.actors[0].says("passed") and len(here) < 3:
+            return f"it went on with {len(here)} of 3 there"
+        return polls(world, 9)
 
-
-def _passes(harness: Harness, run: Any) -> None:
-    if not harness.wait(lambda: run.done, _SOON):
-        harness.fail(
-            "All 3 are there, and it still waits. Did the last one come between two of your calls?",
-            "still waits, with 3 of 3 there",
-        )
-    run.result()
-
-
-def _come(client: Client, root: str) -> None:
-    client.create(f"{root}/rival-", ephemeral=True, sequence=True)
-
-
-def _complete(client: Client, root: str) -> None:
-    """Come as the last one, and open the gate for those who wait at it."""
-    _come(client, root)
-    client.create(f"{root}/ready")
-
-
-def _go(client: Client, root: str) -> None:
-    here = [name for name in client.get_children(root) if name.startswith("rival-")]
-    client.delete(f"{root}/{here[0]}")
+    others = {"rivals": rivals}
+    return users(code, use, others=others, never=never, znodes=[(root, b"")], faults=0)
 
 
 EXERCISES = (
@@ -146,7 +110,6 @@ EXERCISES = (
         ),
         answer=enter,
         wrong=(_first_notice, _count_then_watch, _polling, _counting_up),
-        judge=_judge_barrier,
-        deadline=12.0,
+        judge=in_every_order(_meets),
     ),
 )

@@ -41,6 +41,7 @@ from labkit.course.exercises.harness import (
 from labkit.course.exercises.values import Moment, message_of
 from labkit.errors import InvalidTransition, LabError
 from labkit.explore.fork import Child, Fork
+from labkit.explore.search import Found
 from labkit.lab.core import Core
 from labkit.lab.lab import Lab
 
@@ -63,6 +64,7 @@ class Checked:
     outcome: Literal["passed", "failed", "not attempted"]
     message: str
     moments: list[Moment] = field(default_factory=list)
+    found: Found | None = None  # the search that has shown a mistake
 
 
 def check(lab: Lab, exercise: Exercise, function: Callable[..., Any], deadline: float) -> Checked:
@@ -153,7 +155,7 @@ class _Trial:
                 self._lab.heal(server)
         if self._finding is None and self._begun:
             self._finding = self._ended(status)
-        if self._finding is not None:
+        if self._finding is not None and self._finding.found is None:
             self._finding.moments += [self._moments[at] for at in sorted(self._moments)]
         return self._finding
 
@@ -218,11 +220,11 @@ def _judged(exercise: Exercise, harness: Harness) -> Checked:
     try:
         bind(harness.function, list(inspect.signature(exercise.answer).parameters))
         exercise.judge(harness)
-        return Checked("passed", exercise.title + ".")
+        return Checked("passed", f"{exercise.heading} {harness.praise}".rstrip())
     except NotAttempted:
         return Checked("not attempted", f"`{exercise.name}` is not written yet.")
     except Failed as failure:
-        return Checked("failed", str(failure))
+        return Checked("failed", str(failure), found=failure.found)
     except Exception as error:
         name = type(error).__name__
         harness.note(YOU, f"has broken the check: {name}", bad=True)

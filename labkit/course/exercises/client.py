@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import Transaction
-from kazoo.protocol.states import KazooState, WatchedEvent
+from kazoo.protocol.states import KazooState
 
 from labkit.course.exercises.values import Moment, as_text
 from labkit.node.session import Session
@@ -53,10 +53,8 @@ class Client(Session):
         self.target = server
         self.watched = False
         self.calls: list[str] = []  # such as "create", in order
-        self.broken: BaseException | None = None  # what a watch function raised
         self._notes = notes
         self._hooks: list[tuple[list[str], Callable[[str], object]]] = []
-        self._guards: dict[Any, Any] = {}
         super().__init__(hosts, timeout, LOG)
         self.losses = 0  # of its connection
         self.add_listener(self._count)
@@ -71,18 +69,12 @@ class Client(Session):
         """
         self._hooks.append((op.split(" or "), act))
 
-    def is_waiting(self) -> bool:
-        """Whether something has been sent and is not answered yet."""
-        return bool(self._pending)
-
     def _call(self, request: Any, async_object: Any) -> Any:
         op = _OPS.get(type(request).__name__)
         if op is not None and self.watched:
             self._run_hooks(op, self.unchroot(getattr(request, "path", "")))
             self.calls.append(op)
             self._write_down(self._notes.note(self.who, self._text(op, request)), async_object)
-            if getattr(request, "watcher", None) is not None:
-                request = request._replace(watcher=self._guarded(request.watcher))
         return super()._call(request, async_object)
 
     def _run_hooks(self, op: str, path: str) -> None:
@@ -128,18 +120,3 @@ class Client(Session):
         inner = self.unchroot(path) if path.startswith(str(self.chroot)) else path
         short = inner.removeprefix(self._notes.root).removeprefix("/") or "/"
         return short if len(short) <= 24 else f"{short[:9]}…{short[-10:]}"
-
-    def _guarded(self, watcher: Any) -> Any:
-        """The reader's watch function, written down when it is called; always the same one."""
-        if watcher not in self._guards:
-
-            def guard(event: WatchedEvent) -> None:
-                where = self._short(event.path) if event.path else "connection"
-                self._notes.note(self.who, f"notice: {where} {str(event.type).lower()}")
-                try:
-                    watcher(event)
-                except BaseException as error:  # it would end in kazoo's log, which nobody reads
-                    self.broken = error
-
-            self._guards[watcher] = guard
-        return self._guards[watcher]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError, ConnectionLoss
 
-from labkit.course.exercises.client import Client
-from labkit.course.exercises.exercise import BREAKS, HOLDS, Exercise
-from labkit.course.exercises.harness import RIVAL, YOU, Harness
-from labkit.course.exercises.values import same
+from labkit.course.exercises.exercise import BREAKS, HOLDS, LAGS, Exercise
+from labkit.course.exercises.orders import Code, in_every_order, lagging, users
+from labkit.course.exercises.values import as_text, same
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -35,6 +36,7 @@ def publish(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int
         try:
             return not any(isinstance(result, Exception) for result in change.commit())
         except ConnectionLoss:
+            zk.retry(zk.sync, path)  # the server that we talk to now may lag
             data, stat = zk.retry(zk.get, path)
             if data == mark:
                 return True  # it was done, and the reply was lost
@@ -98,6 +100,24 @@ def _sent_again(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen:
             return _in_one(zk, path, settings, seen)
 
 
+def _without_sync(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
+    """Looks for its mark on a server that lags, and takes its own change for a rival's."""
+    mark = uuid.uuid4().hex.encode()
+    while True:
+        change = zk.transaction()
+        change.set_data(path, mark, version=seen)
+        for name, value in settings.items():
+            change.set_data(f"{path}/{name}", value)
+        try:
+            return not any(isinstance(result, Exception) for result in change.commit())
+        except ConnectionLoss:
+            data, stat = zk.retry(zk.get, path)
+            if data == mark:
+                return True
+            if stat.version != seen:
+                raise
+
+
 def _presuming(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: int) -> bool:
     """Takes it that a request without a reply was carried out."""
     try:
@@ -106,70 +126,49 @@ def _presuming(zk: KazooClient, path: str, settings: Mapping[str, bytes], seen: 
         return True
 
 
-def _make(harness: Harness, name: str) -> str:
-    path = f"{harness.root}/{name}"
-    harness.zk.create(path)
-    for setting in _NAMES:
-        harness.zk.create(f"{path}/{setting}", b"old")
-    return path
+def _publishes(code: Code, root: str) -> Specification:
+    path, wanted = f"{root}/config", {"host": b"db2", "port": b"5433"}
 
+    def use(me: Me) -> None:
+        me.says(changed=code(me, path, wanted, 0, kind=bool, may=(ConnectionLoss,)))
 
-def _change(zk: KazooClient, path: str, settings: Mapping[str, bytes]) -> None:
-    change = zk.transaction()
-    change.set_data(path, b"")
-    for name, value in settings.items():
-        change.set_data(f"{path}/{name}", value)
-    change.commit()
+    def rival(me: Me) -> None:
+        change = me.zk.transaction()
+        change.set_data(path, b"")
+        change.set_data(f"{path}/port", b"1")
+        change.commit()
+        me.knows(changed=1)
 
+    def never(world: World) -> str | None:
+        host, port, stat = world.data(f"{path}/host"), world.data(f"{path}/port"), world.stat(path)
+        done, said = host == b"db2", world.actors[0].says("changed")
+        rivals = world.actors[-1].believes("changed") or 0
+        if (
+            stat is None
+            or stat.version != done + rivals
+            or (done and not rivals and port == b"old")
+        ):
+            return "the settings and `path` are not written in one transaction: some are new here"
+        if done and rivals and port != b"1":
+            return "it wrote over what a rival had changed since version 0"
+        if said is not None and said is not done:
+            return f"it returned {said}, and the settings are {'changed' if done else 'as before'}"
+        return None
 
-def _judge_publish(harness: Harness) -> None:
-    rival = harness.rival
-    wanted = {"host": b"db2", "port": b"5433"}
-
-    def values(path: str) -> dict[str, bytes]:
-        return {name: harness.zk.get(f"{path}/{name}")[0] for name in _NAMES}
-
-    def done(path: str) -> bool:
-        return wanted.items() <= values(path).items()
-
-    you, path = harness.client(), _make(harness, "free")
-    harness.equal(harness.call(you, path, wanted, 0, kind=bool), True, "Nobody had changed it.")
-    stats = [harness.zk.exists(f"{path}/{name}").mzxid for name in wanted]
-    if not done(path) or {*stats, harness.zk.exists(path).mzxid} != {stats[0]}:
-        harness.fail(
-            "The settings and the version of `path` were not written in one transaction: "
-            "readers see what is between.",
-            "writes in several transactions",
-        )
-    harness.equal(
-        harness.call(you, path, {"host": b"db9"}, 0, kind=bool), False, "Version 0 is stale."
+    znodes = [(path, b""), *((f"{path}/{name}", b"old") for name in _NAMES)]
+    return users(
+        code,
+        use,
+        others={"a rival": rival},
+        never=never,
+        znodes=znodes,
+        raises=("ConnectionLoss",),
     )
-    path = _make(harness, "between")
-    for op in ("set", "transaction"):
-        you.before(op, lambda _: _change(rival, path, {"port": b"1"}))
-    harness.equal(
-        harness.call(you, path, wanted, 0, kind=bool), False, "A rival changed it meanwhile."
-    )
-    if done(path):
-        harness.fail(
-            "It returned False, and the settings are changed.", "changes them nevertheless"
-        )
-    for lost in ("reply", "request"):
-        path, you = _make(harness, f"lost-{lost}"), harness.client()
-        if lost == "reply":
-            harness.lose_reply(you, "transaction", partial(done, path))
-        else:
-            harness.lose_request(you, "transaction")
-        run = harness.run(you, path, wanted, 0)
-        run.wait()
-        raised = isinstance(run.error, ConnectionLoss)
-        if not raised and (answer := run.result(bool)) is not done(path):
-            harness.fail(
-                f"The {lost} was lost. It returned {answer}, and the settings are "
-                f"{'changed' if done(path) else 'as they were'}.",
-                f"returns {answer} after a lost {lost}",
-            )
-        harness.note(YOU, "raises ConnectionLoss" if raised else "is right about it")
+
+
+def _publishes_lagging(code: Code, root: str) -> Specification:
+    wanted = _publishes(code, root)
+    return lagging(replace(wanted, bodies={"your code": wanted.bodies["your code"]}))
 
 
 # --- read all of one version ------------------------------------------------------------------
@@ -211,42 +210,29 @@ def _afterwards(zk: KazooClient, path: str) -> dict[str, bytes]:
             return settings
 
 
-def _meanwhile(harness: Harness, you: Client, path: str, turns: list[dict[str, bytes]]) -> None:
-    """Have a rival change everything between two of your reads, once for each of the turns."""
-    reads = itertools.count()
+def _reads(code: Code, root: str) -> Specification:
+    path = f"{root}/config"
 
-    def between(_: str) -> None:
-        if next(reads) % 3:  # not before the first setting of three
-            harness.note(RIVAL, "changes all settings")
-            _change(harness.rival, path, turns.pop(0))
-        if turns:
-            you.before("get", between)
+    def use(me: Me) -> None:
+        me.says(read=code(me, path, kind=dict))
 
-    you.before("get", between)
+    def rival(me: Me) -> None:
+        for value in (b"new", b"old", b"new"):
+            change = me.zk.transaction()
+            change.set_data(path, b"")
+            for name in ("host", "port"):
+                change.set_data(f"{path}/{name}", value)
+            change.commit()
 
+    def never(world: World) -> str | None:
+        got = world.actors[0].says("read")
+        versions = [{"host": value, "port": value} for value in (b"old", b"new")]
+        if got is None or any(same(sorted(got.items()), sorted(v.items())) for v in versions):
+            return None
+        return f"it returned {as_text(got)}: no version had all of that"
 
-def _judge_read(harness: Harness) -> None:
-    rival, path = harness.rival, _make(harness, "config")
-    old, new = dict.fromkeys(_NAMES, b"old"), dict.fromkeys(_NAMES, b"new")
-
-    def judge(versions: list[dict[str, bytes]], why: str) -> None:
-        got = harness.call(you, path, kind=dict)
-        if not any(same(sorted(got.items()), sorted(version.items())) for version in versions):
-            harness.fail(
-                f"It returned {harness.show(got)}: no version had all of that. {why}",
-                "returns a mixture",
-            )
-        harness.note(YOU, f"returns {harness.show(got)}")
-
-    you = harness.client()
-    judge([old], "Nobody had changed anything.")
-    for changes in (1, 2, 4):
-        _change(rival, path, old)
-        you = harness.client()
-        _meanwhile(harness, you, path, [new, old, new, old][:changes])
-        judge([old, new], f"A rival changed them {changes} times meanwhile.")
-    _change(rival, path, {"port": b"5433"})
-    judge([{**old, "port": b"5433"}], "The last change was of one setting.")
+    znodes = [(path, b""), (f"{path}/host", b"old"), (f"{path}/port", b"old")]
+    return users(code, use, others={"a rival": rival}, never=never, znodes=znodes, faults=0)
 
 
 EXERCISES = (
@@ -258,8 +244,8 @@ EXERCISES = (
             "`settings` maps names to new values: `{name: data}`. The znodes `path/name` exist. "
             "Write all of them in one transaction that also writes `path`, so that its version "
             "grows; but only if `path` is still at version `seen`. Return `True` if you have "
-            f"changed them, and `False` if nothing was changed. {BREAKS} If you can't find out, "
-            "let the caller have the `ConnectionLoss`."
+            f"changed them, and `False` if nothing was changed. {BREAKS} {LAGS} If you can't find "
+            "out, let the caller have the `ConnectionLoss`."
         ),
         hints=(
             "`change = zk.transaction()`, then `change.set_data(path, ..., version=seen)`, one "
@@ -270,9 +256,8 @@ EXERCISES = (
             "tell you whether it was done.",
         ),
         answer=publish,
-        wrong=(_trusting, _one_by_one, _unguarded, _silent, _sent_again, _presuming),
-        judge=_judge_publish,
-        deadline=12.0,
+        wrong=(_trusting, _one_by_one, _unguarded, _silent, _sent_again, _presuming, _without_sync),
+        judge=in_every_order(_publishes, _publishes_lagging),
     ),
     Exercise(
         id="read-settings",
@@ -291,7 +276,6 @@ EXERCISES = (
         ),
         answer=read,
         wrong=(_simply, _twice, _once_again, _afterwards),
-        judge=_judge_read,
-        deadline=12.0,
+        judge=in_every_order(_reads),
     ),
 )

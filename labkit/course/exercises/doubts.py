@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from kazoo.exceptions import BadVersionError, ConnectionLoss, NodeExistsError, NoNodeError
 
 from labkit.course.exercises.exercise import Exercise
-from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
-
-_WRITES = ("set", "transaction")  # by which a reader may count
 
 
 # --- add one, exactly once --------------------------------------------------------------------
@@ -94,52 +95,25 @@ def _unversioned(zk: KazooClient, path: str) -> None:
             change.commit()
 
 
-def _judge_increment(harness: Harness) -> None:
-    path, expected = f"{harness.root}/counter", 0
-    harness.zk.create(path, b"0")
-    rival = harness.rival
+def _counts(code: Code, root: str) -> Specification:
+    path = f"{root}/counter"
 
-    def counter() -> int:
-        return int(harness.zk.get(path)[0])
+    def use(me: Me) -> None:
+        code(me, path)
+        me.knows(added=1)
 
-    def rival_counts(_: str = "") -> None:
-        nonlocal expected
-        expected += 1
-        value, stat = rival.get(path)
-        rival.set(path, str(int(value) + 1).encode(), version=stat.version)
+    def never(world: World, more: bool = False) -> str | None:
+        added = sum(actor.believes("added") or 0 for actor in world.actors)
+        number = int(world.data(path) or 0)
+        if number < added or (more and number > added):
+            times = "once" if added == 1 else "twice"
+            return f"one was added {times}, so the counter should be {added}, and it is {number}"
+        return None
 
-    def count(what: str) -> None:
-        nonlocal expected
-        expected += 1
-        harness.call(you, path)
-        if counter() != expected:
-            harness.fail(
-                f"{what}: the counter should be {expected} now, and is {counter()}.",
-                f"the counter is {counter()}, not {expected}",
-            )
+    def at_the_end(world: World) -> str | None:
+        return never(world, more=True)
 
-    you = harness.client()
-    count("Nothing was broken")
-    for op in _WRITES:
-        you.before(op, rival_counts)
-    count("A rival counted between your read and your write")
-    you = harness.client()
-    before = counter()
-    for op in _WRITES:
-        harness.lose_reply(you, op, lambda: counter() > before)
-    count("The reply to your write was lost")
-    you = harness.client()
-    for op in _WRITES:
-        harness.lose_request(you, op)
-    count("Your write was lost on its way")
-    you = harness.client()
-    for op in _WRITES:
-        harness.lose_request(you, op)
-        you.before(op, rival_counts)
-    count("Your write was lost on its way, and a rival counted")
-    you = harness.client()
-    harness.lose_reply(you, "delete", lambda: not harness.zk.get_children(path))
-    count("The reply to your delete was lost")
+    return users(code, use, 2, never=never, at_the_end=at_the_end, znodes=[(path, b"0")])
 
 
 # --- mine, or another's -----------------------------------------------------------------------
@@ -191,25 +165,26 @@ def _by_name(zk: KazooClient, path: str, name: str) -> bool:
             return bool(zk.retry(zk.get, path)[0] == name.encode())
 
 
-def _judge_mine(harness: Harness) -> None:
-    rival = harness.rival
+def _whose(code: Code, root: str) -> Specification:
+    path = f"{root}/seat"
 
-    def ask(path: str, expected: bool, why: str) -> None:
-        harness.equal(harness.call(you, path, "ann", kind=bool), expected, why)
+    def use(me: Me) -> None:
+        me.says(mine=code(me, path, "ann", kind=bool))
 
-    you = harness.client()
-    ask(f"{harness.root}/free", True, "Nobody else wanted it.")
-    rival.create(f"{harness.root}/taken", b"bob", ephemeral=True)
-    ask(f"{harness.root}/taken", False, "A rival had it.")
-    path = f"{harness.root}/lost"
-    harness.lose_reply(you, "create", lambda: harness.zk.exists(path) is not None)
-    ask(path, True, "Your create was carried out, and its reply was lost.")
-    path = f"{harness.root}/late"
-    harness.lose_request(you, "create")
-    you.before("create", lambda _: rival.create(path, b"bob", ephemeral=True))
-    ask(path, False, "Your create was lost on its way, and a rival was faster.")
-    rival.create(f"{harness.root}/ghost", b"ann", ephemeral=True)
-    ask(f"{harness.root}/ghost", False, "That znode is another session's, whatever its data say.")
+    def rival(me: Me) -> None:  # another session, of the same name
+        me.zk.create(path, b"ann", ephemeral=True)
+        me.pause("has it")
+        me.zk.delete(path)
+
+    def never(world: World) -> str | None:
+        said, owner = world.actors[0].says("mine"), world.owner(path)
+        whose = {None: "not there", 0: "not ephemeral", world.actors[0].session: "your session's"}
+        if said is None or said is (owner == world.actors[0].session):
+            return None
+        what = whose.get(owner, "another session's, whatever its data say")
+        return f"it returned {said}, and the znode is {what}"
+
+    return users(code, use, others={"a rival": rival}, never=never, znodes=[(root, b"")])
 
 
 EXERCISES = (
@@ -230,8 +205,7 @@ EXERCISES = (
         ),
         answer=increment,
         wrong=(_once_more, _refused_is_done, _one_higher, _unversioned, _bare_delete),
-        judge=_judge_increment,
-        deadline=15.0,
+        judge=in_every_order(_counts),
     ),
     Exercise(
         id="mine",
@@ -251,7 +225,6 @@ EXERCISES = (
         ),
         answer=mine,
         wrong=(_exists_is_lost, _error_is_lost, _by_name),
-        judge=_judge_mine,
-        deadline=12.0,
+        judge=in_every_order(_whose),
     ),
 )

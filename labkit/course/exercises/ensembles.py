@@ -293,7 +293,6 @@ EXERCISES = (
         answer=read_latest,
         wrong=(_read, _sync_later, _twice),
         judge=_judge_latest,
-        deadline=12.0,
     ),
     Exercise(
         id="read-since",
@@ -313,6 +312,5 @@ EXERCISES = (
         answer=read_since,
         wrong=(_trusting, _always, _forgetful, _by_birth),
         judge=_judge_since,
-        deadline=12.0,
     ),
 )

@@ -17,6 +17,10 @@ BREAKS = (
     "The connection may break at any moment: then a call raises `ConnectionLoss` (from "
     "`kazoo.exceptions`), and nobody knows whether it was done."
 )
+LAGS = (
+    "Then `zk` goes on with another server, which may lag behind: `zk.sync(path)` returns when it "
+    "has caught up."
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Exercise:
     answer: Callable[..., Any]
     wrong: tuple[Callable[..., Any], ...]
     judge: Callable[[Harness], None]
-    deadline: float = 6.0  # seconds for all of the reader's code
+    deadline: float = 12.0  # seconds for all of the reader's code
 
     @property
     def heading(self) -> str:

@@ -1,8 +1,8 @@
 """What a judge holds: the reader's function, clients of a real ZooKeeper, and faults.
 
-It hands out clients whose calls are written down and counted, lets a rival act between two of the
-reader's calls, loses a reply or ends a session; all of it is real, over links that can be cut. It
-lives in the process of one check (see `trial`), which may be killed at any moment, so that nothing
+It hands out clients whose calls are written down and counted, cuts a link or ends a session; all of
+it is real. Where the order of events is the subject, `orders` judges. A harness lives in the
+process of one check (see `checking`), which may be killed at any moment, so that nothing
 here has to be cleaned up.
 """
 
@@ -16,24 +16,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError
 
 from labkit.course.exercises.client import LOG, Client
 from labkit.course.exercises.values import Moment, as_text, message_of, same
+from labkit.explore.search import Found
 from labkit.servers.links.fault import LinkFault
 from labkit.servers.links.forwarder import Forwarder
 
 YOU, RIVAL, NETWORK = "your code", "a rival", "the network"
 
 
-_CARRIED_OUT = 2.0  # seconds that ZooKeeper has for a request that is sent
-
-
 class Failed(Exception):
-    """The reader's function does not do what was asked. The message says what it did instead."""
+    """The reader's function does not do what was asked. The message says what it did instead.
+
+    `found` is the search that has shown it, if one has.
+    """
+
+    def __init__(self, why: str, found: Found | None = None) -> None:
+        super().__init__(why)
+        self.found = found
 
 
 class NotAttempted(Exception):
@@ -70,10 +75,11 @@ class Harness:
     ) -> None:
         self.root = f"/{name}"
         self.function = function
+        self.deadline = deadline
         self.followers = place.followers
+        self.praise = ""  # what is said beside that it has passed
         self.moments: list[Moment] = []
         self._place = place
-        self._deadline = deadline
         self._tell = tell
         self._ask = ask
         self._began = time.monotonic()
@@ -136,11 +142,11 @@ class Harness:
     @property
     def remaining(self) -> float:
         """Seconds until the deadline of the whole check."""
-        return max(0.0, self._began + self._deadline - time.monotonic())
+        return max(0.0, self._began + self.deadline - time.monotonic())
 
     def late(self) -> NoReturn:
         """Judge: the reader's function takes too long."""
-        self.fail(*too_long(self.function, self._deadline))
+        self.fail(*too_long(self.function, self.deadline))
 
     # --- other parties ------------------------------------------------------------------------
 
@@ -158,13 +164,6 @@ class Harness:
         client.start(timeout=10)
         client.watched = True
         return client
-
-    def owned(self, client: Client, root: str) -> list[str]:
-        """The children of `root` that belong to a client's session, in order."""
-        session = client.session_id
-        names = [str(name) for name in self.zk.get_children(root)]
-        stats = [(name, self.zk.exists(f"{root}/{name}")) for name in names]
-        return sorted(n for n, stat in stats if stat and stat.ephemeralOwner == session)
 
     @property
     def rival(self) -> Client:
@@ -200,38 +199,6 @@ class Harness:
         self.note("ZooKeeper", f"{_whose(client.who)} session has expired")
         self._break(client)
         self._until(lambda: client.connected and client.client_id[0] != session[0], 5.0)
-
-    def lose_reply(self, client: Client, op: str, done: Callable[[], object]) -> None:
-        """Have the client's next `op` carried out, and its connection break before the reply.
-
-        `done` says whether ZooKeeper has carried it out.
-        """
-
-        def after() -> None:
-            self._until(done, _CARRIED_OUT)
-            self.note(NETWORK, "loses the reply; the connection breaks")
-            self._break(client)
-
-        self._break_around(client, op, "from", after)
-
-    def lose_request(self, client: Client, op: str) -> None:
-        """Have the client's connection break before its next `op` reaches ZooKeeper."""
-
-        def after() -> None:
-            self._until(client.is_waiting, _CARRIED_OUT)
-            self.note(NETWORK, "loses the request; the connection breaks")
-            self._break(client)
-
-        self._break_around(client, op, "to", after)
-
-    def _break_around(
-        self, client: Client, op: str, way: Literal["to", "from"], after: Callable[[], None]
-    ) -> None:
-        def before(_: str) -> None:
-            self._fault(client, LinkFault("drop", direction=way))
-            threading.Thread(target=after, name="labkit-exercise-fault", daemon=True).start()
-
-        client.before(op, before)
 
     def _break(self, client: Client) -> None:
         self._fault(client, LinkFault("refuse"))
@@ -344,29 +311,12 @@ class Run:
         """
         self.wait()
         if self.error is not None:
-            self._fail_by(self.error)
+            self._harness.fail(*raised(self.error, self._function))
         if self._value is ...:
             raise NotAttempted
-        if kind is not None and type(self._value) is not kind:
-            nothing = self._value is None and not _returns(self._function)
-            got = "nothing" if nothing else self._harness.show(self._value)
-            hint = " Is a `return` missing?" if nothing else ""
-            odd = isinstance(self._value, kind)
-            what = f" (a {type(self._value).__name__})" if odd and kind is not int else ""
-            self._harness.fail(
-                f"It returned {got}{what}, where {_article(kind.__name__)} is asked for.{hint}",
-                f"returns {got}",
-            )
+        if kind and (wrong := as_asked(self._value, kind, self._function, self._harness.root)):
+            self._harness.fail(*wrong)
         return self._value
-
-    def _fail_by(self, error: BaseException) -> NoReturn:
-        where = _line(error, self._function)
-        name, said = type(error).__name__, message_of(error)
-        hint = ""
-        if isinstance(error, ConnectionClosedError):
-            hint = " Use the `zk` that your function is given: no other client works in a check."
-        what = f": {said}" if said else ""
-        self._harness.fail(f"It raised `{name}`{what}{where}.{hint}", f"raises {name}")
 
     def wait(self) -> None:
         """Wait until it has returned, or raised. Raises `Failed` when it takes too long."""
@@ -376,10 +326,38 @@ class Run:
             raise NotAttempted
 
 
-def too_long(function: Callable[..., Any], deadline: float) -> tuple[str, str]:
+def raised(error: BaseException, function: Callable[..., Any]) -> tuple[str, str]:
+    """The verdict on a function that has raised something, and what the timeline says there."""
+    name, said = type(error).__name__, message_of(error)
+    hint = ""
+    if isinstance(error, ConnectionClosedError):
+        hint = " Use the `zk` that your function is given: no other client works in a check."
+    what = f": {said}" if said else ""
+    return f"It raised `{name}`{what}{_line(error, function)}.{hint}", f"raises {name}"
+
+
+def as_asked(
+    value: Any, kind: type, function: Callable[..., Any], root: str = ""
+) -> tuple[str, str] | None:
+    """The verdict on what is not a `kind`, and what the timeline says there; None if it is one."""
+    if type(value) is kind:
+        return None
+    nothing = value is None and not _returns(function)
+    got = "nothing" if nothing else as_text(value, root)
+    hint = " Is a `return` missing?" if nothing else ""
+    odd = isinstance(value, kind)
+    what = f" (a {type(value).__name__})" if odd and kind is not int else ""
+    article = _article(kind.__name__)
+    return f"It returned {got}{what}, where {article} is asked for.{hint}", f"returns {got}"
+
+
+def too_long(
+    function: Callable[..., Any], deadline: float, error: BaseException | None = None
+) -> tuple[str, str]:
     """The verdict on a function that was stopped, and what the timeline says there."""
+    where = _line(error, function) if error else ""
     return (
-        f"`{function.__name__}` had not returned after {deadline:g} s, and was stopped. "
+        f"`{function.__name__}` had not returned after {deadline:g} s, and was stopped{where}. "
         "Does its loop end? Does it wait for something that nobody does?",
         "still has not returned",
     )
@@ -401,13 +379,17 @@ def bind(function: Callable[..., Any], parameters: Sequence[str]) -> None:
 def _line(error: BaseException, function: Callable[..., Any]) -> str:
     """Where in the reader's code an error came from."""
     file = inspect.unwrap(function).__code__.co_filename
+    first = inspect.unwrap(function).__code__.co_firstlineno
     found = ""
     step = error.__traceback__
     while step is not None:
         if step.tb_frame.f_code.co_filename == file:
             text = linecache.getline(file, step.tb_lineno).strip()
-            within = step.tb_lineno - function.__code__.co_firstlineno + 1
-            found = f" (line {within} of the function{f': `{text}`' if text else ''})"
+            code = step.tb_frame.f_code
+            within = step.tb_lineno - code.co_firstlineno + 1
+            own = "the function" if code.co_firstlineno >= first else f"`{code.co_name}`"
+            within += code.co_firstlineno - first if own == "the function" else 0
+            found = f" (line {within} of {own}{f': `{text}`' if text else ''})"
         step = step.tb_next
     return found
 

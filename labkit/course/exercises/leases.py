@@ -10,6 +10,10 @@ from kazoo.exceptions import BadVersionError
 
 from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -172,41 +176,31 @@ def _timid(zk: KazooClient, path: str, token: int, value: str) -> bool:
         return False
 
 
-def _judge_write(harness: Harness) -> None:
-    you, other, path = (
-        harness.client(),
-        harness.client("another holder"),
-        f"{harness.root}/resource",
-    )
-    you.create(path, b'{"token": 0, "value": ""}')
-    old, new = (harness.zk.exists(path).czxid + i for i in (1, 2))
+def _writes(code: Code, root: str) -> Specification:
+    path, tokens = f"{root}/resource", {"user1": 17, "user2": 18}
 
-    def write(token: int, value: str) -> None:
-        other.set(path, json.dumps({"token": token, "value": value}).encode())
+    def use(me: Me) -> None:
+        token = tokens[me.name]
+        done = code(me, path, token, f"by {token}", kind=bool)
+        me.says(wrote=done)
+        me.knows(wrote=done)
 
-    def stands(value: str, why: str) -> None:
-        now = json.loads(harness.zk.get(path)[0]).get("value")
-        if now != value:
-            harness.fail(
-                f"The resource holds {now!r}, and should hold {value!r}. {why}", f"{now!r}"
-            )
+    def never(world: World) -> str | None:
+        now = json.loads(world.data(path) or b"{}")
+        for actor in world.actors:
+            said, token = actor.says("wrote"), tokens[actor.name]
+            if said and now != {"token": token, "value": f"by {token}"}:
+                return (
+                    f"{actor.name} returned True with token {token}, and the resource holds {now}"
+                )
+            if said is False and now["token"] <= token:
+                return f"{actor.name} returned False with token {token}: none newer is there"
+            if actor.believes("wrote") and now["token"] < token:
+                return f"token {now['token']} wrote over the newer token {token}"
+        return None
 
-    harness.equal(harness.call(you, path, old, "first", kind=bool), True, "")
-    stands("first", "")
-    you.before("set", lambda _: write(new, "newer"))
-    answer = harness.call(you, path, old, "late", kind=bool)
-    stands("newer", "Between your check and your write, a newer holder wrote.")
-    harness.equal(answer, False, "A newer holder has written meanwhile.")
-    harness.equal(harness.call(you, path, old, "later", kind=bool), False, "Your token is old.")
-    stands("newer", "Your token is old.")
-    newest = new + 1
-    you.before("set", lambda _: write(new, "again"))
-    harness.equal(
-        harness.call(you, path, newest, "newest", kind=bool),
-        True,
-        "It changed meanwhile, but your token is newer: look again, try again.",
-    )
-    stands("newest", "")
+    znodes = [(path, b'{"token": 17, "value": ""}')]
+    return users(code, use, 2, never=never, znodes=znodes, faults=0, alike=False)
 
 
 EXERCISES = (
@@ -268,6 +262,6 @@ EXERCISES = (
         ),
         answer=fenced_write,
         wrong=(_check_then_write, _unchecked, _timid),
-        judge=_judge_write,
+        judge=in_every_order(_writes),
     ),
 )

@@ -6,17 +6,21 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kazoo.exceptions import ConnectionLoss, NoNodeError
 
-from labkit.course.exercises.exercise import BREAKS, Exercise
-from labkit.course.exercises.harness import RIVAL, Harness
+from labkit.course.exercises.exercise import BREAKS, LAGS, Exercise
+from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, lagging, polls, removed, users
+from labkit.explore.actor import Body, Me
+from labkit.explore.ready import holds_its_znode
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
-
-_SOON = 2.0  # seconds in which a release should have had its effect
 
 
 # --- whom to watch ----------------------------------------------------------------------------
@@ -73,7 +77,8 @@ def queue_up(zk: KazooClient, root: str) -> str:
         try:
             path = zk.create(f"{root}/{mine}", ephemeral=True, sequence=True)
             return path.rsplit("/", 1)[1]
-        except ConnectionLoss:  # in the queue or not? its name tells
+        except ConnectionLoss:  # in the queue or not? its name tells, when this server knows
+            zk.retry(zk.sync, root)
             for name in zk.retry(zk.get_children, root):
                 if name.startswith(mine):
                     return name
@@ -170,87 +175,73 @@ def _permanent(zk: KazooClient, root: str) -> str:
     return path
 
 
-def _judge_acquire(harness: Harness) -> None:
-    _judge_queue(harness)
-    for lost in ("create", "get or exists"):
-        _judge_loss(harness, lost)
+def _in_line(code: Code, root: str, many: int = 2, **others: Body) -> Specification:
+    """Users, and a lost request or reply."""
+
+    def use(me: Me) -> None:
+        path = code(me, root, kind=str)
+        me.knows(holds=path)
+        me.pause("holds the lock")
+        me.knows(holds=None)
+        removed(me, path)
+
+    def never(world: World) -> str | None:
+        queue = sorted(world.children(root), key=lambda name: name[-10:])
+        for actor in world.actors:
+            path = actor.believes("holds")
+            places = [n for n in queue if world.owner(f"{root}/{n}") == actor.session]
+            if path is not None and world.owner(path) == 0:
+                return f"{actor.name}'s znode is not ephemeral: if it dies, the lock stays locked"
+            if path is not None and [path] != [f"{root}/{name}" for name in places]:
+                return f"{actor.name} returned {path!r}, and has {len(places)} places in the queue"
+            if path is not None and places[0] != queue[0]:
+                return f"{actor.name} takes the lock, and {queue[0]} is ahead of it: look again"
+        return _woken(world, root)
+
+    return users(
+        code,
+        use,
+        many,
+        others=others,
+        never=never,
+        znodes=[(root, b"")],
+        truth=holds_its_znode,
+    )
 
 
-def _judge_loss(harness: Harness, lost: str) -> None:
-    """A reply is lost: to the create, or to the read that leaves the watch."""
-    you, holder = harness.client(), harness.client("the holder")
-    root = f"{harness.root}/lost-{lost[:3]}"
-    harness.zk.create(root)
-    first = _enter(holder, root, "f")
-    done = (lambda: harness.owned(you, root)) if lost == "create" else you.is_waiting
-    harness.lose_reply(you, lost, done)
-    run = harness.run(you, root)
-    harness.wait(lambda: run.done or (you.losses and you.connected), _SOON)
-    _quiet(harness, you, run)
-    holder.delete(f"{root}/{first}")
-    if not harness.wait(lambda: run.done, _SOON):
-        count = len(harness.owned(you, root))
-        why = "A read whose reply is lost has left no watch."
-        if count > 1:
-            why = f"Your session has {count} places in the queue."
-        harness.fail(
-            f"A reply was lost, then the lock was released, and you still wait. {why}",
-            "still waits",
-        )
-    path = run.result(str)
-    places = [f"{root}/{name}" for name in harness.owned(you, root)]
-    if places != [path]:
-        harness.fail(
-            f"A reply was lost. It returned {harness.show(path)}, and your session has "
-            f"{len(places)} places in the queue.",
-            f"has {len(places)} places",
-        )
+def _woken(world: World, root: str) -> str | None:
+    """Whether more are woken than the next one."""
+    seen: dict[str, str] = {}
+    for actor in world.actors:
+        for kind, path in actor.watches:
+            if kind == "child" and path == root:
+                return (
+                    f"{actor.name} watches the whole queue, and is woken by somebody behind it, "
+                    "which is none of its business: watch your predecessor only"
+                )
+            if seen.setdefault(path, actor.name) != actor.name:
+                return f"{seen[path]} and {actor.name} both watch {path}: one release wakes both"
+    return None
 
 
-def _judge_queue(harness: Harness) -> None:
-    you, root = harness.client(), f"{harness.root}/queue"
-    harness.zk.create(root)
-    holder, waiting = harness.client("the holder"), harness.client(RIVAL)
-    first = _enter(holder, root, "f")
-    second = _enter(waiting, root, "e")
-    run = harness.run(you, root)
-    if not harness.wait(lambda: len(harness.zk.get_children(root)) == 3 or run.done, _SOON):
-        harness.fail("There is no znode of yours in the queue.", "has not joined the queue")
-    settled = _quiet(harness, you, run)
-    third = _enter(waiting, root, "d")
-    waiting.delete(f"{root}/{third}")
-    if _quiet(harness, you, run) > settled:
-        harness.fail(
-            "It was woken by somebody behind it, which is none of its business: watch your "
-            "predecessor only.",
-            "is woken for nothing",
-        )
-    waiting.delete(f"{root}/{second}")
-    _quiet(harness, you, run)
-    if run.done:
-        run.result()
-        harness.fail(
-            "The one ahead of you gave up waiting, and you took the lock, which the holder still "
-            "has. Look again who is ahead.",
-            "takes a lock that is held",
-        )
-    holder.delete(f"{root}/{first}")
-    if not harness.wait(lambda: run.done, _SOON):
-        harness.fail("The lock was released, and you still wait.", "still waits")
-    path = run.result(str)
-    stat = harness.zk.exists(path) if path.startswith(root) else None
-    if stat is None:
-        harness.fail(f"It returned {path!r}, which is no znode below `root`.", f"returns {path!r}")
-    if stat.ephemeralOwner != you.client_id[0]:
-        harness.fail("Your znode is not ephemeral: if you die, the lock stays locked.", "permanent")
-    if len(you.calls) > 9:
-        harness.fail(f"It made {len(you.calls)} calls; 6 are enough.", f"{len(you.calls)} calls")
+def _behind_others(code: Code, root: str) -> Specification:
+    """Nothing is lost, but somebody leaves the queue without having had the lock."""
+
+    def queues(word: str) -> Body:
+        def body(me: Me) -> None:
+            path = me.zk.create(f"{root}/{word:>08}-lock-", ephemeral=True, sequence=True)
+            me.pause("has the lock" if word == "f" else "waits, and gives up")
+            me.zk.delete(path)
+
+        return body
+
+    wanted = _in_line(code, root, 1, holder=queues("f"), leaver=queues("e"))
+    patient = lambda world: wanted.invariant(world) or polls(world, 12)  # noqa: E731
+    return replace(wanted, invariant=patient, faults=0)
 
 
-def _quiet(harness: Harness, client: Any, run: Any) -> int:
-    """Wait a while in which nothing should happen; how many calls there have been."""
-    harness.wait(lambda: run.done, 0.35)
-    return len(client.calls)
+def _on_an_ensemble(code: Code, root: str) -> Specification:
+    return lagging(_in_line(code, root, 1))
 
 
 # --- release ----------------------------------------------------------------------------------
@@ -288,29 +279,19 @@ def _once_more(zk: KazooClient, path: str) -> None:
             continue
 
 
-def _judge_release(harness: Harness) -> None:
-    you = harness.client()
+def _released(code: Code, root: str) -> Specification:
+    path = f"{root}/lock-0000000000"
 
-    def locked() -> str:
-        path: str = you.create(f"{harness.root}/lock-", ephemeral=True, sequence=True)
-        return path
+    def use(me: Me) -> None:
+        code(me, path)
+        me.knows(released=path)
 
-    def released(path: str, why: str = "") -> None:
-        if harness.zk.exists(path) is not None:
-            harness.fail(f"It returned, and the lock is still locked. {why}", "leaves it locked")
+    def never(world: World) -> str | None:
+        if world.actors[0].believes("released") and world.owner(path) is not None:
+            return "it returned, and the lock is still locked: the delete was never done"
+        return None
 
-    first = locked()
-    harness.call(you, first)
-    released(first)
-    second = locked()
-    harness.lose_reply(you, "delete", lambda: harness.zk.exists(second) is None)
-    harness.call(you, second)
-    released(second)
-    harness.wait(lambda: you.connected)
-    third = locked()
-    harness.lose_request(you, "delete")
-    harness.call(you, third)
-    released(third, "The connection broke before your request had arrived.")
+    return users(code, use, never=never, znodes=[(path, b"")])
 
 
 EXERCISES = (
@@ -339,7 +320,7 @@ EXERCISES = (
             "Join the queue below `root` with an ephemeral, sequential znode (its name ending in "
             "`-lock-` and the digits), wait until you are the first, and return your znode's path. "
             "Watch your predecessor only. It may leave without ever having had the lock. "
-            f"`predecessor` from the exercise before helps. {BREAKS} Don't queue up twice."
+            f"`predecessor` from the exercise before helps. {BREAKS} {LAGS} Don't queue up twice."
         ),
         hints=(
             '`path = zk.create(f"{root}/{uuid.uuid4().hex}-lock-", ephemeral=True, '
@@ -348,7 +329,8 @@ EXERCISES = (
             "`told.wait()`. If `get` raises `NoNodeError` (from `kazoo.exceptions`), it has gone "
             "already: don't wait, look again.",
             "After each wake-up look again who is ahead of you; the loop ends when nobody is. If "
-            "the create raises `ConnectionLoss`, list: a name with your random part is your place. "
+            "the create raises `ConnectionLoss`, `zk.sync(root)` and list: a name with your random "
+            "part is your place. "
             "If the read raises it, there is no watch: look again.",
         ),
         answer=acquire,
@@ -361,8 +343,7 @@ EXERCISES = (
             _queueing_twice,
             _watching_nothing,
         ),
-        judge=_judge_acquire,
-        deadline=12.0,
+        judge=in_every_order(_behind_others, _in_line, _on_an_ensemble),
     ),
     Exercise(
         id="release",
@@ -380,7 +361,6 @@ EXERCISES = (
         ),
         answer=release,
         wrong=(_hopeful, _satisfied, _once_more),
-        judge=_judge_release,
-        deadline=10.0,
+        judge=in_every_order(_released),
     ),
 )

@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 
 from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, appeared, in_every_order, users
+from labkit.course.exercises.values import as_text, same
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -53,35 +58,35 @@ def _trusting(zk: KazooClient, root: str, current: set[int]) -> list[int]:
     return sorted(int(n) for n in names if zk.exists(f"{root}/{n}").ephemeralOwner not in current)
 
 
-def _judge_ghosts(harness: Harness) -> None:
-    old, gone = harness.client("your old session"), harness.client("a dead server")
-    gone_soon, root = harness.client("another dead server"), harness.root
-    old.create(f"{root}/1", b"node1", ephemeral=True)
-    harness.rival.create(f"{root}/2", b"node2", ephemeral=True)
-    gone.create(f"{root}/10", b"node3", ephemeral=True)
-    harness.cut(old)
-    harness.cut(gone)
-    you = harness.client()
-    you.create(f"{root}/3", b"node1", ephemeral=True)
-    current = {you.client_id[0], harness.rival.client_id[0]}
-    answer = harness.call(you, root, current, kind=list)
-    harness.equal(answer, [1, 10], "Those are owned by sessions that no living server has.")
-    for number in (4, 5):
-        gone_soon.create(f"{root}/{number}", ephemeral=True)
-    left = {1, 4, 5, 10}
+def _haunted(code: Code, root: str) -> Specification:
+    def use(me: Me) -> None:
+        for path in (f"{root}-of-the-dead", f"{root}/2"):
+            appeared(me, path)
+        current = {me.zk.client_id[0], me.zk.exists(f"{root}/2").ephemeralOwner}
+        me.says(ghosts=code(me, root, current, kind=list))
 
-    def go(path: str) -> None:
-        name = path.rsplit("/", 1)[1]
-        number = int(name) if name in {"4", "5"} else 4
-        harness.zk.delete(f"{root}/{number}")
-        left.remove(number)
+    def server(me: Me) -> None:
+        me.zk.create(f"{root}/2", b"node2", ephemeral=True)
 
-    you.before("exists or get", go)
-    harness.equal(
-        harness.call(you, root, current, kind=list),
-        sorted(left),
-        "One of the ghosts went between your listing and your look at it.",
-    )
+    def ghost(me: Me) -> None:
+        both = me.zk.transaction()
+        both.create(f"{root}-of-the-dead")
+        for number in (9, 10):
+            both.create(f"{root}/{number}", b"node1", ephemeral=True)
+        both.commit()
+        me.pause("is dead, and its session lives on")
+        me.zk.stop()
+
+    def never(world: World) -> str | None:
+        said = world.actors[0].says("ghosts")
+        there = [number for number in (9, 10) if world.owner(f"{root}/{number}") is not None]
+        rights = ([9, 10],) if there else ([9, 10], [9], [10], [])  # as they went meanwhile
+        if said is None or any(same(said, right) for right in rights):
+            return None
+        return f"it returned {as_text(said)}; sessions that no running server uses hold {there}"
+
+    others = {"a server": server, "a dead server": ghost}
+    return users(code, use, others=others, never=never, znodes=[(root, b"")], faults=0)
 
 
 # --- may I keep it? ---------------------------------------------------------------------------
@@ -157,7 +162,7 @@ EXERCISES = (
         ),
         answer=ghosts,
         wrong=(_of_a_name, _not_mine, _unowned, _trusting),
-        judge=_judge_ghosts,
+        judge=in_every_order(_haunted),
     ),
     Exercise(
         id="may-keep",

@@ -7,14 +7,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kazoo.exceptions import ConnectionLoss, NodeExistsError, NoNodeError
+from kazoo.exceptions import (
+    ConnectionLoss,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+)
 
-from labkit.course.exercises.exercise import BREAKS, HOLDS, Exercise
-from labkit.course.exercises.harness import YOU, Harness
-from labkit.course.exercises.values import same
+from labkit.course.exercises.exercise import BREAKS, HOLDS, LAGS, Exercise
+from labkit.course.exercises.orders import Code, in_every_order, lagging, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import SESSION_ENDS, World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
+
+_EXPIRED = ("SessionExpiredError", "ConnectionLoss")
 
 
 # --- take an item -----------------------------------------------------------------------------
@@ -42,6 +51,7 @@ def takes(zk: KazooClient, root: str, name: str) -> bool:
         try:
             mine = not any(isinstance(result, Exception) for result in both.commit())
         except ConnectionLoss:
+            zk.retry(zk.sync, root)  # the server that we talk to now may lag
             if zk.retry(zk.exists, receipt) is None:
                 continue  # it was not done
             mine = True
@@ -106,6 +116,32 @@ def _unchecked(zk: KazooClient, root: str) -> str | None:
     return None
 
 
+def _without_sync(zk: KazooClient, root: str) -> str | None:
+    """Asks a server that lags whether its receipt is there: not yet."""
+    for name in _items(zk, root):
+        try:
+            data, _ = zk.retry(zk.get, f"{root}/{name}")
+        except NoNodeError:
+            continue
+        receipt = f"{root}/taken-{uuid.uuid4().hex}"
+        done = False
+        while not done:
+            both = zk.transaction()
+            both.delete(f"{root}/{name}")
+            both.create(receipt, ephemeral=True)
+            try:
+                if any(isinstance(result, Exception) for result in both.commit()):
+                    break
+                done = True
+            except ConnectionLoss:
+                done = zk.retry(zk.exists, receipt) is not None
+        if done:
+            with suppress(NoNodeError):
+                zk.retry(zk.delete, receipt)
+            return data.decode()
+    return None
+
+
 def _littering(zk: KazooClient, root: str) -> str | None:
     """Leaves its receipts in the queue."""
     for name in _items(zk, root):
@@ -163,59 +199,40 @@ def _any_of_them(zk: KazooClient, root: str) -> str | None:
     return None
 
 
-def _judge_take(harness: Harness) -> None:
-    you, rival, root = harness.client(), harness.rival, harness.root
-    words = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "owl", "pig", "rat", "yak"]
-    for word in words:
-        harness.zk.create(f"{root}/item-", word.encode(), sequence=True)
-    harness.note("the queue", ", ".join(words))
-    harness.equal(harness.call(you, root, kind=str), "ant", "It came first.")
+def _takes(code: Code, root: str, many: int = 2) -> Specification:
+    items = {"item-0000000007": "ant", "item-0000000008": "bee"}  # listed the other way round
 
-    def snatch(path: str) -> None:
-        rival.delete(path)
+    def use(me: Me) -> None:
+        item = code(me, root)
+        me.says(took=repr(item))
+        me.knows(took=item)
 
-    for op, wanted in (("delete or transaction", "cat"), ("get", "elk")):
-        you.before(op, snatch if op == "get" else lambda _: snatch(f"{root}/item-0000000001"))
-        harness.equal(harness.call(you, root), wanted, "A rival took the one before.")
-    clients = [harness.client(f"your code {i}") for i in (1, 2, 3)]
-    taken: list[str] = []
-    for _ in range(3):
-        runs = [harness.run(client, root) for client in clients]
-        taken += [item for run in runs if (item := run.result()) is not None]
-    harness.equal(sorted(taken), words[5:], "Three took at once, until nothing was left.")
-    harness.equal(harness.call(you, root), None, "The queue is empty.")
-    _is_tidy(harness)
-    for word, lost in (("toad", "reply"), ("vole", "request")):
-        _judge_loss(harness, word, lost)
+    def never(world: World) -> str | None:
+        took = [actor.believes("took") for actor in world.actors]
+        left = [items[n] for n in sorted(items) if world.data(f"{root}/{n}") is not None]
+        if took[0] is not None and took[0] == took[-1] and len(took) > 1:
+            return f"both have taken {took[0]!r}"
+        for actor in world.actors:
+            said = actor.says("took")
+            if said is not None and left and (said == "None" or said >= repr(left[0])):
+                return f"{actor.name} returned {said}, and {left[0]!r} is in the queue"
+        return None
 
+    def at_the_end(world: World) -> str | None:
+        took = [actor.believes("took") for actor in world.actors]
+        there = world.children(root)
+        for name, text in items.items():
+            if name not in there and text not in took:
+                return f"{text!r} is lost: nobody has it, and it is not in the queue"
+        left = [name for name in there if name not in items]
+        return f"in the queue is left: {left[0]}" if left else None
 
-def _judge_loss(harness: Harness, word: str, lost: str) -> None:
-    you, root, op = harness.client(), harness.root, "delete or transaction"
-    item = str(harness.zk.create(f"{root}/item-", word.encode(), sequence=True))
-    harness.zk.create(f"{root}/item-", b"wolf", sequence=True)
-    if lost == "reply":
-        harness.lose_reply(you, op, lambda: harness.zk.exists(item) is None)
-    else:
-        harness.lose_request(you, op)
-    run = harness.run(you, root)
-    run.wait()
-    if isinstance(run.error, ConnectionLoss):
-        what = "Nobody has the item now" if lost == "reply" else "The item is still there"
-        harness.fail(
-            f"Your delete's {lost} was lost, and it let `ConnectionLoss` through. {what}: "
-            "find out whether it was done.",
-            "raises ConnectionLoss",
-        )
-    why = f"Your delete's {lost} was lost, so look whether it was done, and by whom."
-    harness.equal(run.result(), word, why)
-    harness.equal(harness.call(you, root), "wolf", "It came next.")
-    _is_tidy(harness)
+    znodes = [(root, b""), *((f"{root}/{n}", text.encode()) for n, text in items.items())]
+    return users(code, use, many, never=never, at_the_end=at_the_end, znodes=znodes)
 
 
-def _is_tidy(harness: Harness) -> None:
-    left = harness.zk.get_children(harness.root)
-    if left:
-        harness.fail(f"In the queue is left: {harness.show(sorted(left))}.", "leaves something")
+def _takes_lagging(code: Code, root: str) -> Specification:
+    return lagging(_takes(code, root, 1))
 
 
 # --- work that survives a crash ---------------------------------------------------------------
@@ -326,74 +343,41 @@ def _marked_for_ever(zk: KazooClient, root: str, handle: Callable[[str], None]) 
     return False
 
 
-class _Crash(Exception):
-    """The end of a worker."""
+def _works(code: Code, root: str) -> Specification:
+    words = {f"{root}/todo/0": "ant", f"{root}/todo/1": "bee"}
 
+    def use(me: Me) -> None:
+        def handle(word: str) -> None:
+            me.knows(works=word, session=me.zk.client_id[0])
+            me.pause(f"works on {word!r}")
+            me.knows(works=None, did=word)
 
-def _judge_work(harness: Harness) -> None:
-    you, rival, root = harness.client(), harness.rival, harness.root
-    for folder in ("todo", "doing"):
-        harness.zk.create(f"{root}/{folder}")
-    for i, word in enumerate(("ant", "bee", "cat")):
-        harness.zk.create(f"{root}/todo/{i}", word.encode())
-    rival.create(f"{root}/doing/0", ephemeral=True)
-    handled: list[str] = []
+        done = code(me, root, handle, kind=bool, may=(SessionExpiredError,))
+        me.says(done=done)
 
-    def handle(word: str) -> None:
-        harness.note(YOU, f"handle({harness.show(word)})")
-        handled.append(word)
+    def never(world: World) -> str | None:
+        for item, word in words.items():
+            mark, there = item.replace("todo", "doing"), world.data(item) is not None
+            if world.owner(mark) == 0:
+                return f"the mark of {word!r} is not ephemeral: if its worker dies, it stays"
+            if not there and all(actor.believes("did") != word for actor in world.actors):
+                return f"{word!r} is not to do any more, and nobody has done it: if you die now …"
+            for actor in world.actors:
+                works = actor.believes("works") == word and actor.alive
+                if works and world.owner(mark) != actor.session:
+                    return f"{actor.name} works on {word!r}, and has no mark: look whose mark it is"
+        for actor in world.actors:
+            done, did = actor.says("done"), actor.believes("did")
+            late = did is not None and actor.believes("session") != actor.session
+            if done is not None and not late and done is not (did is not None):
+                return f"{actor.name} returned {done}, and has done {did or 'nothing'}"
+            if done and late:
+                return f"{actor.name}'s session ended while it worked on {did!r}; it returned True"
+        return None
 
-    harness.equal(harness.call(you, root, handle, kind=bool), True)
-    if not same(handled, ["bee"]):
-        harness.fail(
-            f"It handled {harness.show(handled)}; a rival was working on 'ant', so 'bee' was next.",
-            f"handles {harness.show(handled)}",
-        )
-    if harness.zk.exists(f"{root}/todo/1") or harness.zk.exists(f"{root}/doing/1"):
-        harness.fail("'bee' is done, and its item or its mark is still there.", "leaves something")
-
-    def crash(word: str) -> None:
-        harness.note(YOU, f"handle({harness.show(word)}), and dies")
-        harness.expire(worker)
-        raise _Crash
-
-    worker = harness.client()
-    harness.run(worker, root, crash).wait()
-    if not harness.zk.exists(f"{root}/todo/2"):
-        harness.fail("The worker died while it handled 'cat', and 'cat' is lost.", "loses an item")
-    harness.equal(harness.call(you, root, handle, kind=bool), True, "'cat' is still to do.")
-    if not same(handled, ["bee", "cat"]):
-        harness.fail(f"It handled {harness.show(handled[1:])}; 'cat' was to do.", "handles another")
-    harness.equal(harness.call(you, root, handle, kind=bool), False, "A rival works on the rest.")
-    for finished in (False, True):
-        _judge_late(harness, finished)
-
-
-def _judge_late(harness: Harness, finished: bool) -> None:
-    """A worker's session ends while it works; another one takes the item up, or finishes it."""
-    worker, rival, root = harness.client(), harness.rival, harness.root
-    name = "4" if finished else "3"
-    item, mark = f"{root}/todo/{name}", f"{root}/doing/{name}"
-    harness.zk.create(item, b"dog")
-
-    def handle(word: str) -> None:
-        harness.note(YOU, f"handle({harness.show(word)}), for longer than its session lives")
-        harness.expire(worker)
-        rival.create(mark, ephemeral=True)
-        if finished:
-            rival.delete(item)
-            rival.delete(mark)
-
-    answer = harness.call(worker, root, handle, kind=bool)
-    if not finished and not (harness.zk.exists(mark) and harness.zk.exists(item)):
-        harness.fail(
-            "Its session ended while it worked, and a rival took the item up; then it deleted the "
-            "rival's mark or item. Look whose mark it is.",
-            "deletes what is a rival's",
-        )
-    what = "finished" if finished else "took up"
-    why = f"Its session ended while it worked, and a rival {what} the item."
-    harness.equal(answer, False, why)
+    folders = [(f"{root}/todo", b""), (f"{root}/doing", b"")]
+    znodes = [*folders, *((item, word.encode()) for item, word in words.items())]
+    return users(code, use, 2, never=never, znodes=znodes, kinds=(SESSION_ENDS,), raises=_EXPIRED)
 
 
 EXERCISES = (
@@ -405,8 +389,8 @@ EXERCISES = (
             "The children of `root` named `item-…` are a queue: `item-0000000000` came first, and "
             "each holds some text. Take the first one out and return its text (decoded, a "
             "string), or `None` if the queue is empty. Others take at the same time; no item may "
-            f"be taken twice, and none may be lost. {BREAKS} A child with another name is no item: "
-            "you may leave a note there, and take it away again."
+            f"be taken twice, and none may be lost. {BREAKS} {LAGS} A child with another name is "
+            "no item: you may leave a note there, and take it away again."
         ),
         hints=(
             "A listing is in no order: sort it. Only one delete of a znode can succeed: who "
@@ -414,8 +398,8 @@ EXERCISES = (
             "`NoNodeError` (from `kazoo.exceptions`) says that somebody was faster: go on with "
             "the next one. But after a lost reply, it may have been yourself.",
             "Delete the item and create a receipt, an ephemeral znode with a random name "
-            "(`uuid.uuid4().hex`), in one transaction. After a `ConnectionLoss`, the receipt tells "
-            "whether it was done.",
+            "(`uuid.uuid4().hex`), in one transaction. After a `ConnectionLoss` and a `zk.sync`, "
+            "the receipt tells whether it was done.",
         ),
         answer=take_item,
         wrong=(
@@ -426,9 +410,10 @@ EXERCISES = (
             _retrying,
             _presuming,
             _unchecked,
+            _without_sync,
             _littering,
         ),
-        judge=_judge_take,
+        judge=in_every_order(_takes, _takes_lagging),
     ),
     Exercise(
         id="work-one",
@@ -452,6 +437,6 @@ EXERCISES = (
         ),
         answer=work_one,
         wrong=(_delete_first, _unmarked, _marked_for_ever, _unowned, _unchecked_commit),
-        judge=_judge_work,
+        judge=in_every_order(_works),
     ),
 )

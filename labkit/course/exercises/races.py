@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import ConnectionLoss, NodeExistsError
 
-from labkit.course.exercises.client import Client
 from labkit.course.exercises.exercise import BREAKS, Exercise
-from labkit.course.exercises.harness import RIVAL, YOU, Harness
+from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.explore.actor import Body, Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -225,92 +227,35 @@ def _keeping_it(zk: KazooClient, root: str) -> int:
             continue
 
 
-def _judge_in_turn(harness: Harness) -> None:
-    you, rival, root = harness.client(), harness.rival, harness.root
-    rival.create(f"{root}/1", ephemeral=True)
-    ahead = [_ticket(rival, root, letter) for letter in "ba"]
-    aims: list[int] = []
+def _in_turn(code: Code, root: str, many: int = 2, **others: Body) -> Specification:
+    def use(me: Me) -> None:
+        me.knows(holds=code(me, root, kind=int))
 
-    def look(_: str) -> None:
-        behind = _ticket(rival, root, "c")
-        aims.append(target(harness.zk.get_children(root), behind))
-        harness.note(RIVAL, f"aims at {aims[0]}")
-        rival.delete(f"{root}/{behind}")
+    def never(world: World) -> str | None:
+        names = world.children(root)
+        owners = {name: world.owner(f"{root}/{name}") for name in names}
+        for actor in world.actors:
+            mine, number = [n for n in names if owners[n] == actor.session], actor.believes("holds")
+            what = " and ".join(name[:9] for name in mine) or "nothing"
+            if number is not None and mine != [str(number)]:
+                return f"{actor.name} returned {number}, and its session has {what} below `root`"
+            if len(mine) > 1:
+                return f"{actor.name} counts twice: its session has {what} below `root` at once"
+            drawn = any(isinstance(h, str) and "/ticket-" in h for h in actor.heard)
+            if number is not None and actor.asked and not drawn and not actor.lost:
+                return f"{actor.name} returned {number}, and has never drawn a ticket"
+        return None
 
-    you.before("delete", look)
-    number = harness.call(you, root, kind=int)
-    harness.equal(number, 4, "1 is taken, and 2 and 3 are for the two tickets ahead of yours.")
-    _is_held(harness, you.client_id[0], number)
-    if aims and aims[0] != 5:
-        harness.fail(
-            f"Between your create and your delete, a rival behind you aimed at {aims[0]}, though 5 "
-            "was the next: you counted twice. A transaction does both, or neither.",
-            "counts twice",
-        )
-    left = [name for name in harness.zk.get_children(root) if name.startswith("ticket-")]
-    if len(left) > len(ahead):
-        harness.fail("Your ticket is still there; all behind it must wait.", "leaves its ticket")
-    clients = [harness.client(f"your code {i}") for i in range(1, 7)]
-    runs = [harness.run(client, root) for client in clients]
-    numbers = sorted(run.result(int) for run in runs)
-    harness.equal(numbers, [5, 6, 7, 8, 9, 10], "Six more claimed at once.")
-    most = max(len(client.calls) for client in clients)
-    if most > 5:
-        harness.fail(f"One of six claims took {most} calls; with a ticket, 3 are enough.")
-    _judge_loss(harness)
+    return users(code, use, many, others=others, never=never, znodes=[(root, b"")])
 
 
-def _judge_loss(harness: Harness) -> None:
-    """The reply is lost: of the ticket, of the transaction; and a transaction is refused."""
-    root = f"{harness.root}/lost"
-    harness.zk.create(root)
-    you = harness.client()
-    you.before("transaction", lambda _: harness.rival.create(f"{root}/1", ephemeral=True))
-    number = harness.call(you, root, kind=int)
-    _holds_only(harness, you, root, number, 2, "A rival took 1 before your commit")
-    for op, wanted in (("create", 3), ("transaction", 4)):
-        you = harness.client()
-        harness.lose_reply(you, op, _drawn(harness, you, root, op))
-        _holds_only(
-            harness,
-            you,
-            root,
-            harness.call(you, root, kind=int),
-            wanted,
-            f"The {op}'s reply was lost",
-        )
+def _with_a_rival(code: Code, root: str) -> Specification:
+    """A rival takes a number without a ticket."""
 
+    def rival(me: Me) -> None:
+        me.zk.create(f"{root}/1", ephemeral=True)
 
-def _drawn(harness: Harness, you: Client, root: str, op: str) -> Callable[[], bool]:
-    """Whether the ticket (or, by the transaction, the number) of your session is there."""
-
-    def done() -> bool:
-        owned = harness.owned(you, root)
-        return bool(owned) if op == "create" else any(name.isdecimal() for name in owned)
-
-    return done
-
-
-def _holds_only(
-    harness: Harness, you: Client, root: str, number: int, wanted: int, what: str
-) -> None:
-    held = harness.owned(you, root)
-    if held != [str(number)] or number != wanted:
-        has = " and ".join(name[:9] for name in held) or "nothing"
-        harness.fail(
-            f"{what}. It returned {number}, and your session has {has} below `root`; {wanted} and "
-            "nothing else is right.",
-            f"returns {number}, has {has}",
-        )
-    harness.note(YOU, f"returns {number}")
-
-
-def _is_held(harness: Harness, session: int, number: int) -> None:
-    stat = harness.zk.exists(f"{harness.root}/{number}")
-    if stat is None or stat.ephemeralOwner != session:
-        harness.fail(
-            f"It returned {number}, but your session does not hold it.", f"returns {number}"
-        )
+    return _in_turn(code, root, 1, rival=rival)
 
 
 EXERCISES = (
@@ -380,6 +325,6 @@ EXERCISES = (
             _beginning_again,
             _unchecked,
         ),
-        judge=_judge_in_turn,
+        judge=in_every_order(_with_a_rival, _in_turn),
     ),
 )

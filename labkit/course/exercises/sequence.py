@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from kazoo.exceptions import ConnectionLoss, NodeExistsError
 
 from labkit.course.exercises.exercise import BREAKS, Exercise
-from labkit.course.exercises.harness import YOU, Harness
+from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -155,48 +159,31 @@ def _unwritten(zk: KazooClient, root: str) -> int:
     return lowest_free(zk.get_children(root))
 
 
-def _judge_claim(harness: Harness) -> None:
-    you, rival, root = harness.client(), harness.rival, harness.root
-    for number in (1, 2):
-        rival.create(f"{root}/{number}", ephemeral=True)
+def _claims(code: Code, root: str) -> Specification:
+    def use(me: Me) -> None:
+        me.knows(holds=code(me, root, kind=int))
 
-    def overtake(_: str) -> None:
-        rival.create(f"{root}/3", ephemeral=True)
-        rival.delete(f"{root}/1")
+    def rival(me: Me) -> None:
+        me.zk.create(f"{root}/1", ephemeral=True)
+        me.zk.create(f"{root}/2", ephemeral=True)
+        me.zk.delete(f"{root}/1")
 
-    you.before("create", overtake)
-    number = harness.call(you, root, kind=int)
-    stat = harness.zk.exists(f"{root}/{number}")
-    if stat is None:
-        harness.fail(
-            f"It returned {number}, but there is no znode `{number}`: nothing was claimed.",
-            f"returns {number}, which nobody holds",
-        )
-    if stat.ephemeralOwner != you.client_id[0]:
-        whose = "a rival's" if stat.ephemeralOwner else "nobody's: it is not ephemeral"
-        harness.fail(f"It returned {number}, but that znode is {whose}.", f"returns {number}")
-    harness.equal(
-        number, 1, "Number 3 was taken and number 1 given back, after you had looked: look again."
-    )
-    for lost in ("reply", "request"):
-        _judge_loss(harness, lost)
+    def never(world: World) -> str | None:
+        for actor in world.actors:
+            number = actor.believes("holds")
+            held = [n for n in world.children(root) if world.owner(f"{root}/{n}") == actor.session]
+            if number is None or held == [str(number)]:
+                listed = next((h for h in actor.heard if isinstance(h, list)), None)
+                if number and listed is not None and number > (free := lowest_free(listed)):
+                    return f"{actor.name} returned {number}; {free} was free: look again"
+                continue
+            if world.owner(f"{root}/{number}") == 0:
+                return f"{actor.name} returned {number}, and that znode is not ephemeral"
+            what = " and ".join(held) or "nothing"
+            return f"{actor.name} returned {number}, and its session holds {what}"
+        return None
 
-
-def _judge_loss(harness: Harness, lost: str) -> None:
-    you, root = harness.client(), harness.root
-    if lost == "reply":
-        harness.lose_reply(you, "create", lambda: harness.owned(you, root))
-    else:
-        harness.lose_request(you, "create")
-    number = harness.call(you, root, kind=int)
-    held = harness.owned(you, root)
-    if held != [str(number)]:
-        what = " and ".join(held) or "nothing"
-        harness.fail(
-            f"Your create's {lost} was lost. It returned {number}, and your session holds {what}.",
-            f"returns {number}, holds {what}",
-        )
-    harness.note(YOU, f"returns {number}")
+    return users(code, use, 1, others={"a rival": rival}, never=never, znodes=[(root, b"")])
 
 
 EXERCISES = (
@@ -246,6 +233,6 @@ EXERCISES = (
             _greedy,
             _presuming,
         ),
-        judge=_judge_claim,
+        judge=in_every_order(_claims),
     ),
 )

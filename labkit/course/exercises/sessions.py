@@ -8,9 +8,16 @@ from kazoo.exceptions import NoNodeError
 
 from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, appeared, in_every_order, users
+from labkit.course.exercises.values import as_text, same
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
+
+_ALL_BUT_ITS_OWN = ["note", "passing", "theirs"]
 
 
 # --- whose znode ------------------------------------------------------------------------------
@@ -107,26 +114,37 @@ def _trusting(zk: KazooClient, root: str, session: int) -> list[str]:
     return sorted(n for n in names if zk.exists(f"{root}/{n}").ephemeralOwner != session)
 
 
-def _judge_left(harness: Harness) -> None:
-    you, dead, root = harness.client(), harness.client("a server"), harness.root
-    dead.create(f"{root}/number", ephemeral=True)
-    dead.create(f"{root}/note")
-    you.create(f"{root}/yours", ephemeral=True)
-    dead.create(f"{root}/lock", ephemeral=True)
-    session = dead.client_id[0]
-    harness.cut(dead)
-    answer = harness.call(you, root, session, kind=list)
-    harness.expire(dead)
-    harness.equal(answer, sorted(harness.zk.get_children(root)), "That is what was left.")
-    you = harness.client()
-    for name in ("a", "b", "c"):
-        harness.rival.create(f"{root}/{name}", ephemeral=True)
-    you.before("exists or get", lambda path: harness.zk.exists(path) and harness.zk.delete(path))
-    harness.equal(
-        harness.call(you, root, session, kind=list),
-        sorted(harness.zk.get_children(root)),
-        "One was deleted between your listing and your look at it.",
-    )
+def _leaves(code: Code, root: str) -> Specification:
+    def use(me: Me) -> None:
+        for path in (f"{root}-of-the-dead", f"{root}/theirs"):
+            appeared(me, path)
+        number = me.zk.exists(f"{root}/number")
+        if number is None:
+            return  # its session has ended before it could be asked
+        left = code(me, root, number.ephemeralOwner, kind=list)
+        me.knows(left=left)
+
+    def dead(me: Me) -> None:
+        both = me.zk.transaction()
+        both.create(f"{root}-of-the-dead")
+        both.create(f"{root}/number", ephemeral=True)
+        both.commit()
+        me.pause("is dead, and its session lives on")
+        me.zk.stop()
+
+    def rival(me: Me) -> None:
+        me.zk.create(f"{root}/theirs", ephemeral=True)
+        me.zk.delete(f"{root}/passing")
+
+    def never(world: World) -> str | None:
+        left, rights = world.actors[0].believes("left"), (["note", "theirs"], _ALL_BUT_ITS_OWN)
+        if left is None or any(same(left, right) for right in rights):
+            return None
+        return f"it returned {as_text(left)}; of what is listed, {rights[0]} are left"
+
+    znodes = [(f"{root}/note", b""), (f"{root}/passing", b"")]
+    others = {"a dead server": dead, "a rival": rival}
+    return users(code, use, others=others, never=never, znodes=znodes, faults=0)
 
 
 EXERCISES = (
@@ -167,6 +185,6 @@ EXERCISES = (
         ),
         answer=left_behind,
         wrong=(_the_permanent, _what_is_there, _the_others, _trusting),
-        judge=_judge_left,
+        judge=in_every_order(_leaves),
     ),
 )

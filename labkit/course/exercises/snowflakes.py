@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError
 
 from labkit.course.exercises.exercise import HOLDS, Exercise
 from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.course.exercises.values import as_text, same
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -151,27 +155,33 @@ def _from_the_end(zk: KazooClient, path: str, now: int) -> tuple[int, int]:
             continue
 
 
-def _judge_reserve(harness: Harness) -> None:
-    you, rival, path = harness.client(), harness.rival, f"{harness.root}/7"
-    rival.create(path, b"0")
-    for now, meanwhile, first, why in (
-        (5_000, None, 5_000, "Nobody has reserved what is to come."),
-        (5_400, None, 6_000, "Up to 6000 it is reserved: you may begin there."),
-        (4_000, None, 7_000, "Your clock is behind; up to 7000 it is reserved."),
-        (9_000, b"12000", 12_000, "A rival reserved up to 12000 after you had looked."),
-        (50_000, None, 50_000, "What is past is past."),
-    ):
-        if meanwhile is not None:
-            you.before("set", partial(rival.set, value=meanwhile))
-        got = harness.call(you, path, now)
-        harness.equal(tuple(got) if isinstance(got, list) else got, (first, first + 1000), why)
-        stored = int(harness.zk.get(path)[0])
-        if stored != first + 1000:
-            harness.fail(
-                f"It returned {got}, and {stored} is written in the znode: the next one would "
-                f"begin there.",
-                f"has written {stored}, not {first + 1000}",
-            )
+def _reserves(code: Code, root: str) -> Specification:
+    path, clocks = f"{root}/7", {"user1": 5_000, "user2": 6_400}
+
+    def use(me: Me) -> None:
+        got = code(me, path, clocks[me.name])
+        me.knows(reserved=tuple(got) if isinstance(got, list) else got)
+        me.says(reserved=as_text(got))
+
+    def never(world: World) -> str | None:
+        end = int(world.data(path) or 0)
+        taken = [a.believes("reserved") for a in world.actors]
+        for actor in world.actors:
+            said, now = actor.says("reserved"), clocks[actor.name]
+            if said is None:
+                continue
+            others = [t[1] for t in taken if t and t != actor.believes("reserved")]
+            firsts = [max(now, earlier) for earlier in (6_000, *others)]
+            if not any(same(actor.believes("reserved"), (f, f + 1000)) for f in firsts):
+                return f"{actor.name} returned {said} at {now}; up to {firsts[-1]} was taken"
+            if end != actor.believes("reserved")[1]:
+                return f"{actor.name} returned {said}, and {end} is written: the next begins there"
+        both = sorted(t for t in taken if t)
+        if len(both) > 1 and both[0][1] > both[1][0]:
+            return f"two have reserved the same: {both[0]} and {both[1]}"
+        return None
+
+    return users(code, use, 2, never=never, znodes=[(path, b"6000")], faults=0, alike=False)
 
 
 EXERCISES = (
@@ -228,6 +238,6 @@ EXERCISES = (
         ),
         answer=reserve,
         wrong=(_by_the_clock, _unversioned, _from_the_end),
-        judge=_judge_reserve,
+        judge=in_every_order(_reserves),
     ),
 )

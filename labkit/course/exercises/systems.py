@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kazoo.exceptions import ConnectionLoss, NodeExistsError, NoNodeError
+from kazoo.exceptions import ConnectionLoss, KazooException, NodeExistsError, NoNodeError
 
-from labkit.course.exercises.client import Client
-from labkit.course.exercises.exercise import BREAKS, HOLDS, Exercise
-from labkit.course.exercises.harness import RIVAL, YOU, Harness
+from labkit.course.exercises.exercise import BREAKS, HOLDS, LAGS, Exercise
+from labkit.course.exercises.harness import Harness
+from labkit.course.exercises.orders import Code, in_every_order, lagging, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -202,60 +204,41 @@ def _unaware(zk: KazooClient, root: str, broker: bytes) -> int | None:
                 return epoch
 
 
-def _judge_lead(harness: Harness) -> None:
-    zk, rival = harness.zk, harness.rival
+def _leads(code: Code, root: str, many: int = 2) -> Specification:
+    controller, counter = f"{root}/controller", f"{root}/controller_epoch"
 
-    def place(name: str, epoch: int = 0) -> str:
-        path = f"{harness.root}/{name}"
-        zk.create(path)
-        zk.create(f"{path}/controller_epoch", b"%d" % epoch)
-        return path
+    def use(me: Me) -> None:
+        epoch = code(me, root, me.name.encode())
+        me.says(leads=epoch is not None, no=epoch is None)
+        if epoch is not None:
+            me.knows(leads=epoch, had=epoch)
+            me.pause("leads")
+            me.knows(leads=None)
+            with suppress(KazooException):
+                me.zk.stop()  # its znode goes with its session
 
-    def rules(path: str, you: Client, got: object, why: str) -> None:
-        leader, epoch = zk.exists(f"{path}/controller"), zk.exists(f"{path}/controller_epoch")
-        if leader is None or leader.ephemeralOwner != you.client_id[0]:
-            harness.fail(f"{why} It should lead now, and doesn't.", "does not lead")
-        if leader.czxid != epoch.mzxid:
-            harness.fail(
-                "`controller` and `controller_epoch` were not written in one transaction: after "
-                "a crash between the two, somebody leads without an epoch of their own.",
-                "writes in two steps",
-            )
-        harness.equal(got, int(zk.get(f"{path}/controller_epoch")[0]), why)
+    def never(world: World) -> str | None:
+        owner, now = world.owner(controller), int(world.data(counter) or 0)
+        had = [actor.believes("had") for actor in world.actors]
+        if had[0] is not None and had[0] == had[-1] and len(had) > 1:
+            return f"both have led under epoch {now}"
+        for actor in world.actors:
+            epoch, mine = actor.believes("leads"), owner == actor.session
+            if mine and (now == 4 or now in [e for e in had if e != actor.believes("had")]):
+                return f"{actor.name} leads without an epoch of its own: write both at once"
+            if actor.says("no") and (mine or owner is None):
+                return f"{actor.name} returned None, and {'it leads' if mine else 'nobody leads'}"
+            if epoch is not None and not mine:
+                return f"{actor.name} returned {epoch}, and does not lead"
+            if epoch is not None and epoch != now:
+                return f"{actor.name} leads under {epoch}, and the epoch has become {now}"
+        return None
 
-    you, path = harness.client(), place("free", 4)
-    rules(path, you, harness.call(you, path, b"1"), "Nobody led.")
-    path = place("taken", 4)
-    rival.create(f"{path}/controller", b"2", ephemeral=True)
-    harness.equal(harness.call(you, path, b"1"), None, "Somebody else leads.")
-    if zk.get(f"{path}/controller_epoch")[0] != b"4":
-        harness.fail(
-            "Somebody else leads, and you have changed the epoch: what they write is refused now.",
-            "changes another's epoch",
-        )
+    return users(code, use, many, never=never, znodes=[(root, b""), (counter, b"4")])
 
-    def comes_and_goes(_: str) -> None:
-        harness.note(RIVAL, "leads under epoch 5, and is gone again")
-        change = rival.transaction()
-        change.create(f"{path}/controller", b"2", ephemeral=True)
-        change.set_data(f"{path}/controller_epoch", b"5")
-        change.delete(f"{path}/controller")
-        change.commit()
 
-    path = place("between", 4)
-    you.before("transaction", comes_and_goes)
-    got = harness.call(you, path, b"1")
-    rules(path, you, got, "A rival came and went meanwhile.")
-    harness.equal(got, 6, "A rival has had epoch 5.")
-    for lost in ("reply", "request"):
-        you, path = harness.client(), place(lost, 4)
-        if lost == "reply":
-            done = f"{path}/controller"
-            harness.lose_reply(you, "transaction", partial(zk.exists, done))
-        else:
-            harness.lose_request(you, "transaction")
-        rules(path, you, harness.call(you, path, b"1"), f"The {lost} was lost.")
-        harness.note(YOU, "leads")
+def _leads_lagging(code: Code, root: str) -> Specification:
+    return lagging(_leads(code, root, 1))
 
 
 EXERCISES = (
@@ -291,7 +274,7 @@ EXERCISES = (
             "lead, with `broker` (bytes) as data: create the one and increase the other in one "
             "transaction, so that no epoch is ever had twice. Return your epoch, an int, when you "
             "lead, and `None` when somebody else does; if nobody does, try again. "
-            f"{BREAKS} Find out: your session is `zk.client_id[0]`."
+            f"{BREAKS} {LAGS} Find out: your session is `zk.client_id[0]`."
         ),
         hints=(
             "Read the epoch with its `stat`, and write it with `version=stat.version`: if a rival "
@@ -311,7 +294,6 @@ EXERCISES = (
             _losing,
             _unaware,
         ),
-        judge=_judge_lead,
-        deadline=12.0,
+        judge=in_every_order(_leads, _leads_lagging),
     ),
 )

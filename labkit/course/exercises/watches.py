@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from kazoo.exceptions import ConnectionLoss
 
 from labkit.course.exercises.exercise import HOLDS, Exercise
-from labkit.course.exercises.harness import YOU, Harness
-from labkit.course.exercises.values import message_of, same
+from labkit.course.exercises.orders import Code, in_every_order, polls, users
+from labkit.course.exercises.values import as_text, same
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
-
-_SOON = 2.0  # seconds in which a notice should have had its effect
 
 
 # --- follow -----------------------------------------------------------------------------------
@@ -90,46 +91,25 @@ def _unread(zk: KazooClient, path: str, tell: Callable[[str], None]) -> None:
     look()
 
 
-def _judge_follow(harness: Harness) -> None:
-    you, rival, path = harness.client(), harness.rival, f"{harness.root}/light"
-    told: list[str] = []
+def _follows(code: Code, root: str) -> Specification:
+    path = f"{root}/light"
 
-    def tell(value: str) -> None:
-        harness.note(YOU, f"tell({harness.show(value)})")
-        told.append(value)
+    def use(me: Me) -> None:
+        code(me, path, lambda value: me.knows(told=value))
 
-    def expect(value: str, why: str) -> None:
-        harness.wait(lambda: (told and same(told[-1], value)) or you.broken, _SOON)
-        if you.broken is not None:
-            name, said = type(you.broken).__name__, message_of(you.broken)
-            lost = isinstance(you.broken, ConnectionLoss)
-            said = "its read's reply was lost, and no watch is left" if lost else said
-            harness.fail(f"Your watch function raised `{name}`: {said}.", f"raises {name}")
-        if not told or not same(told[-1], value):
-            last = harness.show(told[-1]) if told else "nothing"
-            harness.fail(
-                f"The light is {value!r}, and {_SOON:g} s later the last that was told is {last}. "
-                + why,
-                f"has told {last}, and the light is {value!r}",
-            )
+    def rival(me: Me) -> None:
+        for state in (b"red", b"green"):
+            me.zk.set(path, state)
 
-    rival.create(path, b"off")
-    you.before("exists", lambda _: rival.set(path, b"flicker"))
-    harness.call(you, path, tell)
-    now = harness.zk.get(path)[0].decode()
-    expect(now, "It changed between your read and your watch." if now == "flicker" else "")
-    for state in ("on", "red", "green"):
-        rival.set(path, state.encode())
-        expect(state, "A watch fires once.")
-    for number in range(40):
-        harness.zk.set_async(path, str(number).encode())
-    harness.note("a rival", "40 changes at once, the last one: 39")
-    expect("39", "You may miss steps, never the outcome.")
-    harness.lose_reply(you, "get", you.is_waiting)
-    rival.set(path, b"amber")
-    expect("amber", "The reply to your read was lost, and your session lives on: read again.")
-    rival.set(path, b"white")
-    expect("white", "After the lost reply no watch was left.")
+    def at_the_end(world: World) -> str | None:
+        told, now = world.actors[0].believes("told"), (world.data(path) or b"").decode()
+        if same(told, now):
+            return None
+        last = "nothing" if told is None else as_text(told)
+        return f"the light is {now!r}, and the last that was told is {last}: no watch is left"
+
+    others = {"a rival": rival}
+    return users(code, use, others=others, at_the_end=at_the_end, znodes=[(path, b"off")])
 
 
 # --- wait until it is gone --------------------------------------------------------------------
@@ -170,46 +150,24 @@ def _look_then_watch(zk: KazooClient, path: str) -> None:
         told.wait()
 
 
-def _judge_gone(harness: Harness) -> None:
-    you, rival, path = harness.client(), harness.rival, f"{harness.root}/lock"
-    harness.call(you, path)
-    rival.create(path, b"1")
-    run = harness.run(you, path)
-    harness.wait(lambda: run.done, 0.3)
-    rival.set(path, b"2")
-    harness.wait(lambda: run.done, 0.3)
-    if run.done:
-        run.result()
-        harness.fail(
-            "It returned, and the znode is still there.", "returns, and the znode is there"
-        )
-    rival.delete(path)
-    _returns(harness, run)
-    calls = len(you.calls) - 1
-    if calls > 5:
-        harness.fail(
-            f"It made {calls} calls, where 3 are enough: let ZooKeeper tell you, by a watch.",
-            f"{calls} calls",
-        )
-    path = f"{harness.root}/next-lock"
-    rival.create(path)
-    you.before("exists", lambda _: None)
-    you.before("exists", lambda _: harness.zk.exists(path) and rival.delete(path))
-    run = harness.run(you, path)
-    if not harness.wait(lambda: run.done or not harness.zk.exists(path), 0.3):
-        rival.delete(path)
-    _returns(harness, run)
+def _waits(code: Code, root: str) -> Specification:
+    path = f"{root}/lock"
 
+    def use(me: Me) -> None:
+        code(me, path)
+        me.says(returned=True)
 
-def _returns(harness: Harness, run: Any) -> None:
-    harness.wait(lambda: run.done, _SOON)
-    if not run.done:
-        harness.fail(
-            f"The znode was deleted, and {_SOON:g} s later your function still waits. Could it "
-            "have gone between two of your calls?",
-            "still waits for what has happened",
-        )
-    run.result()
+    def rival(me: Me) -> None:
+        me.zk.set(path, b"2")
+        me.zk.delete(path)
+
+    def never(world: World) -> str | None:
+        if world.actors[0].says("returned") and world.owner(path) is not None:
+            return "it returned, and the znode is still there"
+        return polls(world, 4)
+
+    others = {"a rival": rival}
+    return users(code, use, others=others, never=never, znodes=[(path, b"1")], faults=0)
 
 
 EXERCISES = (
@@ -233,8 +191,7 @@ EXERCISES = (
         ),
         answer=follow,
         wrong=(_once, _in_two_steps, _unread, _without_a_watch, _untold),
-        judge=_judge_follow,
-        deadline=12.0,
+        judge=in_every_order(_follows),
     ),
     Exercise(
         id="wait-gone",
@@ -254,7 +211,6 @@ EXERCISES = (
         ),
         answer=wait_gone,
         wrong=(_polling, _any_notice, _look_then_watch),
-        judge=_judge_gone,
-        deadline=10.0,
+        judge=in_every_order(_waits),
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kazoo.exceptions import BadVersionError, ConnectionLoss
@@ -10,6 +9,10 @@ from kazoo.protocol.states import ZnodeStat
 
 from labkit.course.exercises.exercise import BREAKS, HOLDS, Exercise
 from labkit.course.exercises.harness import YOU, Harness
+from labkit.course.exercises.orders import Code, in_every_order, users
+from labkit.explore.actor import Me
+from labkit.explore.specification import Specification
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
@@ -88,58 +91,35 @@ def _discouraged(zk: KazooClient, path: str, amount: int) -> bool:
         return False
 
 
-def _judge_take(harness: Harness) -> None:
-    you, rival, path = harness.client(), harness.rival, f"{harness.root}/stock"
-    rival.create(path, b"10")
-    for amount, meanwhile, wanted, left, why in (
-        (3, None, True, 7, ""),
-        (8, None, False, 7, "There were only 7."),
-        (7, None, True, 0, "All of them may be taken."),
-        (5, (9, 4), False, 4, "While you reckoned with 9, a rival left 4."),
-        (2, (4, 8), True, 6, "The stock had changed, but there was enough: look again, try again."),
-    ):
-        if meanwhile is not None:
-            before, after = (str(number).encode() for number in meanwhile)
-            rival.set(path, before)
-            you.before("set", partial(rival.set, value=after))
-        harness.equal(harness.call(you, path, amount, kind=bool), wanted, why)
-        now = int(harness.zk.get(path)[0])
-        if now != left:
-            harness.fail(
-                f"It returned {wanted}, and the stock is {now}, where it should be {left}. {why}",
-                f"leaves {now} in stock, not {left}",
-            )
-    for lost in ("reply", "request"):
-        _judge_loss(harness, f"{harness.root}/stock-{lost}", lost)
+def _sells(code: Code, root: str, stock: int) -> Specification:
+    path = f"{root}/stock"
+
+    def use(me: Me) -> None:
+        sold = code(me, path, 3, kind=bool, may=(ConnectionLoss,))
+        me.says(sold=sold)
+        me.knows(sold=sold)
+
+    def never(world: World) -> str | None:
+        left = int(world.data(path) or 0)
+        sold = sum(actor.believes("sold") or 0 for actor in world.actors)
+        wants = [a for a in world.actors if a.believes("sold") is None]
+        if stock - left not in range(3 * sold, 3 * (sold + len(wants)) + 1, 3) or left < 0:
+            return f"3 of {stock} were taken {sold} times, and {left} are left"
+        for actor in world.actors:
+            if actor.says("sold") is False and left >= 3:
+                return f"{actor.name} returned False, and {left} are in stock: enough for it"
+        return None
+
+    znodes = [(path, str(stock).encode())]
+    return users(code, use, 2, never=never, znodes=znodes, raises=("ConnectionLoss",))
 
 
-def _judge_loss(harness: Harness, path: str, lost: str) -> None:
-    """A loss may be found out or let through; what is said must be so, and nothing taken twice."""
-    you = harness.client()
-    harness.rival.create(path, b"10")
-    if lost == "reply":
-        harness.lose_reply(you, "set", lambda: harness.zk.get(path)[0] != b"10")
-    else:
-        harness.lose_request(you, "set")
-    run = harness.run(you, path, 3)
-    run.wait()
-    raised = isinstance(run.error, ConnectionLoss)
-    answer = None if raised else run.result(bool)
-    left = int(harness.zk.get(path)[0])
-    said = "let `ConnectionLoss` through" if raised else f"returned {answer}"
-    if left not in (10, 7):
-        harness.fail(
-            f"The write's {lost} was lost, and it {said}. It was to take 3 of 10, and {left} are "
-            "left: a write whose reply is lost may have been done.",
-            f"leaves {left} in stock",
-        )
-    if answer is not None and answer is not (left == 7):
-        harness.fail(
-            f"The write's {lost} was lost, and it {said}, but the stock is {left}. If you cannot "
-            "tell, let `ConnectionLoss` through.",
-            f"returns {answer}, and {left} are left",
-        )
-    harness.note(YOU, "raises ConnectionLoss" if raised else f"returns {answer}")
+def _enough(code: Code, root: str) -> Specification:
+    return _sells(code, root, 7)
+
+
+def _too_little(code: Code, root: str) -> Specification:
+    return _sells(code, root, 5)
 
 
 # --- the same znode ---------------------------------------------------------------------------
@@ -214,7 +194,7 @@ EXERCISES = (
         ),
         answer=take,
         wrong=(_blind, _obstinate, _discouraged, _again, _presuming),
-        judge=_judge_take,
+        judge=in_every_order(_enough, _too_little),
     ),
     Exercise(
         id="same-znode",
