@@ -108,7 +108,7 @@ def said(kinds: list[str]) -> list[str]:
         kinds=ALL_FAULTS,
     )
     looking = Search(wanted)
-    with virtual(__name__):
+    with virtual(globals()):
         world, sentences = looking.first(), []
         for number, kind in enumerate(kinds, 1):
             after = world.after(Choice(0, kind))
