@@ -25,8 +25,8 @@ WRONG_IDS = [f"{exercise.id}-{answer.__name__.lstrip('_')}" for exercise, answer
 
 #: Why answers fail that are right but for a lost reply, a vanished child or an unchecked commit.
 REASONS = {
-    ("take-stock", "_again"): "3 of 7 were taken 1 times, and 1 are left",
-    ("take-stock", "_presuming"): "3 of 7 were taken 1 times, and 7 are left",
+    ("take-stock", "_again"): "3 of 7 were once sold, and 1 are left",
+    ("take-stock", "_presuming"): "3 of 7 were once sold, and 7 are left",
     ("left-behind", "_trusting"): "'NoneType' object has no attribute 'ephemeralOwner'",
     ("ghosts", "_trusting"): "'NoneType' object has no attribute 'ephemeralOwner'",
     ("follow", "_in_two_steps"): "the last that was told is 'off': no watch is left",

@@ -326,7 +326,7 @@ def test_a_failure_shows_its_moment(lab: Lab) -> None:
     shown = verdict._repr_html_()
     assert "<b>Failed.</b>" in shown
     assert '<ol class="said">' in shown, "the steps that lead to it"
-    assert "→   4  your code creates /claim/2 (ephemeral)" in repr(verdict)
+    assert "→   4  your code creates the ephemeral znode /claim/2" in repr(verdict)
     assert [step["step"] for step in verdict.schedule] == [1, 2, 3, 4]
 
 

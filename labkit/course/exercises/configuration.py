@@ -130,7 +130,7 @@ def _publishes(code: Code, root: str) -> Specification:
     path, wanted = f"{root}/config", {"host": b"db2", "port": b"5433"}
 
     def use(me: Me) -> None:
-        me.says(changed=code(me, path, wanted, 0, kind=bool, may=(ConnectionLoss,)))
+        me.says(returns=code(me, path, wanted, 0, kind=bool, may=(ConnectionLoss,)))
 
     def rival(me: Me) -> None:
         change = me.zk.transaction()
@@ -141,7 +141,7 @@ def _publishes(code: Code, root: str) -> Specification:
 
     def never(world: World) -> str | None:
         host, port, stat = world.data(f"{path}/host"), world.data(f"{path}/port"), world.stat(path)
-        done, said = host == b"db2", world.actors[0].says("changed")
+        done, said = host == b"db2", world.actors[0].says("returns")
         rivals = world.actors[-1].believes("changed") or 0
         if (
             stat is None
@@ -214,7 +214,7 @@ def _reads(code: Code, root: str) -> Specification:
     path = f"{root}/config"
 
     def use(me: Me) -> None:
-        me.says(read=code(me, path, kind=dict))
+        me.says(returns=code(me, path, kind=dict))
 
     def rival(me: Me) -> None:
         for value in (b"new", b"old", b"new"):
@@ -225,7 +225,7 @@ def _reads(code: Code, root: str) -> Specification:
             change.commit()
 
     def never(world: World) -> str | None:
-        got = world.actors[0].says("read")
+        got = world.actors[0].says("returns")
         versions = [{"host": value, "port": value} for value in (b"old", b"new")]
         if got is None or any(same(sorted(got.items()), sorted(v.items())) for v in versions):
             return None

@@ -169,7 +169,7 @@ def _whose(code: Code, root: str) -> Specification:
     path = f"{root}/seat"
 
     def use(me: Me) -> None:
-        me.says(mine=code(me, path, "ann", kind=bool))
+        me.says(returns=code(me, path, "ann", kind=bool))
 
     def rival(me: Me) -> None:  # another session, of the same name
         me.zk.create(path, b"ann", ephemeral=True)
@@ -177,7 +177,7 @@ def _whose(code: Code, root: str) -> Specification:
         me.zk.delete(path)
 
     def never(world: World) -> str | None:
-        said, owner = world.actors[0].says("mine"), world.owner(path)
+        said, owner = world.actors[0].says("returns"), world.owner(path)
         whose = {None: "not there", 0: "not ephemeral", world.actors[0].session: "your session's"}
         if said is None or said is (owner == world.actors[0].session):
             return None

@@ -182,13 +182,13 @@ def _writes(code: Code, root: str) -> Specification:
     def use(me: Me) -> None:
         token = tokens[me.name]
         done = code(me, path, token, f"by {token}", kind=bool)
-        me.says(wrote=done)
+        me.says(returns=done)
         me.knows(wrote=done)
 
     def never(world: World) -> str | None:
         now = json.loads(world.data(path) or b"{}")
         for actor in world.actors:
-            said, token = actor.says("wrote"), tokens[actor.name]
+            said, token = actor.says("returns"), tokens[actor.name]
             if said and now != {"token": token, "value": f"by {token}"}:
                 return (
                     f"{actor.name} returned True with token {token}, and the resource holds {now}"

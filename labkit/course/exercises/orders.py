@@ -51,6 +51,17 @@ class Stopped(Exception):
     """The reader's function did not return what it should: its actor goes on no more."""
 
 
+class Wrong(str):
+    """What the reader's function does wrong, in a few words, and `why`, in sentences."""
+
+    why: str
+
+    def __new__(cls, why: str, words: str) -> Wrong:
+        made = super().__new__(cls, words)
+        made.why = why
+        return made
+
+
 class Code:
     """The reader's function, as actors call it: `code(me, "/lock", kind=str)`."""
 
@@ -74,17 +85,17 @@ class Code:
         except may:
             raise
         except Endless as endless:
-            self._stop(me, too_long(self.function, self.deadline, endless)[0])
+            self._stop(me, too_long(self.function, self.deadline, endless))
         except BaseException as error:  # sys.exit, too
             self.unwritten = type(error) is NotImplementedError
-            self._stop(me, raised(error, self.function)[0])
+            self._stop(me, raised(error, self.function))
         self.unwritten = value is ...
         if wrong := kind and as_asked(value, kind, self.function):
-            self._stop(me, wrong[0])
+            self._stop(me, wrong)
         return value
 
-    def _stop(self, me: Any, why: str) -> NoReturn:
-        me.says(wrong=why)
+    def _stop(self, me: Any, wrong: tuple[str, str]) -> NoReturn:
+        me.says(then=Wrong(*wrong))
         raise Stopped
 
 
@@ -112,8 +123,8 @@ def users(
 
     def wrong(world: World) -> str | None:
         for actor in world.actors:
-            if said := actor.says("wrong"):
-                return str(said)
+            if said := actor.says("then"):
+                return str(said.why)
             for remark in actor.remarks:
                 return f"{actor.name}: {remark}"
         return never(world)
@@ -193,7 +204,7 @@ class Orders:
         sys.stdout = _FirstRun(talk)
         try:
             states = 0
-            for each in self._in_turn(wanted):
+            for each in self.in_turn(wanted):
                 left = harness.remaining - (1 - _SEARCH) * harness.deadline
                 found = Search(each).run(max(left, 0.05))
                 states += found.states
@@ -208,7 +219,7 @@ class Orders:
         harness.praise = f"{states:,} states were looked at, and {seen}. Scope: {found.scope}."
 
     @staticmethod
-    def _in_turn(wanted: Sequence[Specification]) -> Iterator[Specification]:
+    def in_turn(wanted: Sequence[Specification]) -> Iterator[Specification]:
         """What goes wrong without a fault is told first."""
         yield from (replace(each, faults=0) for each in wanted if each.kinds == LOST)
         yield from (each for each in wanted if each.faults)
@@ -281,7 +292,8 @@ class RealMe:
 
     def says(self, **news: Any) -> None:
         """What it says now: only what is wrong is listened to."""
-        self.wrong = self.wrong or news.get("wrong", "")
+        if "then" in news:
+            self.wrong = news["then"].why
 
     def pause(self, label: str) -> None:
         """Let others act."""

@@ -63,7 +63,7 @@ def _haunted(code: Code, root: str) -> Specification:
         for path in (f"{root}-of-the-dead", f"{root}/2"):
             appeared(me, path)
         current = {me.zk.client_id[0], me.zk.exists(f"{root}/2").ephemeralOwner}
-        me.says(ghosts=code(me, root, current, kind=list))
+        me.says(returns=code(me, root, current, kind=list))
 
     def server(me: Me) -> None:
         me.zk.create(f"{root}/2", b"node2", ephemeral=True)
@@ -78,7 +78,7 @@ def _haunted(code: Code, root: str) -> Specification:
         me.zk.stop()
 
     def never(world: World) -> str | None:
-        said = world.actors[0].says("ghosts")
+        said = world.actors[0].says("returns")
         there = [number for number in (9, 10) if world.owner(f"{root}/{number}") is not None]
         rights = ([9, 10],) if there else ([9, 10], [9], [10], [])  # as they went meanwhile
         if said is None or any(same(said, right) for right in rights):

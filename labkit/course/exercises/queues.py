@@ -204,7 +204,7 @@ def _takes(code: Code, root: str, many: int = 2) -> Specification:
 
     def use(me: Me) -> None:
         item = code(me, root)
-        me.says(took=repr(item))
+        me.says(returns=repr(item))
         me.knows(took=item)
 
     def never(world: World) -> str | None:
@@ -213,7 +213,7 @@ def _takes(code: Code, root: str, many: int = 2) -> Specification:
         if took[0] is not None and took[0] == took[-1] and len(took) > 1:
             return f"both have taken {took[0]!r}"
         for actor in world.actors:
-            said = actor.says("took")
+            said = actor.says("returns")
             if said is not None and left and (said == "None" or said >= repr(left[0])):
                 return f"{actor.name} returned {said}, and {left[0]!r} is in the queue"
         return None
@@ -353,7 +353,7 @@ def _works(code: Code, root: str) -> Specification:
             me.knows(works=None, did=word)
 
         done = code(me, root, handle, kind=bool, may=(SessionExpiredError,))
-        me.says(done=done)
+        me.says(returns=done)
 
     def never(world: World) -> str | None:
         for item, word in words.items():
@@ -361,13 +361,15 @@ def _works(code: Code, root: str) -> Specification:
             if world.owner(mark) == 0:
                 return f"the mark of {word!r} is not ephemeral: if its worker dies, it stays"
             if not there and all(actor.believes("did") != word for actor in world.actors):
-                return f"{word!r} is not to do any more, and nobody has done it: if you die now …"
+                return (
+                    f"{word!r} is not to do any more, and nobody has done it: it is lost if you die"
+                )
             for actor in world.actors:
                 works = actor.believes("works") == word and actor.alive
                 if works and world.owner(mark) != actor.session:
                     return f"{actor.name} works on {word!r}, and has no mark: look whose mark it is"
         for actor in world.actors:
-            done, did = actor.says("done"), actor.believes("did")
+            done, did = actor.says("returns"), actor.believes("did")
             late = did is not None and actor.believes("session") != actor.session
             if done is not None and not late and done is not (did is not None):
                 return f"{actor.name} returned {done}, and has done {did or 'nothing'}"

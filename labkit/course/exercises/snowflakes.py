@@ -161,13 +161,13 @@ def _reserves(code: Code, root: str) -> Specification:
     def use(me: Me) -> None:
         got = code(me, path, clocks[me.name])
         me.knows(reserved=tuple(got) if isinstance(got, list) else got)
-        me.says(reserved=as_text(got))
+        me.says(returns=as_text(got))
 
     def never(world: World) -> str | None:
         end = int(world.data(path) or 0)
         taken = [a.believes("reserved") for a in world.actors]
         for actor in world.actors:
-            said, now = actor.says("reserved"), clocks[actor.name]
+            said, now = actor.says("returns"), clocks[actor.name]
             if said is None:
                 continue
             others = [t[1] for t in taken if t and t != actor.believes("reserved")]

@@ -209,7 +209,7 @@ def _leads(code: Code, root: str, many: int = 2) -> Specification:
 
     def use(me: Me) -> None:
         epoch = code(me, root, me.name.encode())
-        me.says(leads=epoch is not None, no=epoch is None)
+        me.says(returns=repr(epoch))
         if epoch is not None:
             me.knows(leads=epoch, had=epoch)
             me.pause("leads")
@@ -226,7 +226,7 @@ def _leads(code: Code, root: str, many: int = 2) -> Specification:
             epoch, mine = actor.believes("leads"), owner == actor.session
             if mine and (now == 4 or now in [e for e in had if e != actor.believes("had")]):
                 return f"{actor.name} leads without an epoch of its own: write both at once"
-            if actor.says("no") and (mine or owner is None):
+            if actor.says("returns") == "None" and (mine or owner is None):
                 return f"{actor.name} returned None, and {'it leads' if mine else 'nobody leads'}"
             if epoch is not None and not mine:
                 return f"{actor.name} returned {epoch}, and does not lead"

@@ -155,14 +155,14 @@ def _waits(code: Code, root: str) -> Specification:
 
     def use(me: Me) -> None:
         code(me, path)
-        me.says(returned=True)
+        me.says(returns="at last")
 
     def rival(me: Me) -> None:
         me.zk.set(path, b"2")
         me.zk.delete(path)
 
     def never(world: World) -> str | None:
-        if world.actors[0].says("returned") and world.owner(path) is not None:
+        if world.actors[0].says("returns") and world.owner(path) is not None:
             return "it returned, and the znode is still there"
         return polls(world, 4)
 

@@ -96,7 +96,7 @@ def _sells(code: Code, root: str, stock: int) -> Specification:
 
     def use(me: Me) -> None:
         sold = code(me, path, 3, kind=bool, may=(ConnectionLoss,))
-        me.says(sold=sold)
+        me.says(returns=sold)
         me.knows(sold=sold)
 
     def never(world: World) -> str | None:
@@ -104,9 +104,10 @@ def _sells(code: Code, root: str, stock: int) -> Specification:
         sold = sum(actor.believes("sold") or 0 for actor in world.actors)
         wants = [a for a in world.actors if a.believes("sold") is None]
         if stock - left not in range(3 * sold, 3 * (sold + len(wants)) + 1, 3) or left < 0:
-            return f"3 of {stock} were taken {sold} times, and {left} are left"
+            times = ("never", "once", "twice")[sold]
+            return f"3 of {stock} were {times} sold, and {left} are left"
         for actor in world.actors:
-            if actor.says("sold") is False and left >= 3:
+            if actor.says("returns") is False and left >= 3:
                 return f"{actor.name} returned False, and {left} are in stock: enough for it"
         return None
 
