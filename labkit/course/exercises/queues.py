@@ -361,9 +361,7 @@ def _works(code: Code, root: str) -> Specification:
             if world.owner(mark) == 0:
                 return f"the mark of {word!r} is not ephemeral: if its worker dies, it stays"
             if not there and all(actor.believes("did") != word for actor in world.actors):
-                return (
-                    f"{word!r} is not to do any more, and nobody has done it: it is lost if you die"
-                )
+                return f"{word!r} is to do no more, and nobody has done it: die, and it is lost"
             for actor in world.actors:
                 works = actor.believes("works") == word and actor.alive
                 if works and world.owner(mark) != actor.session:
