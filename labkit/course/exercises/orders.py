@@ -329,8 +329,6 @@ def once(harness: Harness, wanted: Specification) -> None:
     world = World(rules, Tree(znodes), seats, wanted.faults, 0)
     if wrong := wanted.invariant(world) or wanted.final(world):
         harness.fail(f"On the real ZooKeeper: {sentence(wrong)}")
-    for name in [path for path in znodes if path.count("/") == 1 and path != "/"]:
-        harness.zk.delete(name, recursive=True)
 
 
 @dataclass
