@@ -271,7 +271,7 @@ function panel(say) {
       [zookeeper, face.zookeeper && face.zookeeper[0], "ZooKeeper"], [clients, face.clients, "clients"]])) {
       button.style.display = on === null ? "none" : "";
       button.ariaPressed = String(on);
-      button.textContent = `${what}: ${on ? "on" : "off"}`;
+      fill(button, `${what}: <span>${on ? "on" : "off"}</span>`);
     }
     zookeeper.disabled = face.zookeeper?.[1] ?? false;
     asked.style.display = face.timeout === null ? "none" : "";
