@@ -59,9 +59,9 @@ class MyServer(MyServer):
 
     def claim(self):
         sent = monotonic()
-        self.number = super().claim()
+        self.number, self.session = super().claim(), self.zk.client_id[0]
         self.until = sent + self.zk.timeout / 2
-        Thread(target=self.keep, args=[self.zk.client_id[0]], daemon=True).start()
+        Thread(target=self.keep, args=[self.session], daemon=True).start()
         return self.number
 
     def sequence(self):
@@ -71,7 +71,7 @@ class MyServer(MyServer):
         return number
 
     def keep(self, session):
-        while self.zk.client_id and self.zk.client_id[0] == session:
+        while self.session == session:  # also while there is no connection
             sleep(self.zk.timeout / 10)
             sent = monotonic()
             if self.confirmed(session):
@@ -116,7 +116,7 @@ class MyServer(MyServer):
 
     def keep(self, session):  # after a silence it takes two writes, half a timeout apart
         half, row, last = self.zk.timeout / 2, 0, monotonic()
-        while self.zk.client_id and self.zk.client_id[0] == session:
+        while self.session == session:  # also while there is no connection
             sleep(half / 5)
             sent = monotonic()
             kept = self.confirmed(session)
