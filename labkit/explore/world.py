@@ -277,14 +277,6 @@ class View:
             moment = moment.before
 
     @property
-    def lost(self) -> bool:
-        """Whether it has lost a connection in this life."""
-        moment: Moment | None = self._seat.moment
-        while moment is not None and moment.told[:1] != ("lost",):
-            moment = moment.before
-        return moment is not None
-
-    @property
     def watches(self) -> list[tuple[str, str]]:
         """What ZooKeeper would tell it of: ("data" or "child", path)."""
         seat = self._seat

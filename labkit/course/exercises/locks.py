@@ -236,7 +236,10 @@ def _behind_others(code: Code, root: str) -> Specification:
         return body
 
     wanted = _in_line(code, root, 1, holder=queues("f"), leaver=queues("e"))
-    patient = lambda world: wanted.invariant(world) or polls(world, 12)  # noqa: E731
+
+    def patient(world: World) -> str | None:
+        return wanted.invariant(world) or polls(world, 12)
+
     return replace(wanted, invariant=patient, faults=0)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from greenlet import GreenletExit
 from kazoo.exceptions import ConnectionLoss, KazooException, NoNodeError
@@ -31,7 +31,7 @@ from labkit.course.exercises.harness import (
     raised,
     too_long,
 )
-from labkit.explore.actor import Body, Endless, Moment, Run
+from labkit.explore.actor import Body, Endless, Me, Moment, Run
 from labkit.explore.client import Observed
 from labkit.explore.search import Found, Search
 from labkit.explore.specification import Specification, ends, like
@@ -301,7 +301,7 @@ class RealMe:
 
     def run(self, body: Body) -> None:
         """Do all of it."""
-        body(self)  # type: ignore[arg-type]
+        body(cast(Me, self))
         self.done = True
 
 
@@ -325,7 +325,7 @@ def once(harness: Harness, wanted: Specification) -> None:
         Seat(Moment(0, done=True, facts=MappingProxyType(me.facts)), me.zk.session_id, begun=True)
         for me in actors
     )
-    rules = Rules([_Named(me.name) for me in actors], Observed())  # type: ignore[misc]
+    rules = Rules(cast(Any, [_Named(me.name) for me in actors]), Observed())
     world = World(rules, Tree(znodes), seats, wanted.faults, 0)
     if wrong := wanted.invariant(world) or wanted.final(world):
         harness.fail(f"On the real ZooKeeper: {sentence(wrong)}")

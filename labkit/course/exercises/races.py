@@ -241,8 +241,8 @@ def _in_turn(code: Code, root: str, many: int = 2, **others: Body) -> Specificat
                 return f"{actor.name} returned {number}, and its session has {what} below `root`"
             if len(mine) > 1:
                 return f"{actor.name} counts twice: its session has {what} below `root` at once"
-            drawn = any(isinstance(h, str) and "/ticket-" in h for h in actor.heard)
-            if number is not None and actor.asked and not drawn and not actor.lost:
+            drawn = any("ticket-" in str(heard) for heard in actor.heard)
+            if number is not None and actor.asked and not drawn:
                 return f"{actor.name} returned {number}, and has never drawn a ticket"
         return None
 
