@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.report import Result, Row, at_most
 from benchmarks.runs import run as made_up
-from labkit.see.drawing import Look, draw
+from labkit.see import drawing
 from labkit.see.scene import Scene
 from labkit.story.run import Story
 
@@ -50,4 +50,4 @@ def run(quick: bool) -> Result:
 def redraw(spans: Story) -> str:
     """Draw what the controls draw: the last minute."""
     since = max(spans.start, spans.end - _WINDOW)
-    return draw(Scene.of(spans, since, spans.end), Look("bench"))
+    return drawing.draw(Scene.of(spans, since, spans.end), drawing.Look("bench"))
