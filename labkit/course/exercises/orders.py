@@ -75,9 +75,13 @@ class Code:
         me: Any,
         *args: Any,
         kind: type | None = None,
+        none: bool = False,
         may: tuple[type[Exception], ...] = (),
     ) -> Any:
-        """What it returns, which has to be a `kind`; it may raise `may`. Raises `Stopped`."""
+        """What it returns, which has to be a `kind`, or None if `none`; it may raise `may`.
+
+        Raises `Stopped` if it is something else.
+        """
         try:
             value = self.function(me.zk, *args)
         except GreenletExit:
@@ -85,16 +89,19 @@ class Code:
         except may:
             raise
         except Endless as endless:
-            self._stop(me, too_long(self.function, self.deadline, endless))
+            self.refuse(me, too_long(self.function, self.deadline, endless))
         except BaseException as error:  # sys.exit, too
             self.unwritten = type(error) is NotImplementedError
-            self._stop(me, raised(error, self.function))
+            self.refuse(me, raised(error, self.function))
         self.unwritten = value is ...
+        if value is None and none:
+            return None
         if wrong := kind and as_asked(value, kind, self.function):
-            self._stop(me, wrong)
+            self.refuse(me, wrong)
         return value
 
-    def _stop(self, me: Any, wrong: tuple[str, str]) -> NoReturn:
+    def refuse(self, me: Any, wrong: tuple[str, str]) -> NoReturn:
+        """What it returned is wrong: why, and in a few words. Raises `Stopped`."""
         me.says(then=Wrong(*wrong))
         raise Stopped
 

@@ -203,7 +203,7 @@ def _takes(code: Code, root: str, many: int = 2) -> Specification:
     items = {"item-0000000007": "ant", "item-0000000008": "bee"}  # listed the other way round
 
     def use(me: Me) -> None:
-        item = code(me, root)
+        item = code(me, root, kind=str, none=True)
         me.says(returns=repr(item))
         me.knows(took=item)
 

@@ -160,7 +160,12 @@ def _reserves(code: Code, root: str) -> Specification:
 
     def use(me: Me) -> None:
         got = code(me, path, clocks[me.name])
-        me.knows(reserved=tuple(got) if isinstance(got, list) else got)
+        got = tuple(got) if type(got) is list else got
+        if type(got) is not tuple or [type(part) for part in got] != [int, int]:
+            code.refuse(
+                me, (f"It returned {as_text(got)}, where two ints are asked for.", "returns")
+            )
+        me.knows(reserved=got)
         me.says(returns=as_text(got))
 
     def never(world: World) -> str | None:

@@ -208,7 +208,7 @@ def _leads(code: Code, root: str, many: int = 2) -> Specification:
     controller, counter = f"{root}/controller", f"{root}/controller_epoch"
 
     def use(me: Me) -> None:
-        epoch = code(me, root, me.name.encode())
+        epoch = code(me, root, me.name.encode(), kind=int, none=True)
         me.says(returns=repr(epoch))
         if epoch is not None:
             me.knows(leads=epoch, had=epoch)

@@ -95,7 +95,10 @@ def _follows(code: Code, root: str) -> Specification:
     path = f"{root}/light"
 
     def use(me: Me) -> None:
-        code(me, path, lambda value: me.knows(told=value))
+        def tell(value: str) -> None:
+            me.knows(told=value if type(value) is str else as_text(value))
+
+        code(me, path, tell)
 
     def rival(me: Me) -> None:
         for state in (b"red", b"green"):
