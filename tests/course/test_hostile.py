@@ -283,13 +283,13 @@ def test_an_interrupted_check_ends_at_once(lab: Lab) -> None:
     lab.wait_until(lambda: threading.active_count() <= before)
 
 
-def test_the_moments_before_a_kill_are_shown(lab: Lab) -> None:
+def test_the_steps_before_an_end_that_never_comes_are_shown(lab: Lab) -> None:
     def claim(zk: Any, root: str) -> None:
         zk.get_children(root)
         holds_the_lock()
 
     verdict, _ = timed(lab, CLAIM, claim)
-    texts = [moment.text for moment in verdict.moments]
-    assert any(text.startswith("claim(…), in every order") for text in texts)
-    assert [moment.bad for moment in verdict.moments].count(True) == 1
+    (step,) = verdict.schedule
+    assert "lists the children of /claim" in step["sentence"]
+    assert step["sentence"].endswith("it then still has not returned")
     assert f"had not returned after {DEADLINE} s" in verdict.message
