@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -164,6 +165,7 @@ def test_what_is_predicted_is_kept_and_stands_beside_the_truth(
         expect(other.locator("output")).to_have_text("")
 
 
+@pytest.mark.timeout(400)  # reads all pages
 def test_each_reveal_has_its_question(site: Path) -> None:
     kinds = set()
     for name in COURSE:
@@ -279,6 +281,7 @@ def test_the_site_is_small(site: Path) -> None:
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 15_000_000
 
 
+@functools.lru_cache(maxsize=40)  # one takes seconds, and many tests look at each
 def soup_of(address: str) -> BeautifulSoup:
     path = Path(address.removeprefix("file://"))
     return BeautifulSoup(path.read_text(), "html.parser")
