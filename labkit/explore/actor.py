@@ -52,6 +52,11 @@ class Me:
         return self._run.client
 
     @property
+    def session(self) -> int:
+        """The id of the session that its client has, or had last."""
+        return self._run.session
+
+    @property
     def expired(self) -> bool:
         """Whether a session of this client has ended, and its code has been told."""
         return self._run.expired
@@ -112,13 +117,20 @@ class Program:
     """The code of one actor, and all moments of it that are known."""
 
     def __init__(
-        self, name: str, number: int, body: Body, observed: Observed, timeout: float = TIMEOUT
+        self,
+        name: str,
+        number: int,
+        body: Body,
+        observed: Observed,
+        timeout: float = TIMEOUT,
+        rate: float = 1.0,  # of its clock
     ) -> None:
         self.name = name
         self.number = number
         self.body = body
         self.observed = observed
         self.timeout = timeout
+        self.rate = rate
         self.asleep = Moment(0)  # before it begins
         self.moments = 1
         self.ran = 0  # steps that were really run
@@ -226,7 +238,7 @@ class Run:
     def clock(self) -> float:
         """The time, in seconds since the beginning."""
         self.program.observed.add("clock")
-        return self._now
+        return self._now * self.program.rate
 
     def spawn(self, function: Callable[[], object], name: str, ours: bool = False) -> Strand:
         """Begin a strand."""
@@ -253,7 +265,7 @@ class Run:
         if timeout is not None and timeout < 1e8:
             self._timers += 1
             strand.timer = self._timers
-            self._seconds[self._timers] = timeout
+            self._seconds[self._timers] = timeout / self.program.rate
         self._hub.switch()
         if self._ending:
             self._leave()

@@ -34,6 +34,7 @@ from kazoo.protocol.serialization import (
 from kazoo.protocol.states import ZnodeStat
 
 from labkit.explore.client import is_close
+from labkit.explore.expiry import SENTENCES
 from labkit.explore.specification import Specification
 from labkit.explore.tree import EPHEMERAL, SEQUENCE
 from labkit.explore.world import Choice, World
@@ -235,6 +236,7 @@ _HAPPENS = {
     "lags": "{0}'s ZooKeeper server falls behind: what {0} reads stays as it is now",
     "catches up": "{0}'s ZooKeeper server catches up by one change",
     "moves": "{0}'s connection breaks",
+    **SENTENCES,
 }
 
 

@@ -78,12 +78,14 @@ class Search:
 
     def _rules(self) -> Rules:
         wanted = self.wanted
+        rate = wanted.clocked.rate if wanted.clocked else 1.0
         programs = [
-            Program(name, at, body, self.observed, wanted.timeout)
+            Program(name, at, body, self.observed, wanted.timeout, rate)
             for at, (name, body) in enumerate(wanted.bodies.items())
         ]
         kinds, alike, spared = wanted.kinds, wanted.alike, wanted.spared
-        return Rules(programs, self.observed, kinds, alike, spared, wanted.timeout)
+        clocked, rests, timeout = wanted.clocked, wanted.rests, wanted.timeout
+        return Rules(programs, self.observed, kinds, alike, spared, timeout, clocked, rests)
 
     def first(self) -> World:
         """The world in which everybody stands at the beginning."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from labkit.explore.actor import Body
 from labkit.explore.client import TIMEOUT
+from labkit.explore.expiry import FREEZES, GOES_DARK, Clocked
 from labkit.explore.world import (
     CRASHES,
     FAULTS,
@@ -41,6 +42,8 @@ _KINDS = {
     CRASHES: "a crash",
     LAGS: "a follower that lags",
     MOVES: "a broken connection",
+    FREEZES: "a process that stands still",
+    GOES_DARK: "a server that is cut off",
 }
 
 
@@ -83,6 +86,8 @@ class Specification:
     raises: tuple[str, ...] = ()
     timeout: float = TIMEOUT
     hurries: int = 4
+    clocked: Clocked | None = None  # sessions end by time, and not by a fault
+    rests: bool = False  # an actor whose code has ended stands still
     #: What one actor is called, and of what there may be so many, in the sentence about the scope.
     what: str = field(default="actor")
     each: str = ""  # what each of them does, in the same sentence

@@ -8,6 +8,7 @@ PrepRequestProcessor (what is refused, and in which order) and DataTree (stats, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -42,6 +43,8 @@ from kazoo.security import OPEN_ACL_UNSAFE
 
 EPHEMERAL, SEQUENCE, CONTAINER = 1, 2, 4
 WRITES = (Create, Create2, Delete, SetData, SetACL, Transaction)
+#: What of a znode need not tell two states apart, unless somebody looks at it.
+VARYING = ("version", "czxid", "mzxid", "pzxid")
 Trigger = tuple[str, str]  # the type of an event, and the path that it is about
 
 
@@ -86,18 +89,17 @@ class Tree:
         self.znodes = dict(znodes) if znodes else {"/": Znode(b"", 0, 0, 0, 0, 0, 0, 0, 0)}
         self.zxid = zxid
         self.place = -1  # among all trees of a search
-        self.keys: dict[bool, Any] = {}  # what tells it from another tree, by whether zxids count
+        self.keys: dict[tuple[str, ...], Any] = {}  # what tells it from others, by what counts
 
-    def key(self, zxids: bool) -> Any:
-        """Equal for trees of which no client could tell one from the other."""
-        if zxids not in self.keys:
-            znodes = self.znodes.items()
-            self.keys[zxids] = (
-                (self.zxid, frozenset(znodes))
-                if zxids
-                else frozenset((path, z[:6], z.acl) for path, z in znodes)
-            )
-        return self.keys[zxids]
+    def key(self, seen: tuple[str, ...]) -> Any:
+        """Equal for trees that differ in nothing but those of `VARYING` that are not `seen`."""
+        if seen not in self.keys:
+            left = [at for at, name in enumerate(Znode._fields) if name not in VARYING]
+            left += [Znode._fields.index(name) for name in seen]
+            fields = itemgetter(*left)
+            zxid = self.zxid if seen not in ((), ("version",)) else 0
+            self.keys[seen] = zxid, frozenset((path, fields(z)) for path, z in self.znodes.items())
+        return self.keys[seen]
 
     def change(self, request: Any, session: int) -> tuple[Tree, Any, list[Trigger]]:
         """Carry out a write: the new tree, its result, and what is triggered.

@@ -14,14 +14,17 @@ from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import GetChildren, GetChildren2, Sync
 from kazoo.protocol.states import ZnodeStat
 
+from labkit.explore import expiry
 from labkit.explore.actor import Body, Moment, Program
 from labkit.explore.client import Observed, Request, Stat, is_close
-from labkit.explore.tree import WRITES, Tree, Trigger, planted
+from labkit.explore.expiry import FREEZES, GOES_DARK, Clocked, Line
+from labkit.explore.tree import VARYING, WRITES, Tree, Trigger, planted
 
 REQUEST_LOST, REPLY_LOST, SESSION_ENDS = "request lost", "reply lost", "session ends"
 CRASHES, LAGS, MOVES = "crashes", "lags", "moves"
 FAULTS = (REQUEST_LOST, REPLY_LOST, SESSION_ENDS)
 ALL_FAULTS = (*FAULTS, CRASHES, LAGS, MOVES)
+_FAULTS = {*ALL_FAULTS, FREEZES, GOES_DARK}
 
 _SESSIONS = 0x100  # sessions of one actor, before the next one's numbers begin
 
@@ -36,7 +39,7 @@ class Choice(NamedTuple):
     @property
     def fault(self) -> bool:
         """Whether it is one of the faults of which there are only so many."""
-        return self.kind in ALL_FAULTS
+        return self.kind in _FAULTS
 
 
 class _Seat(NamedTuple):
@@ -52,6 +55,8 @@ class _Seat(NamedTuple):
     notices: tuple[tuple[str, str | None, tuple[int, ...]], ...] = ()
     view: Tree | None = None  # what its follower shows, if that lags
     behind: tuple[tuple[Tree, tuple[Trigger, ...]], ...] = ()
+    line: Line | None = None  # to the leader, where sessions end by time
+    past: tuple[Mapping[str, Any], ...] = ()  # what it believed when it crashed
 
 
 class Seat(_Seat):
@@ -60,11 +65,12 @@ class Seat(_Seat):
     place = -1  # the short key, once it is known and does not depend on the time
     options: tuple[list[Choice], list[Choice]] | None = None  # what may happen to it
 
-    def key(self, now: float, zxids: bool) -> Any:
+    def key(self, now: float, seen: tuple[str, ...]) -> Any:
         """Equal for seats of one actor that go on alike."""
         timers = tuple((t, round(end - now, 6)) for t, end in self.timers) if self.timers else ()
-        late = self.view and (self.view.key(zxids), tuple(t.key(zxids) for t, _ in self.behind))
-        state = self.ended, self.connected, self.gone
+        late = self.view and (self.view.key(seen), tuple(t.key(seen) for t, _ in self.behind))
+        past = tuple(tuple(facts.items()) for facts in self.past)
+        state = self.ended, self.connected, self.gone, self.line, past
         return self.moment.number, self.session, state, self.watching, self.notices, timers, late
 
 
@@ -137,7 +143,7 @@ class World:
         for seat in self.seats:
             place = seat.place
             if place < 0:
-                place = places.setdefault(seat.key(self.now, rules.zxids), len(places))
+                place = places.setdefault(seat.key(self.now, rules.seen), len(places))
                 if not seat.timers:
                     seat.place = place
             key.append(place)
@@ -147,6 +153,8 @@ class World:
 
     def choices(self) -> list[Choice]:
         """What may happen next: first what happens by itself, then the faults."""
+        if self.rules.clocked is not None:
+            return expiry.choices(self, _free, Choice)
         found: list[Choice] = []
         faults: list[Choice] = []
         timed: list[tuple[float, int, int]] = []
@@ -156,6 +164,8 @@ class World:
                 if fresh:
                     continue  # of actors that are alike, the first begins first
                 fresh = True
+            if self.rules.rests and seat.moment.done:
+                continue
             if seat.options is None:
                 seat.options = _free(at, seat), _faults(at, seat, self.rules)
             found += seat.options[0]
@@ -263,6 +273,11 @@ class View:
         return self._seat.moment.news.get(what) if self._world.last == self._at else None
 
     @property
+    def past(self) -> Sequence[Mapping[str, Any]]:
+        """What it believed whenever it crashed."""
+        return self._seat.past
+
+    @property
     def gone(self) -> bool:
         """Whether it has crashed."""
         return self._seat.gone
@@ -326,6 +341,9 @@ class Rules:
     alike: bool = False
     spared: frozenset[str] = frozenset()  # the actors that no fault hits
     timeout: float = 10.0  # of a session, in seconds
+    clocked: Clocked | None = None  # whether sessions end by time
+    rests: bool = False  # an actor whose code has ended stands still
+    most: int = 0  # faults
     #: Long keys → short ones; trees by their key; what a call has led to, by all it depends on.
     places: dict[Any, int] = field(default_factory=dict)
     trees: dict[Any, Tree] = field(default_factory=dict)
@@ -334,7 +352,7 @@ class Rules:
     def tree(self, tree: Tree) -> Tree:
         """The first one of all trees that nobody can tell apart."""
         if tree.place < 0:
-            first = self.trees.setdefault(tree.key(self.zxids), tree)
+            first = self.trees.setdefault(tree.key(self.seen), tree)
             if first.place < 0:
                 first.place = len(self.trees)
             tree.place = first.place
@@ -346,9 +364,16 @@ class Rules:
         return "clock" in self.observed
 
     @property
-    def zxids(self) -> bool:
-        """Whether states differ by their zxids, since somebody has looked at one."""
-        return not self.observed.isdisjoint(("czxid", "mzxid", "pzxid"))
+    def seen(self) -> tuple[str, ...]:
+        """By what of znodes states differ, since somebody has looked at it."""
+        return tuple(name for name in VARYING if name in self.observed)
+
+    def grown(self, before: Tree, after: Tree, triggers: Sequence[Trigger]) -> Tree:
+        """The tree after a change; where zxids but order creations, only these are counted."""
+        if "czxid" in self.observed and self.observed.isdisjoint(("mzxid", "pzxid")):
+            born = any(kind == "CREATED" for kind, _ in triggers)
+            after.zxid = before.zxid + born
+        return self.tree(after)
 
     def close(self) -> None:
         """End what runs."""
@@ -361,7 +386,9 @@ def begin(rules: Rules, znodes: Sequence[tuple[str, bytes]], faults: int, hurrie
     seats = []
     for at, program in enumerate(rules.programs):
         session = (at + 1) * _SESSIONS
-        seats.append(Seat(program.asleep, session))
+        line = Line(due=rules.clocked.report) if rules.clocked else None
+        seats.append(Seat(program.asleep, session, line=line))
+    rules.most = faults
     world = World(rules, planted(znodes), tuple(seats), faults, hurries)
     step = _Step(world)
     for at, seat in enumerate(seats):
@@ -418,6 +445,40 @@ class _Step:
                 self._crash(at)
             case "restarts":
                 self._restart(at)
+            case _:
+                assert seat is not None
+                assert seat.line is not None
+                self._clocked(at, seat, seat.line, choice)
+
+    def _clocked(self, at: int, seat: Seat, line: Line, choice: Choice) -> None:
+        """A step that there is only where sessions end by time."""
+        match choice.kind:
+            case "time goes by":
+                self.world.now = expiry.following(self.world)
+            case "reports":
+                heard = self.world.now if line.unreported else line.heard
+                due = line.due + self._report
+                self.put(at, line=line._replace(heard=heard, unreported=False, due=due))
+            case "begins to end":
+                self.put(at, line=line._replace(ending=1))
+            case "expires":
+                self._end(seat.session)
+                self.put(at, ended=True)
+            case expiry.GOES_DARK:
+                self.put(at, line=line._replace(dark=True))
+            case expiry.FREEZES:
+                if choice.detail:
+                    self._answer(at, lost=False, kept=True)
+                line = self.world.seats[at].line or line
+                self.put(at, line=line._replace(frozen=True))
+            case "wakes":
+                self.put(at, line=line._replace(frozen=False, kept=None))
+                if line.kept is not None:
+                    self.tell(at, line.kept.key, line.kept.told, **line.kept.changes)
+
+    @property
+    def _report(self) -> float:
+        return self.rules.clocked.report if self.rules.clocked else 0.0
 
     # --- an actor is told something -----------------------------------------------------------
 
@@ -442,7 +503,7 @@ class _Step:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def _answer(self, at: int, lost: bool) -> None:
+    def _answer(self, at: int, lost: bool, kept: bool = False) -> None:
         world, seat = self.world, self.world.seats[at]
         request = seat.moment.calls[0]
         body = request.body
@@ -460,6 +521,8 @@ class _Step:
             self.put(at, ended=True, watching=(), notices=())
         elif isinstance(body, (*WRITES, Sync)) and not lost:
             self._catch_up(at)  # but who goes on with another server may find that this one lags
+        if seat.line is not None:
+            self.put(at, line=seat.line.touched(world.now, self._report))
         tree, triggers, key, told = self._carried_out(at, request)
         if triggers or tree is not self.rules.tree(world.tree):
             world.tree = tree
@@ -471,6 +534,11 @@ class _Step:
         if told[-1] is None and getattr(body, "watcher", None):
             kind = "child" if isinstance(body, GetChildren | GetChildren2) else "data"
             changes = {"watching": (*world.seats[at].watching, (kind, body.path, request.number))}
+        if kept:
+            line = world.seats[at].line
+            assert line is not None
+            self.put(at, line=line._replace(kept=expiry.Reply(key, told, changes)))
+            return
         self.tell(at, key, told, **changes)
 
     def _carried_out(self, at: int, request: Request) -> tuple[Any, ...]:
@@ -495,7 +563,7 @@ class _Step:
                 after = Tree(before.znodes, before.zxid + 1)
         key = "reply", request.number, _seen(value, rules.observed), type(error).__name__
         told = "reply", request.number, shown(value, rules.observed), error
-        answer = rules.tree(after), tuple(triggers), key, told
+        answer = rules.grown(before, after, triggers), tuple(triggers), key, told
         rules.answers[where] = answer
         return answer
 
@@ -526,14 +594,18 @@ class _Step:
     def _new_session(self, at: int) -> int:
         session = self.world.seats[at].session + 1
         world = self.world
-        world.tree = Tree(world.tree.znodes, world.tree.zxid + 1)
+        world.tree = self.rules.grown(world.tree, Tree(world.tree.znodes, world.tree.zxid + 1), ())
         self.put(at, session=session, ended=False, view=None, behind=())
+        if line := world.seats[at].line:
+            line = line._replace(heard=world.now, unreported=False, ending=0)
+            self.put(at, line=line)
         return session
 
     # --- ZooKeeper ----------------------------------------------------------------------------
 
     def _end(self, session: int) -> None:
-        self.world.tree, triggers = self.world.tree.end(session)
+        tree, triggers = self.world.tree.end(session)
+        self.world.tree = self.rules.grown(self.world.tree, tree, triggers)
         self._fire(triggers, without=session)
 
     def _fire(self, triggers: Sequence[Trigger], without: int = 0) -> None:
@@ -575,6 +647,8 @@ class _Step:
         seat = self.world.seats[at]
         if not seat.ended:
             self.world.orphans = (*self.world.orphans, seat.session)
+        past = (*seat.past, seat.moment.facts) if seat.moment.facts else seat.past
+        self.put(at, past=past)
         self.put(at, gone=True, watching=(), notices=(), timers=(), view=None, behind=())
 
     def _restart(self, at: int) -> None:

@@ -194,12 +194,14 @@ class Ids:
         epoch_ms: int,
         timeout: float,
         clock: Callable[[], int] = time.time_ns,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._claimant = claimant
         self._owner = f"{name}/{uuid.uuid4().hex}"
         self._epoch_ms = epoch_ms
         self._timeout = timeout
         self._clock = clock
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_MAX_WAITING)
         self._generator: _Generator | None = None
@@ -284,6 +286,6 @@ class Ids:
         timeout = deadline - time.monotonic()
         reservation = Reservation.acquire(zk, held.number, self._owner, self._after, now, timeout)
         snowflake = Snowflake(
-            held.number, reservation, self._epoch_ms, self._clock, after=self._after
+            held.number, reservation, self._epoch_ms, self._clock, self._sleep, self._after
         )
         return _Generator(snowflake, (held.number, held.token))
