@@ -18,7 +18,7 @@ from labkit.explore.specification import Specification, ends, like
 from labkit.explore.world import ALL_FAULTS, World
 from labkit.node import reservation
 from labkit.node.claim import ROOT, numbers, tickets
-from labkit.node.claimant import Held, Refusal
+from labkit.node.claimant import Claimant, Held, Refusal
 from labkit.node.holder import Holder
 from labkit.node.session import Session
 from labkit.node.snowflake import EPOCH_MS, Ids
@@ -47,6 +47,20 @@ class _Session:
         """Tell the listeners what they have missed: a client is connected when its code begins."""
         for listener in list(self._me.zk.state_listeners):
             listener("CONNECTED")
+
+
+class _Given:
+    """A claimant that believes to hold a number, whoever else does."""
+
+    def __init__(self, me: Me, number: int) -> None:
+        self.client = me.zk
+        self._held = Held(number, number, T)
+
+    def peek(self) -> Held:
+        return self._held
+
+    def number(self, timeout: float) -> Held:
+        return self._held
 
 
 def _holder(me: Me) -> Holder:
@@ -92,13 +106,17 @@ def node(nodes: int = 2, requests: int = 2, faults: int = 1) -> Specification:
     )
 
 
-def ids(nodes: int = 2, requests: int = 2, faults: int = 1) -> Specification:
-    """Nodes that are asked for IDs, of which there is none twice."""
+def ids(
+    nodes: int = 2, requests: int = 2, faults: int = 1, all_hold: int | None = None
+) -> Specification:
+    """Nodes that are asked for IDs, of which there is none twice.
+
+    `all_hold`: a number that all of them believe to hold, as a zombie and its successor do.
+    """
 
     def body(me: Me) -> None:
-        holder = _holder(me)
         source = Ids(
-            holder,
+            _holder(me) if all_hold is None else cast(Claimant, _Given(me, all_hold)),
             me.name,
             EPOCH_MS,
             _PATIENCE,
