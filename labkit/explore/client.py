@@ -11,14 +11,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionClosedError, ConnectionLoss, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.handlers.utils import AsyncResult
-from kazoo.protocol.serialization import Close, Transaction
+from kazoo.protocol.serialization import Close
 from kazoo.protocol.states import Callback, KeeperState, WatchedEvent, ZnodeStat
 
 TIMEOUT = 10.0  # seconds of a session, unless a specification says otherwise
@@ -166,8 +166,6 @@ class Client(KazooClient):
         if self._state == KeeperState.CLOSED:
             async_object.set_exception(ConnectionClosedError("Connection has been closed"))
             return False
-        if any(getattr(part, "version", -1) != -1 for part in _parts(request)):
-            self._observed.add("version")
         self._numbers += 1
         self._waiting[self._numbers] = async_object
         watcher = getattr(request, "watcher", None)
@@ -297,11 +295,6 @@ class Client(KazooClient):
     def watching(self) -> bool:
         """Whether a watch function of this client may be called."""
         return bool(self._watching)
-
-
-def _parts(request: Any) -> Sequence[Any]:
-    """What a request asks for: a transaction asks for several things."""
-    return request.operations if isinstance(request, Transaction) else (request,)
 
 
 def is_close(body: Any) -> bool:

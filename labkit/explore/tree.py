@@ -44,7 +44,7 @@ from kazoo.security import OPEN_ACL_UNSAFE
 EPHEMERAL, SEQUENCE, CONTAINER = 1, 2, 4
 WRITES = (Create, Create2, Delete, SetData, SetACL, Transaction)
 #: What of a znode need not tell two states apart, unless somebody looks at it.
-VARYING = ("version", "czxid", "mzxid", "pzxid")
+VARYING = ("czxid", "mzxid", "pzxid")
 Trigger = tuple[str, str]  # the type of an event, and the path that it is about
 
 
@@ -97,7 +97,7 @@ class Tree:
             left = [at for at, name in enumerate(Znode._fields) if name not in VARYING]
             left += [Znode._fields.index(name) for name in seen]
             fields = itemgetter(*left)
-            zxid = self.zxid if seen not in ((), ("version",)) else 0
+            zxid = self.zxid if seen else 0
             self.keys[seen] = zxid, frozenset((path, fields(z)) for path, z in self.znodes.items())
         return self.keys[seen]
 
