@@ -68,7 +68,7 @@ FOUND = {
 
 #: Bugs that the search does not find, and why.
 OUTSIDE = {
-    "the lease counts from the answer, not from the sending": "it takes two faults, and all of their "
+    "the lease counts from the answer, not from the sending": "it takes two faults, and their "
     "schedules are too many",
     "a heartbeat on somebody else's znode counts": "its shortest schedule is too long for a minute",
     "a number too low is claimed": "it costs requests, and breaks no promise",
