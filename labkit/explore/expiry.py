@@ -75,11 +75,9 @@ def choices(world: World, free: Callable[[int, Seat], list[Choice]], make: Any) 
     """What may happen next, first what happens by itself; `free`: to an actor, without a clock."""
     found: list[Choice] = []
     faults: list[Choice] = []
-    rules, now = world.rules, world.now
+    rules, now, clocked = world.rules, world.now, _clocked(world)
     must = False  # something happens before time passes
-    for at, seat in enumerate(world.seats):
-        line = seat.line
-        assert line is not None
+    for at, (seat, line) in enumerate(zip(world.seats, _lines(world), strict=True)):
         if rules.rests and seat.moment.done:
             continue
         if line.frozen:
@@ -91,17 +89,17 @@ def choices(world: World, free: Callable[[int, Seat], list[Choice]], make: Any) 
             found += able
             kinds = []
             faults += [make(at, FREEZES, done) for done in range(1 + _carries(seat, line))]
-        if rules.clocked.report and now >= line.due and not line.dark:
+        if clocked.report and now >= line.due and not line.dark:
             kinds.append("reports")
             must = True
         if not seat.ended and line.ending:
             kinds.append("expires")
         elif not seat.ended and now >= line.heard + rules.timeout:
             kinds.append("begins to end")
-        must = must or (line.ending and not seat.ended)
+        must = must or (line.ending > 0 and not seat.ended)
         found += [make(at, kind) for kind in kinds]
         faults += [] if line.dark else [make(at, GOES_DARK)]
-        if rules.clocked.later and not seat.moment.facts:
+        if clocked.later and not seat.moment.facts:
             faults = []
     if not must:
         found += _time(world, make)
@@ -122,21 +120,29 @@ def _carries(seat: Seat, line: Line) -> bool:
 def _time(world: World, make: Any) -> Sequence[Choice]:
     timers = [
         (end, at, timer)
-        for at, seat in enumerate(world.seats)
+        for at, (seat, line) in enumerate(zip(world.seats, _lines(world), strict=True))
         for timer, end in seat.timers
-        if not seat.line.frozen
+        if not line.frozen
     ]
-    moment = following(world)
+    moment, until = following(world), _clocked(world).until
     if timers and min(timers)[0] <= moment:
         end, at, timer = min(timers)
-        return [make(at, "time passes", timer)] if end <= world.rules.clocked.until else []
-    return [make(0, "time goes by")] if moment <= world.rules.clocked.until else []
+        return [make(at, "time passes", timer)] if end <= until else []
+    return [make(0, "time goes by")] if moment <= until else []
 
 
 def following(world: World) -> float:
     """When something is due next that is no actor's timer."""
-    rules = world.rules
-    lines = [seat.line for seat in world.seats]
-    dues = [line.due for line in lines if rules.clocked.report and not line.dark]
-    ends = [line.heard + rules.timeout for line in lines]
+    lines, timeout = _lines(world), world.rules.timeout
+    dues = [line.due for line in lines if _clocked(world).report and not line.dark]
+    ends = [line.heard + timeout for line in lines]
     return min((t for t in dues + ends if t > world.now), default=float("inf"))
+
+
+def _clocked(world: World) -> Clocked:
+    assert world.rules.clocked is not None
+    return world.rules.clocked
+
+
+def _lines(world: World) -> list[Line]:
+    return [seat.line for seat in world.seats if seat.line is not None]

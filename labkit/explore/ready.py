@@ -19,7 +19,8 @@ from kazoo.exceptions import (
 
 from labkit.explore.actor import Body, Me
 from labkit.explore.specification import Specification, ends, like
-from labkit.explore.world import FAULTS, LAGS, View, World
+from labkit.explore.view import View
+from labkit.explore.world import FAULTS, LAGS, World
 from labkit.node.custom import Unavailable
 
 Code = Callable[..., Any]

@@ -23,6 +23,7 @@ from typing import Any
 from labkit.explore.actor import Body
 from labkit.explore.client import TIMEOUT
 from labkit.explore.expiry import FREEZES, GOES_DARK, Clocked
+from labkit.explore.view import View
 from labkit.explore.world import (
     CRASHES,
     FAULTS,
@@ -31,7 +32,6 @@ from labkit.explore.world import (
     REPLY_LOST,
     REQUEST_LOST,
     SESSION_ENDS,
-    View,
     World,
 )
 

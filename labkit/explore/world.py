@@ -584,4 +584,4 @@ def shown(value: Any, observed: Observed) -> Any:
     return value
 
 
-__all__ = ["ALL_FAULTS", "FAULTS", "Body", "Choice", "Rules", "Seat", "View", "World", "begin"]
+__all__ = ["ALL_FAULTS", "FAULTS", "Body", "Choice", "Rules", "Seat", "World", "begin"]
