@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from IPython.display import display
 
@@ -70,9 +71,10 @@ def _assembled(own: Mapping[str, str], hers: Mapping[str, str], pages: list[str]
     parts = [f"# --- page {page}\n{hers.get(page, own[page])}" for page in pages]
     program = Program.of("\n\n".join([_HEAD, *parts]), FILE, NAME)
     made = program.load()
-    made.__program__ = program  # type: ignore[attr-defined]
+    marked: Any = made  # a class may have more than its type says
+    marked.__program__ = program
     if any(page in hers for page in pages):
-        made.__climbed__ = standing.climb  # type: ignore[attr-defined]
+        marked.__climbed__ = standing.climb
     return made
 
 
