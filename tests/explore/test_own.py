@@ -58,13 +58,6 @@ def test_a_lease_breaks_from_there_on(lease: Lease) -> None:
     assert broken["violation"] is not None
 
 
-@pytest.mark.long
-def test_a_lease_a_little_over_half_breaks_by_two_faults() -> None:
-    found = explored(lasting(0.55), "lease(1 / 4, ('freezes', 'goes dark'), 2)", 300)
-    assert found["violation"] == "node answers 1, which it does not hold"
-    assert len(found["plan"]) == 26
-
-
 def test_every_planted_bug_is_in_the_note() -> None:
     assert {mutant.name for mutant in MUTANTS} == {*FOUND, *OUTSIDE}
     text = NOTE.read_text()
