@@ -11,67 +11,14 @@ Sources: ZooKeeper's SessionTrackerImpl, ExpiryQueue, LearnerHandler and Learner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from labkit.explore.world import Choice, Seat, World
-
-FREEZES, GOES_DARK = "freezes", "goes dark"
-
-#: What happens only where there is a clock, in words.
-SENTENCES = {
-    FREEZES: "{0}'s process stands still",
-    "wakes": "{0}'s process goes on",
-    GOES_DARK: "{0}'s server is cut off, and nobody is told",
-    "reports": "{0}'s server reports to the leader",
-    "time goes by": "time goes by",
-    "begins to end": "the leader has not heard of {0} for the session timeout",
-    "expires": "the leader ends {0}'s session",
-}
+from labkit.explore.line import FREEZES, GOES_DARK, Clocked, Line
+from labkit.explore.seat import Choice, Seat, Seats
 
 
-class Clocked(NamedTuple):
-    """That sessions end by time. All in seconds."""
-
-    report: float  # from one report of a follower to the next; 0 for clients of the leader itself
-    until: float  # no time passes after that
-    rate: float = 1.0  # of the actors' clocks, by ZooKeeper's
-    later: bool = False  # no fault hits an actor before it has said what it knows
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A reply that waits for a process that stands still."""
-
-    key: Any  # what of it the code can see
-    told: tuple[Any, ...] = field(compare=False)
-    changes: Mapping[str, Any] = field(compare=False)
-
-
-class Line(NamedTuple):
-    """What is between an actor and the leader. Times are in seconds of the world."""
-
-    heard: float = 0.0  # when the leader last heard of the session
-    due: float = 0.0  # when the actor's server reports next
-    unreported: bool = False  # the server has heard of the session since its last report
-    dark: bool = False  # the server is cut off
-    ending: int = 0  # 1: the leader has begun to end the session; 2: and has let one request in
-    frozen: bool = False  # the actor's process stands still
-    kept: Reply | None = None  # the reply that waits for it meanwhile
-
-    def touched(self, now: float, report: float) -> Line:
-        """After a request was carried out."""
-        ending = 2 if self.ending else 0
-        return (
-            self._replace(unreported=True, ending=ending)
-            if report
-            else self._replace(heard=now, ending=ending)
-        )
-
-
-def choices(world: World, free: Callable[[int, Seat], list[Choice]], make: Any) -> list[Choice]:
+def choices(world: Seats, free: Callable[[int, Seat], list[Choice]], make: Any) -> list[Choice]:
     """What may happen next, first what happens by itself; `free`: to an actor, without a clock."""
     found: list[Choice] = []
     faults: list[Choice] = []
@@ -117,7 +64,7 @@ def _carries(seat: Seat, line: Line) -> bool:
     )
 
 
-def _time(world: World, make: Any) -> Sequence[Choice]:
+def _time(world: Seats, make: Any) -> Sequence[Choice]:
     timers = [
         (end, at, timer)
         for at, (seat, line) in enumerate(zip(world.seats, _lines(world), strict=True))
@@ -131,7 +78,7 @@ def _time(world: World, make: Any) -> Sequence[Choice]:
     return [make(0, "time goes by")] if moment <= until else []
 
 
-def following(world: World) -> float:
+def following(world: Seats) -> float:
     """When something is due next that is no actor's timer."""
     lines, timeout = _lines(world), world.rules.timeout
     dues = [line.due for line in lines if _clocked(world).report and not line.dark]
@@ -139,10 +86,11 @@ def following(world: World) -> float:
     return min((t for t in dues + ends if t > world.now), default=float("inf"))
 
 
-def _clocked(world: World) -> Clocked:
-    assert world.rules.clocked is not None
-    return world.rules.clocked
+def _clocked(world: Seats) -> Clocked:
+    clocked: Clocked | None = world.rules.clocked
+    assert clocked is not None
+    return clocked
 
 
-def _lines(world: World) -> list[Line]:
+def _lines(world: Seats) -> list[Line]:
     return [seat.line for seat in world.seats if seat.line is not None]

@@ -13,9 +13,10 @@ from contextlib import suppress
 from typing import Any, cast
 
 from labkit.explore.actor import Me
-from labkit.explore.expiry import Clocked
+from labkit.explore.line import Clocked
+from labkit.explore.seat import ALL_FAULTS
 from labkit.explore.specification import Specification, ends, like
-from labkit.explore.world import ALL_FAULTS, World
+from labkit.explore.world import World
 from labkit.node import reservation
 from labkit.node.claim import ROOT, numbers, tickets
 from labkit.node.claimant import Claimant, Held, Refusal

@@ -18,9 +18,10 @@ from kazoo.exceptions import (
 )
 
 from labkit.explore.actor import Body, Me
+from labkit.explore.seat import FAULTS, LAGS
 from labkit.explore.specification import Specification, ends, like
 from labkit.explore.view import View
-from labkit.explore.world import FAULTS, LAGS, World
+from labkit.explore.world import World
 from labkit.node.custom import Unavailable
 
 Code = Callable[..., Any]

@@ -37,10 +37,11 @@ from labkit.explore.actor import Moment, Program
 from labkit.explore.client import LOG, Observed
 from labkit.explore.says import plain
 from labkit.explore.search import Found
+from labkit.explore.seat import CRASHES, LAGS, Seat
 from labkit.explore.specification import Specification, names
 from labkit.explore.strands import virtual
 from labkit.explore.tree import EPHEMERAL, SEQUENCE, WRITES, Tree, Znode, parent
-from labkit.explore.world import CRASHES, LAGS, Rules, Seat, World, shown
+from labkit.explore.world import Rules, World, shown
 from labkit.lab.lab import Lab
 from labkit.lab.lossy import LossyClient
 from labkit.lab.zookeeper import ZooKeeperServer

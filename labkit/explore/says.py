@@ -34,10 +34,11 @@ from kazoo.protocol.serialization import (
 from kazoo.protocol.states import ZnodeStat
 
 from labkit.explore.client import is_close
-from labkit.explore.expiry import SENTENCES
+from labkit.explore.line import SENTENCES
+from labkit.explore.seat import Choice
 from labkit.explore.specification import Specification
 from labkit.explore.tree import EPHEMERAL, SEQUENCE
-from labkit.explore.world import Choice, World
+from labkit.explore.world import World
 
 #: The names of requests, and what an actor does by them: {} is the path.
 _VERBS: dict[type, tuple[str, str]] = {

@@ -17,9 +17,10 @@ from typing import Any
 from labkit.explore.actor import NotRepeatable, Program
 from labkit.explore.client import Observed
 from labkit.explore.says import short, state, step
+from labkit.explore.seat import Choice
 from labkit.explore.specification import Specification, names
 from labkit.explore.strands import virtual
-from labkit.explore.world import Choice, Rules, World, begin
+from labkit.explore.world import Rules, World, begin
 
 _EVERY = 512  # states, between two reports of progress
 

@@ -22,18 +22,10 @@ from typing import Any
 
 from labkit.explore.actor import Body
 from labkit.explore.client import TIMEOUT
-from labkit.explore.expiry import FREEZES, GOES_DARK, Clocked
+from labkit.explore.line import FREEZES, GOES_DARK, Clocked
+from labkit.explore.seat import CRASHES, FAULTS, LAGS, MOVES, REPLY_LOST, REQUEST_LOST, SESSION_ENDS
 from labkit.explore.view import View
-from labkit.explore.world import (
-    CRASHES,
-    FAULTS,
-    LAGS,
-    MOVES,
-    REPLY_LOST,
-    REQUEST_LOST,
-    SESSION_ENDS,
-    World,
-)
+from labkit.explore.world import World
 
 _KINDS = {
     REQUEST_LOST: "a lost request",

@@ -19,9 +19,10 @@ from labkit.explore.actor import Endless, Run, describe
 from labkit.explore.fork import Child, Fork
 from labkit.explore.real import Repeated, repeat
 from labkit.explore.search import Found, Search
+from labkit.explore.seat import LAGS
 from labkit.explore.specification import Specification
 from labkit.explore.strands import here
-from labkit.explore.world import LAGS, World
+from labkit.explore.world import World
 from labkit.lab.lab import Lab
 from labkit.lab.own_server import program_in_file
 from labkit.node.program import BadProgram, require_server

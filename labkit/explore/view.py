@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from labkit.explore.actor import Moment
-    from labkit.explore.world import World
+from labkit.explore.actor import Moment
+from labkit.explore.seat import Seats
 
 
 class View:
@@ -15,14 +14,15 @@ class View:
 
     __slots__ = ("_at", "_seat", "_world")
 
-    def __init__(self, world: World, at: int) -> None:
+    def __init__(self, world: Seats, at: int) -> None:
         self._world = world
         self._at = at
         self._seat = world.seats[at]
 
     @property
     def name(self) -> str:
-        return self._world.rules.programs[self._at].name
+        name: str = self._world.rules.programs[self._at].name
+        return name
 
     @property
     def facts(self) -> Mapping[str, Any]:

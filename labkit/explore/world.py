@@ -6,73 +6,34 @@ pauses, or a fault. The world before a step stays as it was, so a search goes on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from kazoo.exceptions import KazooException
 from kazoo.protocol.serialization import GetChildren, GetChildren2, Sync
 from kazoo.protocol.states import ZnodeStat
 
 from labkit.explore import expiry
-from labkit.explore.actor import Body, Moment, Program
+from labkit.explore import line as lines
+from labkit.explore.actor import Program
 from labkit.explore.client import Observed, Request, Stat, is_close
-from labkit.explore.expiry import FREEZES, GOES_DARK, Clocked, Line
+from labkit.explore.line import Clocked, Line, Reply
+from labkit.explore.seat import (
+    CRASHES,
+    FAULTS,
+    LAGS,
+    MOVES,
+    REPLY_LOST,
+    REQUEST_LOST,
+    SESSION_ENDS,
+    Choice,
+    Seat,
+)
 from labkit.explore.tree import VARYING, WRITES, Tree, Trigger, planted
 from labkit.explore.view import View
 
-REQUEST_LOST, REPLY_LOST, SESSION_ENDS = "request lost", "reply lost", "session ends"
-CRASHES, LAGS, MOVES = "crashes", "lags", "moves"
-FAULTS = (REQUEST_LOST, REPLY_LOST, SESSION_ENDS)
-ALL_FAULTS = (*FAULTS, CRASHES, LAGS, MOVES)
-_FAULTS = {*ALL_FAULTS, FREEZES, GOES_DARK}
-
 _SESSIONS = 0x100  # sessions of one actor, before the next one's numbers begin
-
-
-class Choice(NamedTuple):
-    """What may happen next: to which actor, and what. `detail`: the strand or the timer."""
-
-    actor: int
-    kind: str
-    detail: int = 0
-
-    @property
-    def fault(self) -> bool:
-        """Whether it is one of the faults of which there are only so many."""
-        return self.kind in _FAULTS
-
-
-class _Seat(NamedTuple):
-    moment: Moment
-    session: int
-    life: int = 0
-    begun: bool = False  # it has been told something since it began
-    ended: bool = False  # ZooKeeper has ended the session; the actor has not heard of it
-    connected: bool = True
-    gone: bool = False  # it has crashed
-    timers: tuple[tuple[int, float], ...] = ()  # timer, when it is over
-    watching: tuple[tuple[str, str, int], ...] = ()  # data or child, path, the request's number
-    notices: tuple[tuple[str, str | None, tuple[int, ...]], ...] = ()
-    view: Tree | None = None  # what its follower shows, if that lags
-    behind: tuple[tuple[Tree, tuple[Trigger, ...]], ...] = ()
-    line: Line | None = None  # to the leader, where sessions end by time
-    past: tuple[Mapping[str, Any], ...] = ()  # what it believed when it crashed
-
-
-class Seat(_Seat):
-    """An actor's place in the world."""
-
-    place = -1  # the short key, once it is known and does not depend on the time
-    options: tuple[list[Choice], list[Choice]] | None = None  # what may happen to it
-
-    def key(self, now: float, seen: tuple[str, ...]) -> Any:
-        """Equal for seats of one actor that go on alike."""
-        timers = tuple((t, round(end - now, 6)) for t, end in self.timers) if self.timers else ()
-        late = self.view and (self.view.key(seen), tuple(t.key(seen) for t, _ in self.behind))
-        past = tuple(tuple(facts.items()) for facts in self.past)
-        state = self.ended, self.connected, self.gone, self.line, past
-        return self.moment.number, self.session, state, self.watching, self.notices, timers, late
 
 
 _PLACES = {name: place for place, name in enumerate(Seat._fields)}
@@ -367,9 +328,9 @@ class _Step:
             case "expires":
                 self._end(seat.session)
                 self.put(at, ended=True)
-            case expiry.GOES_DARK:
+            case lines.GOES_DARK:
                 self.put(at, line=line._replace(dark=True))
-            case expiry.FREEZES:
+            case lines.FREEZES:
                 if choice.detail:
                     self._answer(at, lost=False, kept=True)
                 line = self.world.seats[at].line or line
@@ -440,7 +401,7 @@ class _Step:
         if kept:
             line = world.seats[at].line
             assert line is not None
-            self.put(at, line=line._replace(kept=expiry.Reply(key, told, changes)))
+            self.put(at, line=line._replace(kept=Reply(key, told, changes)))
             return
         self.tell(at, key, told, **changes)
 
@@ -582,6 +543,3 @@ def shown(value: Any, observed: Observed) -> Any:
     if type(value) is tuple:
         return tuple(shown(part, observed) for part in value)
     return value
-
-
-__all__ = ["ALL_FAULTS", "FAULTS", "Body", "Choice", "Rules", "Seat", "World", "begin"]

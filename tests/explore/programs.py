@@ -14,8 +14,9 @@ from kazoo.protocol.states import Callback, WatchedEvent, ZnodeStat
 
 from labkit.explore.actor import Me, Program
 from labkit.explore.client import Observed
+from labkit.explore.seat import Choice
 from labkit.explore.strands import virtual
-from labkit.explore.world import Choice, Rules, World, begin
+from labkit.explore.world import Rules, World, begin
 
 CLIENTS = 3
 Op = tuple[Any, ...]

@@ -32,6 +32,7 @@ def base() -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # on a machine that has other work
 @given(program=programs)
 @SOME
 def test_a_program_sees_the_same(server: list[str], program: list[Step]) -> None:

@@ -16,7 +16,7 @@ from labkit.course.exercises import locks
 from labkit.explore import Specification, explore
 from labkit.explore.ready import lock, numbers
 from labkit.explore.real import repeat
-from labkit.explore.world import CRASHES
+from labkit.explore.seat import CRASHES
 from labkit.lab.lab import Lab
 
 WRONG = [

@@ -10,9 +10,9 @@ from labkit.explore import Specification, explore
 from labkit.explore.actor import Me
 from labkit.explore.says import step
 from labkit.explore.search import Search
+from labkit.explore.seat import ALL_FAULTS, Choice
 from labkit.explore.specification import like
 from labkit.explore.strands import virtual
-from labkit.explore.world import ALL_FAULTS, Choice
 
 
 def test_the_schedule_of_a_server() -> None:

@@ -322,6 +322,7 @@ print("kernel", os.getpid())"""
 
 
 @pytest.mark.long
+@pytest.mark.alone  # it measures time
 @pytest.mark.parametrize("backend", ["process"], indirect=True)
 def test_a_class_of_a_cell_climbs_and_interrupt_ends_it(
     chromium: Browser, jupyter: tuple[str, Path]

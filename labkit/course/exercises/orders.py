@@ -34,10 +34,11 @@ from labkit.course.exercises.harness import (
 from labkit.explore.actor import Body, Endless, Me, Moment, Run
 from labkit.explore.client import Observed
 from labkit.explore.search import Found, Search
+from labkit.explore.seat import LAGS, REPLY_LOST, REQUEST_LOST, Seat
 from labkit.explore.specification import Specification, ends, like
 from labkit.explore.strands import here
 from labkit.explore.tree import Tree, Znode
-from labkit.explore.world import LAGS, REPLY_LOST, REQUEST_LOST, Rules, Seat, World
+from labkit.explore.world import Rules, World
 
 _SEARCH = 0.7  # of the deadline is for the search, the rest for the real ZooKeeper
 _PATIENCE = 3.0  # seconds that the reader's code may run without asking anything

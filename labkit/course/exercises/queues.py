@@ -17,8 +17,9 @@ from kazoo.exceptions import (
 from labkit.course.exercises.exercise import BREAKS, HOLDS, LAGS, Exercise
 from labkit.course.exercises.orders import Code, in_every_order, lagging, users
 from labkit.explore.actor import Me
+from labkit.explore.seat import SESSION_ENDS
 from labkit.explore.specification import Specification
-from labkit.explore.world import SESSION_ENDS, World
+from labkit.explore.world import World
 
 if TYPE_CHECKING:
     from kazoo.client import KazooClient
