@@ -43,6 +43,7 @@ from labkit.explore.world import Rules, World
 _SEARCH = 0.7  # of the deadline is for the search, the rest for the real ZooKeeper
 _PATIENCE = 3.0  # seconds that the reader's code may run without asking anything
 _ALARMS = 20  # that a reader's code may catch before its process is ended
+_SETTLED = 2.0  # seconds in which what ZooKeeper has told comes to those who watch
 
 Rule = Callable[[World], str | None]
 LOST = (REQUEST_LOST, REPLY_LOST)
@@ -327,6 +328,14 @@ def once(harness: Harness, wanted: Specification) -> None:
     for me in actors:
         if me.wrong:
             harness.fail(me.wrong)
+    # What ZooKeeper has told last may still be on its way to a watch.
+    harness.wait(lambda: not _wrong(harness, wanted, actors), min(_SETTLED, harness.remaining / 2))
+    if wrong := _wrong(harness, wanted, actors):
+        harness.fail(f"On the real ZooKeeper: {sentence(wrong)}")
+
+
+def _wrong(harness: Harness, wanted: Specification, actors: Sequence[RealMe]) -> str | None:
+    """What is wrong of the real ZooKeeper as it is now, if anything is."""
     znodes: dict[str, Znode] = {}
     _read(harness, "/", znodes)
     seats = tuple(
@@ -335,8 +344,7 @@ def once(harness: Harness, wanted: Specification) -> None:
     )
     rules = Rules(cast(Any, [_Named(me.name) for me in actors]), Observed())
     world = World(rules, Tree(znodes), seats, wanted.faults, 0)
-    if wrong := wanted.invariant(world) or wanted.final(world):
-        harness.fail(f"On the real ZooKeeper: {sentence(wrong)}")
+    return wanted.invariant(world) or wanted.final(world)
 
 
 @dataclass
