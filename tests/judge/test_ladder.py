@@ -391,6 +391,7 @@ def test_it_falls_there_in_containers_too(file: str, rung: int) -> None:
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_images")
 @pytest.mark.timeout(400)
+@pytest.mark.alone  # two ensembles in containers, and leases to hold
 def test_the_reference_that_is_right_stands_in_containers_too() -> None:
     step = attempt(9, CLIMBS / "ticket_and_lease.py", seed=1, backend="docker")
     assert step.ok, step.verdict
