@@ -12,7 +12,6 @@ from typing import Any
 from labkit.course.page import Cell, Text, calls, exercise_calls, files
 from labkit.course.record import Book, Outcome, Record
 from labkit.files import Unreadable
-from labkit.judge.ladder import TOP
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,9 @@ class Standing:
             made, right = here.made(record), here.right(record)
             text += f" **Predictions:** {made} of {total} made, {right} right."
         if record.rungs:
-            text += f" **Your server** stands on rung {record.height} of {TOP}."
+            from labkit.judge.rungs import RUNGS  # loads what breaks servers
+
+            text += f" **Your server** stands on rung {record.height} of {len(RUNGS)}."
         if where := self._book.where:
             text += f"\n\n**The whole course:** {_in_words(_course(), record)} {where}"
         return text
