@@ -39,7 +39,8 @@ _unkept: dict[str, str] = {}  # the reader's parts, where nothing is to be kept
 
 
 def my_server(page: str, change: type | None = None) -> type:
-    """The reader's server before the page, or with her change for that page, which is kept.
+    """The reader's server before a page, `my_server("05")`; or with her change for that page, which
+    is kept: `my_server("05", MyServer)`.
 
     A change that has methods of nothing but `...` is not attempted: the course's own is taken, and
     shown folded. Raises `ConfigError` for a page on which the server does not grow.
