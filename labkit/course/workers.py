@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _END = 1.5  # seconds in which threads notice the end of their processes
+_LOOK = 0.2  # seconds after which an interrupt is heard at the latest
 
 
 class Children:
@@ -78,7 +79,7 @@ def side_by_side(
         for thread in threads:
             thread.start()
         for _ in wanted:
-            one, result, error = results.get()
+            one, result, error = _next(results)
             if error is not None:
                 raise error
             yield one, cast(R, result)  # there is one if there is no error
@@ -88,3 +89,12 @@ def side_by_side(
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _next(results: SimpleQueue[T]) -> T:
+    """What comes next. The main thread must not wait for it without end: the system may give an
+    interrupt to another thread, and Python acts on it only when the main one runs again.
+    """
+    while True:
+        with suppress(Empty):
+            return results.get(timeout=_LOOK)
