@@ -291,7 +291,11 @@ def test_an_interrupt_keeps_what_is_graded(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     with out.open("w") as said, err.open("w") as told:
         process = psutil.Popen(command, stdout=said, stderr=told)
-    children = lambda: {c.pid for c in process.children() if "handed_in" in " ".join(c.cmdline())}  # noqa: E731
+
+    def children() -> set[int]:
+        found = process.children()
+        return {c.pid for c in found if "handed_in" in " ".join(_cmdline(c))}
+
     seen: set[int] = set()
     while len(seen) < 2:  # the first has been graded
         assert process.poll() is None
@@ -311,3 +315,10 @@ def test_nothing_to_grade(tmp_path: Path) -> None:
         grade.grade([tmp_path])
     with pytest.raises(ConfigError, match="There is no .*nowhere"):
         grade.grade([tmp_path / "nowhere"])
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return []
