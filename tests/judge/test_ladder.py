@@ -352,7 +352,7 @@ def test_an_interrupt_ends_a_climb_and_leaves_nothing(after: float) -> None:
     began = time.monotonic()
     labs = labs_of(process.pid)
     _, said = process.communicate(timeout=20)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 15.0  # of up to five labs that start side by side
     assert process.returncode == 130, said
     assert "interrupted; nothing is left running" in said
     assert labs_of(process.pid) == []
