@@ -26,6 +26,7 @@ from labkit.course import record
 from labkit.course.markup import Words
 from labkit.course.standing import standing
 from labkit.errors import ConfigError
+from labkit.files import Unreadable
 from labkit.lab.own_server import written
 from labkit.node.program import Program
 from labkit.servers.system import put
@@ -43,7 +44,8 @@ def my_server(page: str, change: type | None = None) -> type:
     is kept: `my_server("05", MyServer)`.
 
     A change that has methods of nothing but `...` is not attempted: the course's own is taken, and
-    shown folded. Raises `ConfigError` for a page on which the server does not grow.
+    shown folded. Raises `ConfigError` for a page on which the server does not grow, and for a file
+    that the pages have not written, which stays as it is.
     """
     own, hers = reference(), _hers()
     if change is None:
@@ -101,7 +103,18 @@ def _hers() -> dict[str, str]:
     place = _place()
     if place is None:
         return dict(_unkept)
-    return _parts(place.read_text("utf-8")) if place.exists() else {}
+    try:
+        text = place.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise Unreadable(place, str(error)) from None
+    if _PART.split(text)[0].strip() not in ("", _HEAD.strip()):
+        raise ConfigError(
+            f"{place} has lines above its first `# --- page`, which the pages would lose. Give the "
+            "file another name, or move these lines into a part."
+        )
+    return _parts(text)
 
 
 def _keep(hers: dict[str, str]) -> None:

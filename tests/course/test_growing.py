@@ -76,6 +76,24 @@ def test_a_change_is_kept_and_others_are_the_courses_own(
     assert place.read_text().count("--- page 05") == 1
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        b"class MyServer:\n    pass\n",  # one that she has made by herself
+        b"import os\n\n# --- page 04\nclass MyServer:\n    pass\n",  # or added to
+        "# --- page 04\n# \u00e4\n".encode("latin-1"),
+        "# --- page 04\n".encode("utf-16"),
+    ],
+)
+def test_a_file_that_the_pages_did_not_write_is_hers(place: Path, found: bytes) -> None:
+    place.write_bytes(found)
+    with pytest.raises(ConfigError, match=r"my_server\.py"):
+        my_server("04", change("04"))
+    with pytest.raises(ConfigError, match=r"my_server\.py"):
+        my_server("05")
+    assert place.read_bytes() == found
+
+
 def test_a_page_without_a_server_says_so() -> None:
     with pytest.raises(ConfigError, match="grows on pages 04, 05"):
         my_server("10", change("05"))
