@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -91,20 +92,7 @@ def node(nodes: int = 2, requests: int = 2, faults: int = 1) -> Specification:
             else:
                 me.knows(refuses=left == 1 or None)
 
-    return Specification(
-        "the lab's own node",
-        like(body, nodes, "node"),
-        answers_hold,
-        final=_all_is_well,
-        znodes=[(ROOT, b"")],
-        faults=faults,
-        kinds=ALL_FAULTS,
-        alike=True,
-        timeout=T,
-        hurries=0,
-        rests=True,
-        what="node",
-    )
+    return _nodes("the lab's own node", body, nodes, faults, answers_hold, _all_is_well)
 
 
 def ids(
@@ -132,11 +120,23 @@ def ids(
                 me.knows(made=made)
                 me.says(makes=made[-1])
 
+    return _nodes("the lab's own IDs", body, nodes, faults, no_id_twice, ends)
+
+
+def _nodes(
+    name: str,
+    body: Callable[[Me], None],
+    nodes: int,
+    faults: int,
+    invariant: Callable[[World], str | None],
+    final: Callable[[World], str | None],
+) -> Specification:
+    """So many nodes alike, and all kinds of faults."""
     return Specification(
-        "the lab's own IDs",
+        name,
         like(body, nodes, "node"),
-        no_id_twice,
-        final=ends,
+        invariant,
+        final=final,
         znodes=[(ROOT, b""), (reservation.ROOT, b"")],
         faults=faults,
         kinds=ALL_FAULTS,

@@ -233,7 +233,7 @@ class Stall(Stage):
 
     def break_(self) -> bool:
         nodes, leader, follower = self._nodes, self._leader, self._follower
-        with _client(self._other) as zk:
+        with client_of(self._other) as zk:
             version = self._version(zk)
             self._wait(lambda: self._version(zk) != version, self._lab.session_timeout / 2)
             self._stop.wait(_ON_ITS_WAY)
@@ -280,7 +280,7 @@ def _silent(share: float, session_timeout: float) -> float:
 
 
 @contextmanager
-def _client(server: ZooKeeperServer) -> Iterator[KazooClient]:
+def client_of(server: ZooKeeperServer) -> Iterator[KazooClient]:
     """A client of one server, which sees what happens to the others."""
     zk = KazooClient(str(server.endpoint), logger=logging.getLogger("labkit.kazoo"))
     zk.start(timeout=_START)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 from kazoo.client import KazooClient
 
 from labkit.judge.chaos import chaos
 from labkit.judge.rungs.trial import Trial, listed
-from labkit.judge.takeover import LONG, SHORT, Stall
+from labkit.judge.takeover import LONG, SHORT, Stall, client_of
 from labkit.lab.lab import Lab
 from labkit.lab.node import Answer, Node
 from labkit.lab.zookeeper import ZooKeeperServer
@@ -112,7 +110,7 @@ def _follower_is_isolated(trial: Trial, lab: Lab) -> None:
     rivals = _rivals(lab, follower, len(victims))
     trial.doing = f"isolating {follower.name} and {listed(node.name for node in victims)}"
     number = holders[victims[0].name].number
-    with lab.clients([lab.node(name) for name in holders]), _elsewhere(lab, follower) as zk:
+    with lab.clients([lab.node(name) for name in holders]), client_of(_other(lab, follower)) as zk:
         _await_write(zk, number)
         trial.pause(_ON_ITS_WAY)
         lab.partition(follower.name)
@@ -167,18 +165,10 @@ def _rivals(lab: Lab, follower: ZooKeeperServer, count: int) -> list[Node]:
     return rivals
 
 
-@contextmanager
-def _elsewhere(lab: Lab, follower: ZooKeeperServer) -> Iterator[KazooClient]:
-    """A client of the leader's, which sees what happens while the follower is cut off."""
+def _other(lab: Lab, follower: ZooKeeperServer) -> ZooKeeperServer:
+    """The leader, or else another one, which sees what happens while the follower is cut off."""
     others = [s for s in lab.zookeeper.servers if s.name != follower.name]
-    server = next((s for s in others if s.mode == "leader"), others[0])
-    zk = KazooClient(str(server.endpoint), logger=logging.getLogger("labkit.kazoo"))
-    zk.start(timeout=_TIMEOUT)
-    try:
-        yield zk
-    finally:
-        zk.stop()
-        zk.close()
+    return next((s for s in others if s.mode == "leader"), others[0])
 
 
 def _numbers(zk: KazooClient) -> set[int]:
