@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from labkit.errors import ConfigError
@@ -9,6 +10,10 @@ from labkit.lab.extract import Extract
 from labkit.node.program import BadProgram, Program, require_server, show
 
 ALGORITHMS = ("lowest-free", "original")
+
+# Labs may start side by side, and Python 3.11 counts how deep a syntax tree is for all threads
+# together: "AST constructor recursion depth mismatch", CPython's issue 106905.
+_reading = threading.Lock()
 
 
 def claim_environment(claim: str | Path | type) -> dict[str, str]:
@@ -19,8 +24,9 @@ def claim_environment(claim: str | Path | type) -> dict[str, str]:
     if isinstance(claim, str) and claim in ALGORITHMS:
         return {"CLAIM": claim}
     try:
-        program = _program(claim)
-        packed = program.pack()
+        with _reading:
+            program = _program(claim)
+            packed = program.pack()
     except BadProgram as error:
         raise ConfigError(str(error)) from None
     origin = "notebook" if " " in program.pieces[-1].name else program.pieces[-1].name

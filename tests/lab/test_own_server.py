@@ -257,6 +257,45 @@ class Endless:
         raise SystemExit
 
 
+AT_ONCE = """
+import gc, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from wide import MyServer
+from labkit.lab.own_server import claim_environment
+
+class Litter:  # whoever clears it away lets other threads go on in the middle of its work
+    def __init__(self):
+        self.own = self
+    def __del__(self):
+        time.sleep(0.002)
+
+def start():
+    for _ in range(10):
+        for _ in range(5):
+            Litter()
+        claim_environment(MyServer)
+
+failed = []
+threading.excepthook = failed.append
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=start) for _ in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print([str(each.exc_value) for each in failed])
+"""
+
+
+def test_labs_that_start_side_by_side_read_it_one_after_the_other(tmp_path: Path) -> None:
+    deep = ", ".join(f"[[[[{n}, (1 + {n}) * 2]]]]" for n in range(400))
+    server = "class MyServer:\n    def start(self, zk, name): ...\n    def sequence(self): ...\n"
+    (tmp_path / "wide.py").write_text(f"DEEP = [{deep}]\n{server}")
+    command = [sys.executable, "-c", AT_ONCE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
