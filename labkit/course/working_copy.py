@@ -79,6 +79,8 @@ class WorkingCopy:
             command += [f"--{app}.log_level=ERROR", f"--{app}.log_format=%(message)s"]
         # It takes over settings of the classic notebook, and warns of Jupyter's own while it does.
         command += ["--ServerApp.jpserver_extensions=notebook_shim=False"]
+        # Others who use this machine can't listen to a kernel; it would warn that they can.
+        command += ["--KernelManager.transport_encryption=auto"]
         command += [] if browser else ["--no-browser"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command += ["--allow-root"]  # as everybody is in most containers; it is on loopback
