@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from types import SimpleNamespace
 
 import pytest
 from docker.errors import APIError
 
 from labkit.errors import BackendError, BackendUnavailable
-from labkit.servers.base import NodeSpec, ServerState
+from labkit.servers.base import Endpoint, NodeSpec, ServerState
 from labkit.servers.choice import choose
-from labkit.servers.docker import engine
+from labkit.servers.docker import engine, server
 from labkit.servers.docker.backend import DockerBackend
 from labkit.servers.docker.leftovers import remove_lab_by
+from labkit.servers.docker.server import DockerServer
 
 
 def test_a_node_that_cannot_be_created_is_no_server() -> None:
@@ -132,3 +134,42 @@ def test_what_ssh_takes_is_said() -> None:
         pytest.skip("docker[ssh] is installed")
     with pytest.raises(BackendUnavailable, match=r"ssh://nowhere.*pip install 'docker\[ssh\]'"):
         engine.connect("ssh://nowhere")
+
+
+# --- a freezer that is outrun -----------------------------------------------------------------
+
+
+class Outrun:
+    """An engine's API whose freezer gives up `times` times, as it does on a busy machine."""
+
+    def __init__(
+        self, times: float, said: str = "OCI runtime pause failed: unable to freeze"
+    ) -> None:
+        self.times, self.said, self.tried = times, said, 0
+
+    def pause(self, container: str) -> None:
+        self.tried += 1
+        if self.tried <= self.times:
+            raise APIError("500 Server Error", explanation=self.said)
+
+
+def frozen_by(api: Outrun) -> None:
+    DockerServer("node1", "node1", 0, Endpoint("127.0.0.1", 5001), api).pause()  # type: ignore[arg-type]
+
+
+def test_a_server_that_outruns_the_freezer_is_frozen_in_the_end() -> None:
+    frozen_by(api := Outrun(3))
+    assert api.tried == 4
+
+
+def test_one_that_always_outruns_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FREEZES", 0.05)
+    with pytest.raises(APIError, match="500"):
+        frozen_by(Outrun(math.inf))
+
+
+def test_what_else_an_engine_says_is_told_at_once() -> None:
+    api = Outrun(math.inf, "container is not running")
+    with pytest.raises(APIError, match="500"):
+        frozen_by(api)
+    assert api.tried == 1

@@ -404,7 +404,7 @@ class DockerBackend(OneMachine):
         self._change("kill", name, DockerServer.kill)
 
     def pause(self, name: str) -> None:
-        self._change("pause", name, lambda server: server.api.pause(server.container))
+        self._change("pause", name, DockerServer.pause)
 
     def resume(self, name: str) -> None:
         self._change("resume", name, lambda server: server.api.unpause(server.container))

@@ -6,9 +6,9 @@ import threading
 from dataclasses import dataclass, field
 
 from docker import APIClient
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
-from labkit.servers.base import Endpoint, ServerState
+from labkit.servers.base import Endpoint, ServerState, wait_until
 from labkit.servers.docker.engine import unless_stopped
 from labkit.servers.docker.inside import logs_in
 
@@ -19,6 +19,7 @@ _STATES = {
     "restarting": ServerState.RUNNING,
     "paused": ServerState.PAUSED,
 }
+_FREEZES = 5.0  # seconds for which a container is frozen again that has outrun the freezer
 
 
 @dataclass
@@ -48,6 +49,20 @@ class DockerServer:
         with unless_stopped():
             self.api.kill(self.container, signal="SIGKILL")
         self.api.wait(self.container)
+
+    def pause(self) -> None:
+        """Freeze it. On a busy machine a container may outrun its freezer, which then gives up."""
+        if not wait_until(self._freezes, _FREEZES):
+            self.api.pause(self.container)
+
+    def _freezes(self) -> bool:
+        try:
+            self.api.pause(self.container)
+        except APIError as error:
+            if "unable to freeze" not in str(error.explanation):
+                raise
+            return False
+        return True
 
     def data(self) -> bytes:
         """A tar of a ZooKeeper server's snapshots and logs. Raises `NotFound` if it never ran."""
