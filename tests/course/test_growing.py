@@ -133,7 +133,7 @@ MISTAKES = {  # a page, what is wrong, what it is instead, and the rung
 def test_a_learner_climbs_from_page_to_page_to_the_top() -> None:
     for page in PAGES:
         mine = my_server(page, change(page))
-    done = climb(mine)
+    done = climb(mine, backend="process")
     assert done.reached == TOP, done.summary
     assert f"stands on rung {TOP} of {TOP}" in standing.told()
 
@@ -145,5 +145,6 @@ def test_with_the_pages_mistake_she_falls_where_it_says(page: str) -> None:
     old, new, rung = MISTAKES[page]
     source = reference()[page]
     assert old in source
-    done = climb(my_server(page, grown(source.replace(old, new))), only=[rung])
+    mine = my_server(page, grown(source.replace(old, new)))
+    done = climb(mine, only=[rung], backend="process")
     assert done.reached == 0, done.summary

@@ -131,13 +131,14 @@ class Trial:
     def side_by_side(self, *parts: Callable[[], None]) -> None:
         """Do parts that have labs of their own at the same time; one that fails ends the others.
 
-        Raises what has ended the first one that failed.
+        Raises what has ended the first one that failed: what comes after that comes of the end.
         """
         with ThreadPoolExecutor(len(parts), thread_name_prefix="labkit-part") as pool:
             doing = [pool.submit(part) for part in parts]
-            if any(part.exception() for part in wait(doing, return_when=FIRST_EXCEPTION).done):
+            over = wait(doing, return_when=FIRST_EXCEPTION).done
+            failed = [error for part in over if (error := part.exception())]
+            if failed:
                 self.cancel()
-            failed = [error for part in doing if (error := part.exception())]
         for error in sorted(failed, key=lambda error: not isinstance(error, Red)):
             raise error
 
