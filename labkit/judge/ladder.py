@@ -181,7 +181,7 @@ def climb(
     `claim` is a class, a file's path or `path:Class`, or the name of an algorithm, as for `Lab`;
     with `every`, all rungs are tried. Trials go on side by side, each in labs of its own, but for
     those that measure; what has begun above the rung that is not green is ended and not told. An
-    interrupt ends it within seconds, and leaves nothing. A class's or a file's schedules are
+    interrupt ends it within two seconds, and leaves nothing. A class's or a file's schedules are
     searched before, for at most five seconds.
     Raises `ConfigError` for a rung that there is not, and whatever keeps a lab from starting.
     """

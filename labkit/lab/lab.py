@@ -190,7 +190,12 @@ class Lab(LinkVerbs):
     def close(self) -> None:
         """Remove every server and all that they left. Idempotent; again, if it was interrupted."""
         self._core.require_reach()
-        self._core.closing = self._core.backend is not None  # whoever starts it is told
+        backend = self._core.backend
+        self._core.closing = backend is not None  # whoever starts it is told
+        if self._life.acquire(blocking=False):
+            self._life.release()
+        elif backend is not None:
+            backend.halt()
         with self._life, ExitStack() as steps:  # the last one first, whatever happens in one
             self._core.closing = self._core.backend is not None
             steps.callback(self._destroy)

@@ -281,6 +281,9 @@ class Backend(Protocol):
         Raises `ConfigError` if no other machine would take them.
         """
 
+    def halt(self) -> None:
+        """Let what other threads start here fail soon. `destroy` comes next, and waits for them."""
+
     def destroy(self) -> None:
         """Remove everything this lab ever created. Idempotent, also after a failed start."""
 
@@ -289,6 +292,9 @@ class OneMachine:
     """The answers of a backend whose servers are all on this machine."""
 
     machines: Sequence[str] = ()
+
+    def halt(self) -> None:
+        pass
 
     def machine_of(self, name: str) -> str:
         return ""

@@ -73,6 +73,7 @@ class Helper:
         self._waiting: dict[int, Answer] = {}  # by order, of the process that is running
         self._orders = itertools.count(1)
         self._reader: threading.Thread | None = None
+        self._closed = False
         self._lock = threading.Lock()
 
     @property
@@ -105,16 +106,17 @@ class Helper:
         reader.start()
         # The process last: one that is known has a reader, whatever was interrupted here.
         self._channel, self._waiting, self._reader = channel, waiting, reader
-        self._process = process
+        self._process, self._closed = process, False
 
     def order(self, answer: Answer, detail: Mapping[str, Any], again: bool = False) -> None:
         """Give an order; the future `answer` gets its outcome.
 
-        With `again`, a helper that has died is launched again; else that is a `HelperError`.
+        With `again`, a helper that has died is launched again, unless it was closed; else that is
+        a `HelperError`.
         """
         with self._lock:
-            if not self.is_running:
-                if not again:
+            if self._closed or not self.is_running:
+                if self._closed or not again:
                     answer.set_exception(self._ended())
                     return
                 self.launch()
@@ -134,7 +136,7 @@ class Helper:
     def close(self) -> None:
         """End it, without another word. Idempotent."""
         with self._lock:
-            process, reader = self._process, self._reader
+            process, reader, self._closed = self._process, self._reader, True
         if process is not None:
             process.kill()
         if reader is not None:

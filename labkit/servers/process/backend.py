@@ -376,11 +376,14 @@ class ProcessBackend(OneMachine):
 
     # --- the end ------------------------------------------------------------------------------
 
-    def destroy(self) -> None:
+    def halt(self) -> None:
         self._zygote.close()
         for server in list(self._servers.values()):
             if server.state() is not ServerState.STOPPED:
                 self._signal(server, signal.SIGKILL)
+
+    def destroy(self) -> None:
+        self.halt()
         for server in list(self._servers.values()):
             self._wait_dead(server, 5)
         reaper.kill_processes(self.lab_id)  # processes that an interrupted start has left
