@@ -17,7 +17,6 @@
  *   slider: [value: number, max: number] | null, zookeeper: [on: boolean, disabled: boolean] | null,
  *   timeout: number | null, clients: boolean | null, window: number[], again: boolean,
  *   message: [text: string, alarm: boolean]}} PanelFace
- * @typedef {{html: string}} FormFace
  * @typedef {(what: string, value?: unknown) => void} Say
  * @typedef {{root: HTMLElement, show(news: any, face: any): void, end(): void}} View
  * @typedef {{kind: string, face: any, views: Map<Element, View>, saved: Map<Element, Node[]>}} Piece
@@ -309,23 +308,21 @@ function form(say) {
     const target = /** @type {HTMLInputElement} */ (event.target);
     if (target.dataset.do) say(target.dataset.do, target.value);
   });
-  /** @param {FormFace} _ @param {FormFace} face */
-  function show(_, face) {
-    const active = /** @type {HTMLElement | null} */ (document.activeElement);
-    const at = active && body.contains(active) ? [...body.querySelectorAll("[data-do]")].indexOf(active) : -1;
-    fill(body, face.html);
-    if (at >= 0) /** @type {HTMLElement | undefined} */ (body.querySelectorAll("[data-do]")[at])?.focus();
-  }
-  return { root, show, end: () => {} };
+  return { root, show: (_, face) => fill(body, face.html), end: () => {} };
 }
 
 const KINDS = /** @type {Record<string, (say: Say) => View>} */ ({ panel, form });
+
+/** @param {Element} root @returns {HTMLElement[]} */
+const controls = (root) => [...root.querySelectorAll("button, input, select")].map((one) => /** @type {HTMLElement} */ (one));
 
 /** @param {{model: Model}} context */
 function initialize({ model }) {
   /** @type {Map<string, Piece>} */
   const pieces = new Map();
-  const focused = new WeakMap(); // what has the keyboard in a view, while it moves over
+  const focused = new WeakMap(); // which control of a view has the keyboard
+  /** Let it keep that also when it has moved, or was drawn anew. @param {View} view */
+  const keep = (view) => document.activeElement === document.body && controls(view.root)[focused.get(view) ?? -1]?.focus({ preventScroll: true });
 
   /** Show the piece in an element; a view whose element has gone moves over. @param {Element} host */
   function mount(host) {
@@ -342,13 +339,14 @@ function initialize({ model }) {
     const say = (what, value) => model.send({ uid, do: what, value });
     const view = (lost && piece.views.get(lost)) || KINDS[piece.kind](say);
     if (!lost) {
-      view.root.addEventListener("focusin", ({ target }) => focused.set(view, target));
-      view.root.addEventListener("focusout", () => view.root.isConnected && focused.delete(view));
+      view.root.addEventListener("focusin", ({ target }) => focused.set(view, controls(view.root).indexOf(/** @type {HTMLElement} */ (target))));
+      // Not at once: what is taken out of the page is still in it, and moves over.
+      view.root.addEventListener("focusout", () => setTimeout(() => view.root.isConnected && !view.root.contains(document.activeElement) && focused.delete(view)));
     }
     if (lost) piece.views.delete(lost);
     piece.saved.set(host, [...host.childNodes]);
     host.replaceChildren(view.root);
-    focused.get(view)?.focus({ preventScroll: true });
+    keep(view);
     piece.views.set(host, view);
     view.show(piece.face, piece.face);
     if (!lost) say("views", piece.views.size);
@@ -394,7 +392,7 @@ function initialize({ model }) {
     piece.kind = kind;
     piece.face = { ...piece.face, ...face };
     if (!piece.views.size) look(document.querySelectorAll(`[data-labkit="${uid}"]`));
-    else for (const view of piece.views.values()) view.show(face, piece.face);
+    else for (const view of piece.views.values()) view.show(face, piece.face), keep(view);
   }
 
   model.on("msg:custom", hear);
@@ -407,6 +405,11 @@ function initialize({ model }) {
   };
 }
 
-// In a panel keys are the panel's, but for those with Control: Control-S still saves the page.
-window.addEventListener("keydown", ({ ctrlKey, metaKey }) => document.querySelectorAll("[data-labkit]").forEach((host) => host.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey))), true);
+// A panel's keys are its own, but for Control-S and the like. Enter ends what is typed, Escape leaves.
+window.addEventListener("keydown", ({ ctrlKey, metaKey, key, target }) => {
+  for (const host of document.querySelectorAll("[data-labkit]")) host.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || metaKey));
+  const at = /** @type {Element} */ (target);
+  if (key === "Enter" && at.matches("[data-labkit] input")) at.dispatchEvent(new Event("change", { bubbles: true }));
+  if (key === "Escape" && at.closest("[data-lm-suppress-shortcuts]")) /** @type {HTMLElement | null} */ (at.closest(".jp-Cell"))?.focus();
+}, true);
 export default { initialize, render: () => {} };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from left import labs_of, processes_of
@@ -93,7 +96,7 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
         server = subprocess.Popen(
             command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT
         )
-    link = re.compile(r"http://\S+/lab/tree/pages/00-start-here.ipynb\?token=\w+")
+    link = re.compile(r"(http://\S+)/lab/tree/pages/00-start-here.ipynb\?token=(\w+)")
     try:
         wait(lambda: link.search(said.read_text()) or server.poll() is not None, 60, "its address")
         found = link.search(said.read_text())
@@ -118,7 +121,11 @@ def test_one_command_opens_the_course_and_the_slider_works_after_run_all(
         mine = tmp_path / "mine" / "pages" / "00-start-here.ipynb"
         before = published[PAGE.with_name(mine.name)]
         wait(lambda: mine.read_bytes() != before, 30, "the copy is saved")
-        is_exported_as_a_tutorial(page, found[0].partition("/lab/")[0])
+        address, token = found.groups()
+        is_exported_as_a_tutorial(page, address)
+        shutil.copy(mine, mine.with_name("day-two.ipynb"))  # its kernel has never seen the run
+        shows_all_cells(address, token)
+        looks_as_it_was(page, f"{address}/lab/tree/pages/day-two.ipynb?token={token}&reset", mine)
         page.close()
         printed = said.read_text()
         assert not re.search(r"(?i)warning|\w+App\]", printed), printed  # nothing but the links
@@ -146,6 +153,143 @@ def is_exported_as_a_tutorial(page: Page, address: str) -> None:
     text = answer.text()
     assert "What happened" in text
     assert re.findall(r'\bsrc="(?!data:)[^"]*"', text) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["process"], indirect=True)
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_on_day_two_a_page_looks_as_it_was(
+    chromium: Browser, jupyter: tuple[str, Path], theme: str
+) -> None:
+    address, root = jupyter
+    shows_all_cells(address, "see")
+    put(address, "see", "@jupyterlab/apputils-extension:themes", theme=f"JupyterLab {theme}")
+    shutil.copytree(PAGE.parent.parent / "img", root / "img")
+    (root / "pages").mkdir()
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    for number in ("00", "04", "07", "13"):
+        (saved,) = PAGE.parent.glob(f"{number}-*.ipynb")
+        shutil.copy(saved, root / "pages")
+        looks_as_it_was(page, f"{address}/lab/tree/pages/{saved.name}?token=see&reset", saved)
+        page.screenshot(path=ARTIFACTS / f"day-two-{number}-{theme.lower()}.png")
+    page.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["process"], indirect=True)
+def test_page_04_by_keys_alone(chromium: Browser, jupyter: tuple[str, Path]) -> None:
+    address, root = jupyter
+    shows_all_cells(address, "see")
+    shutil.copy(PAGE, root)
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{address}/lab/tree/{PAGE.name}?token=see&reset")
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
+    keys = Keys(page)
+    keys.to(".jp-Notebook, .jp-Notebook *")
+
+    keys.run_until("p = predict(")
+    keys.to('input[aria-label="your answer"]')
+    keys.press("2", "Enter")
+    expect(page.get_by_text("noted").first).to_be_visible()
+    keys.back()
+    keys.run_until("assignment(lab.history())")
+    expect(page.get_by_text("Right").first).to_be_visible(timeout=30_000)
+
+    keys.run_until("controls(lab)")
+    keys.to('input[type="range"]')
+    keys.press("ArrowLeft")
+    expect(page.get_by_text("3 nodes alive: done")).to_be_visible(timeout=30_000)
+    keys.to('button[aria-label^="kill "]')
+    keys.press("Enter")
+    expect(page.locator('[data-word="zookeeper"]').first).to_be_attached(timeout=30_000)
+    keys.back()
+
+    keys.run_until("def lowest_free(")
+    keys.press("Escape", "ArrowUp", "Enter", "Control+a")
+    page.keyboard.insert_text(LOWEST_FREE)
+    keys.press("Shift+Enter")
+    expect(page.get_by_text("Passed").first).to_be_visible(timeout=60_000)
+    page.close()
+
+
+LOWEST_FREE = """
+def lowest_free(children):
+    return next(n for n in range(1, len(children) + 2) if str(n) not in children)
+
+ex.check(lowest_free)"""
+
+
+class Keys:
+    """A reader's hands that have no mouse."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def to(self, selector: str) -> None:
+        """Tab until something has the focus."""
+        for _ in range(80):
+            if self.page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+            self.press("Tab")
+        raise AssertionError(f"no Tab leads to {selector}")
+
+    def back(self) -> None:
+        """To the next cell, out of what one shows."""
+        self.press("Escape")
+        expect(self.page.locator(".jp-Cell:focus")).to_be_attached()
+        self.press("ArrowDown")
+
+    def run_until(self, code: str) -> None:
+        """Run cell after cell, and at last the one that has this in it."""
+        for _ in range(60):
+            cell = self.page.locator(".jp-Notebook-cell.jp-mod-active")
+            found = code in (cell.locator(".jp-InputArea-editor").text_content() or "")
+            self.press("Shift+Enter")
+            if found:
+                expect(self.page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+                return
+        raise AssertionError(f"no cell has {code}")
+
+
+def put(address: str, token: str, plugin: str, **settings: str) -> None:
+    """Change a setting of JupyterLab's, as its reader may."""
+    said = requests.put(
+        f"{address}/lab/api/settings/{plugin}",
+        json={"raw": json.dumps(settings)},
+        headers={"Authorization": f"token {token}"},
+        timeout=30,
+    )
+    assert said.ok, said.text
+
+
+def shows_all_cells(address: str, token: str) -> None:
+    put(address, token, "@jupyterlab/notebook-extension:tracker", windowingMode="none")
+
+
+def looks_as_it_was(page: Page, link: str, saved: Path) -> None:
+    """Opened with a kernel that knows nothing of its run, a page has all that was saved of it."""
+    page.goto(link)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=120_000)
+    outputs = [
+        output
+        for cell in nbformat.read(saved, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    kinds = [set(output.get("data", {})) for output in outputs]
+    assert not any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
+    figures = sum("application/vnd.labkit.picture+json" in kind for kind in kinds)
+    assert figures
+    shown = page.locator(".jp-OutputArea-output")
+    expect(shown.locator("img, svg").filter(visible=True).nth(figures - 1)).to_be_visible()
+    expect(shown.filter(has_text=re.compile("Error displaying widget|not found"))).to_have_count(0)
+    broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+    assert page.evaluate(broken) == []
+    found = Axe().run(page, context={"include": [[".jp-OutputArea-output"]]})
+    assert not found.response["violations"], found.generate_report()
 
 
 def answers(url: str) -> bool:
@@ -257,9 +401,9 @@ def test_drag_and_see(notebook: Page) -> None:
     handle.focus()
     handle.press("ArrowLeft")
     handle.press("ArrowLeft")
-    wait(lambda: not any(map(alive, doomed)), 5, "the two longest-lived nodes are dead")
+    wait(lambda: not any(map(alive, doomed)), 30, "the two longest-lived nodes are dead")
     assert all(map(alive, kept))
-    wait(lambda: len(numbers(zk)) == 2, 10, "their znodes are gone, a session timeout later")
+    wait(lambda: len(numbers(zk)) == 2, 30, "their znodes are gone, a session timeout later")
     freed = {"1", "2", "3", "4"} - numbers(zk).keys()
     for number in freed:
         ghost = f'[data-number="{number}"][data-word="zookeeper"]'
