@@ -55,8 +55,8 @@ test-quick: .venv/tests zookeeper  ## Pass the quick ones in a minute and a half
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not browser and not alone and not slow"
 
 # One a core: with one more they take a fifth less time, and disturb each other. Each may have servers
-# of its own.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup
+# of its own. In the order of their files: a few that take long would else be last, in one worker.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 check: .venv/tests
 	$(BIN)/ruff check .
@@ -73,7 +73,7 @@ test-release: .venv/tests  ## Pass the tests of ZooKeeper itself, and four pages
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && \
 	tar -xzf "$$(tests/images/release.sh)" -C "$$home" --strip-components=1 && \
 	export ZOOKEEPER_HOME=$$home && \
-	$(BIN)/python -m pytest -q -m "not docker and not alone" tests/servers/test_zookeeper.py \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m "not docker and not alone" tests/servers/test_zookeeper.py \
 	  tests/servers/test_backends.py tests/lab/test_lossy.py tests/judge/test_agreement.py && \
 	$(BIN)/labkit export notebooks/04* notebooks/06* notebooks/09-* notebooks/13* \
 	  --backend process --jobs 2 --out "$$home/site"

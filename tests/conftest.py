@@ -100,7 +100,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 #: Files of long tests that share nothing: each of these tests may run in another worker.
-SPREAD = {"test_exercises", "test_process", "test_hostile"}
+SPREAD = {"test_exercises", "test_process", "test_hostile", "test_model"}
 
 #: Files whose tests start servers, kernels or installers that take seconds: not for every change.
 SLOW = {

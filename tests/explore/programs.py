@@ -166,6 +166,7 @@ class Real:
         with_base.create(base)
         with_base.stop()
         with_base.close()
+        self._servers, self._watching = len(hosts), set[int]()
         self._notices: list[list[tuple[str, str | None]]] = [[] for _ in range(CLIENTS)]
         self.clients = [KazooClient(hosts[i % len(hosts)] + base) for i in range(CLIENTS)]
         for zk in self.clients:
@@ -182,13 +183,18 @@ class Real:
             if event.type != "NONE":
                 seen.append((event.type, event.path))
 
+        if op[-1] is True:
+            self._watching.add(at)
         result = perform(zk, op, self._tellers(at, told))
-        for client in self.clients:
-            client.sync("/")
-            client.exists("/")  # what was sent before this reply has been read before it
-            arrived = threading.Event()
-            client.handler.dispatch_callback(Callback("watch", arrived.set, ()))
-            assert arrived.wait(5)
+        watching = [self.clients[i] for i in self._watching]  # the others are told nothing
+        replies = [client.sync_async("/") for client in self.clients if self._servers > 1]
+        replies += [client.exists_async("/") for client in watching]
+        for reply in replies:  # what was sent before these has been read before them
+            reply.get(timeout=10)
+        arrived = [threading.Event() for _ in watching]
+        for client, event in zip(watching, arrived, strict=True):
+            client.handler.dispatch_callback(Callback("watch", event.set, ()))
+        assert all(event.wait(5) for event in arrived)
         return result, [list(seen) for seen in self._notices]
 
     def _tellers(self, at: int, told: Callable[..., object]) -> Callable[..., object]:
