@@ -83,6 +83,7 @@ class Lab(LinkVerbs):
         self._recorder: Recorder | None = None
         self._nodes = Nodes(self._core)
         self._life = threading.RLock()  # held while the lab is started or closed
+        self._starting = False
         self._is_only = False
         self._started = False
         #: The reason why it runs as processes though an engine answers; "" if there is none.
@@ -135,7 +136,11 @@ class Lab(LinkVerbs):
             _open.add(self)
             try:
                 with self._core.verb("start", "lab") as report:
-                    self._start(progress or report)
+                    self._starting = True
+                    try:
+                        self._start(progress or report)
+                    finally:
+                        self._starting = False
             except BaseException:
                 self.close()
                 raise
@@ -192,9 +197,7 @@ class Lab(LinkVerbs):
         self._core.require_reach()
         backend = self._core.backend
         self._core.closing = backend is not None  # whoever starts it is told
-        if self._life.acquire(blocking=False):
-            self._life.release()
-        elif backend is not None:
+        if backend is not None and self._starting:
             backend.halt()
         with self._life, ExitStack() as steps:  # the last one first, whatever happens in one
             self._core.closing = self._core.backend is not None
