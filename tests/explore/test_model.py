@@ -11,7 +11,8 @@ from programs import Step, programs, run
 from labkit.lab.lab import Lab
 
 SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(SOME, max_examples=1000)
+MANY = settings(SOME, max_examples=1500)
+MANY_IN_AN_ENSEMBLE = settings(SOME, max_examples=500)
 _numbers = itertools.count(1)
 
 
@@ -50,7 +51,7 @@ def test_many_programs_see_the_same(server: list[str], program: list[Step]) -> N
 @pytest.mark.long
 @pytest.mark.timeout(900)  # where the machine has other work
 @given(program=programs)
-@MANY
+@MANY_IN_AN_ENSEMBLE
 def test_many_programs_see_the_same_in_an_ensemble(
     ensemble: list[str], program: list[Step]
 ) -> None:
