@@ -6,9 +6,11 @@ what it should be; 2, wrong usage or a bug of ours; 130, interrupted.
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False  # nothing is loaded where an interrupt would show Python's traceback
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -16,6 +18,8 @@ def main() -> NoReturn:
     code: int | str | None = 130
     try:
         # What is loaded from here on may take a while, and may be interrupted like all else.
+        import signal
+
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGINT, _interrupt)  # which a script's background job would ignore
         from labkit.cli import terminal
@@ -24,6 +28,8 @@ def main() -> NoReturn:
         code = _run()
     except KeyboardInterrupt:
         print("labkit: interrupted; nothing is left running.", file=sys.stderr)
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # no traceback out of Python's own end
     sys.exit(code)
 
