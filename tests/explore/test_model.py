@@ -11,8 +11,9 @@ from programs import Step, programs, run
 from labkit.lab.lab import Lab
 
 SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(SOME, max_examples=1500)
-MANY_IN_AN_ENSEMBLE = settings(SOME, max_examples=500)
+PROGRAMS = int(os.environ.get("LABKIT_TEST_PROGRAMS", "2000"))  # where there is little time: fewer
+MANY = settings(SOME, max_examples=PROGRAMS * 3 // 4)
+MANY_IN_AN_ENSEMBLE = settings(SOME, max_examples=PROGRAMS // 4)
 _numbers = itertools.count(1)
 
 
