@@ -12,6 +12,7 @@ from typing import TypeVar
 from kazoo.client import KazooClient
 
 from labkit.errors import (
+    InvalidTransition,
     LabError,
     NoAnswer,
     NodeUnreachable,
@@ -141,8 +142,11 @@ class Lab(LinkVerbs):
                         self._start(progress or report)
                     finally:
                         self._starting = False
-            except BaseException:
+            except BaseException as error:
+                elsewhere = self._core.closing
                 self.close()
+                if elsewhere and isinstance(error, Exception):
+                    raise InvalidTransition("This lab was closed while it started.") from error
                 raise
             return self
 

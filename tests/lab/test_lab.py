@@ -480,7 +480,8 @@ def test_a_refused_request_has_failed_and_one_without_an_answer_is_unknown(lab: 
     assert ends == {"node1": "fail", "node2": "unknown"}
 
 
-def test_a_lab_that_is_closed_while_it_starts_is_closed(lab: Lab) -> None:
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.6, 1.2])
+def test_a_lab_that_is_closed_while_it_starts_is_closed(lab: Lab, after: float) -> None:
     lab.close()
 
     def start() -> None:
@@ -491,6 +492,7 @@ def test_a_lab_that_is_closed_while_it_starts_is_closed(lab: Lab) -> None:
     starting.start()
     while lab not in Lab.all_open():
         time.sleep(0.001)
+    time.sleep(after)
     lab.close()
     starting.join(20)
     assert not starting.is_alive()

@@ -258,7 +258,7 @@ class Endless:
 
 
 AT_ONCE = """
-import gc, sys, threading, time
+import sys, threading, time
 sys.path.insert(0, sys.argv[1])
 from wide import MyServer
 from labkit.lab.own_server import claim_environment
