@@ -293,9 +293,6 @@ class OneMachine:
 
     machines: Sequence[str] = ()
 
-    def halt(self) -> None:
-        pass
-
     def machine_of(self, name: str) -> str:
         return ""
 

@@ -115,10 +115,10 @@ class Helper:
         a `HelperError`.
         """
         with self._lock:
-            if self._closed or not self.is_running:
-                if self._closed or not again:
-                    answer.set_exception(self._ended())
-                    return
+            if self._closed or not (again or self.is_running):
+                answer.set_exception(self._ended())
+                return
+            if not self.is_running:
                 self.launch()
             assert self._channel is not None
             number = next(self._orders)

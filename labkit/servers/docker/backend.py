@@ -450,6 +450,9 @@ class DockerBackend(OneMachine):
 
     # --- the end ------------------------------------------------------------------------------
 
+    def halt(self) -> None:
+        pass  # an engine that has been told to start something can't be told to hurry
+
     def destroy(self) -> None:
         try:
             if self._engines:
