@@ -460,7 +460,8 @@ def _line(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if "kazoo" not in frame.filename and "explore" not in frame.filename.split("/")[-2:-1]
     ]
-    own = [frame for frame in own if not frame.filename.startswith(sys.prefix + "/lib")]
+    others = tuple(f"{place}/lib" for place in (sys.prefix, sys.base_prefix))
+    own = [frame for frame in own if not frame.filename.startswith(others)]
     return f" in line {own[-1].lineno}" if own else ""
 
 

@@ -21,6 +21,9 @@ from kazoo.handlers.utils import AsyncResult
 from kazoo.protocol.serialization import Close
 from kazoo.protocol.states import Callback, KeeperState, WatchedEvent, ZnodeStat
 
+from labkit.explore.strands import ForeignCall
+from labkit.explore.tree import READS, WRITES
+
 TIMEOUT = 10.0  # seconds of a session, unless a specification says otherwise
 
 # kazoo tells its log each exception of a listener, thousands of times in a search.
@@ -166,6 +169,9 @@ class Client(KazooClient):
         if self._state == KeeperState.CLOSED:
             async_object.set_exception(ConnectionClosedError("Connection has been closed"))
             return False
+        if not isinstance(request, (*READS, *WRITES)) and not is_close(request):
+            name = type(request).__name__
+            raise ForeignCall(f"sends a request that the model of ZooKeeper does not have: {name}")
         self._numbers += 1
         self._waiting[self._numbers] = async_object
         watcher = getattr(request, "watcher", None)

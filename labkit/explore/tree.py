@@ -43,6 +43,7 @@ from kazoo.security import OPEN_ACL_UNSAFE
 
 EPHEMERAL, SEQUENCE, CONTAINER = 1, 2, 4
 WRITES = (Create, Create2, Delete, SetData, SetACL, Transaction)
+READS = (Exists, GetACL, GetChildren, GetChildren2, GetData, Sync)
 #: What of a znode need not tell two states apart, unless somebody looks at it.
 VARYING = ("czxid", "mzxid", "pzxid")
 Trigger = tuple[str, str]  # the type of an event, and the path that it is about
@@ -146,9 +147,8 @@ class Tree:
                 return list(znode.acl), znode.stat
             case GetChildren2():
                 return self.children(request.path), znode.stat
-            case GetChildren():
-                return self.children(request.path)
-        raise NotImplementedError(f"the model of ZooKeeper has no {type(request).__name__}")
+        assert isinstance(request, GetChildren)
+        return self.children(request.path)
 
     def children(self, path: str) -> list[str]:
         """The names of a znode's children, in no order that a reader could rely on."""
@@ -173,10 +173,9 @@ class Tree:
                 znode = znode._replace(acl=tuple(request.acls), aversion=znode.aversion + 1)
                 self.znodes[request.path] = znode
                 return znode.stat
-            case CheckVersion():
-                self._found(request.path, request.version)
-                return True
-        raise NotImplementedError(f"the model of ZooKeeper has no {type(request).__name__}")
+        assert isinstance(request, CheckVersion)
+        self._found(request.path, request.version)
+        return True
 
     def _create(self, request: Any, session: int, triggers: list[Trigger]) -> str:
         path: str = request.path

@@ -61,6 +61,16 @@ def opens_a_socket(zk: Any, root: str) -> str:
     return root
 
 
+def changes_the_ensemble(zk: Any, root: str) -> str:
+    zk.reconfig(joining=None, leaving="1", new_members=None)
+    return root
+
+
+def shows_a_credential(zk: Any, root: str) -> str:
+    zk.add_auth("digest", "ann:secret")
+    return root
+
+
 def recurses(zk: Any, root: str) -> str:
     return recurses(zk, root)
 
@@ -110,6 +120,8 @@ HOSTILE: list[tuple[Callable[..., str], str]] = [
     (stays_in_c, "does not come back"),
     (sleeps_for_real, "does not come back"),
     (opens_a_socket, "opens a connection of its own"),
+    (changes_the_ensemble, "the model of ZooKeeper does not have: Reconfig"),
+    (shows_a_credential, "the model of ZooKeeper does not have: Auth"),
     (recurses, "RecursionError"),
     (exits, "SystemExit"),
     (ends_the_process, "ended its whole process"),
