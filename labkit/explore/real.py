@@ -364,9 +364,13 @@ class _Actor:
         self._broken()
 
     def _break(self) -> None:
-        self.client.crash()
-        self.client.heal()
+        self._connect_anew()
         self._broken()
+
+    def _connect_anew(self) -> None:
+        self.client.crash()
+        _wait(lambda: not self.client.connected)  # on a busy machine it takes a while to notice
+        self.client.heal()
 
     def _broken(self) -> None:
         """The client comes back by itself; its code is told that the connection was lost."""
@@ -384,8 +388,7 @@ class _Actor:
         self.ended = True
 
     def _hear(self) -> Any:
-        self.client.crash()
-        self.client.heal()
+        self._connect_anew()
         if not self.ended:
             _wait(lambda: self.client.connected)
             self._tell(("back",))

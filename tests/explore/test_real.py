@@ -1,12 +1,15 @@
 """A schedule that breaks the model breaks a real ZooKeeper, by that one's own log."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss
+from kazoo.protocol.states import KeeperState
 
 from labkit.course.climbs.list_create_retry import ListCreateRetry
 from labkit.course.climbs.reads_prove_nothing import ReadsProveNothing
@@ -42,6 +45,20 @@ def test_a_schedule_is_confirmed(lab: Lab, wanted: Specification) -> None:
     assert again.confirmed, again
     assert str(found.violation) in again.sentence
     assert lab.zk.get_children("/") == before
+
+
+@pytest.mark.slow
+def test_it_is_also_where_a_client_notices_late(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    notice = KazooClient._session_callback
+
+    def late(self: KazooClient, state: str) -> None:
+        if state == KeeperState.CONNECTING:
+            time.sleep(0.1)
+        notice(self, state)
+
+    monkeypatch.setattr(KazooClient, "_session_callback", late)
+    again = explore(numbers(SuspendedMeansStop)).on(lab)
+    assert again.confirmed, again
 
 
 @pytest.mark.slow
